@@ -1,0 +1,1 @@
+"""clawdforge: coding agents as a service on your own machine."""

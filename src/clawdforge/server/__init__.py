@@ -1,0 +1,1 @@
+"""The gateway. Rooms import one way only; see ARCHITECTURE.md."""

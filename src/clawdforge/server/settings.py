@@ -1,0 +1,131 @@
+"""Everything that can be set about a gateway: defaults < config file < `CLAWDFORGE_*` < arguments.
+
+Reads settings and checks them; must not create, open or start anything.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from clawdforge.wire.agents import PermissionPolicy
+
+MIB = 1024 * 1024
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/clawdforge`, by default `~/.local/share/clawdforge`."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "clawdforge"
+
+
+class AgentSettings(BaseModel):
+    """`[agents.NAME]`: adds an agent to the catalog, or changes one that is in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    argv: list[str] | None = Field(default=None, min_length=1)
+    env: dict[str, str] = {}
+    inherit_env: list[str] | None = None
+    login_files: list[str] | None = None
+    ask_mode: str | None = None
+    model: str | None = None
+    title: str | None = None
+
+
+class Settings(BaseSettings):
+    """The settings of one gateway. Every field is `CLAWDFORGE_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLAWDFORGE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8800, ge=0, le=65_535)
+    data_dir: Path = Field(default_factory=default_data_dir)
+    admin_token: str | None = Field(default=None, min_length=16, repr=False)
+    allow_cidrs: Annotated[list[str], NoDecode] = []
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    default_permissions: PermissionPolicy = "workspace"
+    agents: dict[str, AgentSettings] = {}
+
+    startup_timeout_secs: float = Field(default=60, gt=0)
+    idle_timeout_secs: float = Field(default=300, gt=0)
+    turn_timeout_secs: int = Field(default=120, ge=1, le=86_400)
+    cancel_timeout_secs: float = Field(default=10, gt=0)
+    drain_timeout_secs: float = Field(default=30, ge=0)
+    session_ttl_secs: int = Field(default=3_600, ge=1)
+    session_hard_ttl_secs: int = Field(default=86_400, ge=1)
+    reap_interval_secs: float = Field(default=30, gt=0)
+    max_sessions_per_app: int = Field(default=200, ge=1)
+    max_running_turns: int = Field(default=200, ge=1)
+
+    max_json_bytes: int = Field(default=32 * MIB, ge=1024)
+    max_upload_bytes: int = Field(default=512 * MIB, ge=1024)
+    max_agent_line_bytes: int = Field(default=32 * MIB, ge=1024)
+    max_head_bytes: int = Field(default=64 * 1024, ge=1024)
+    head_timeout_secs: float = Field(default=10, gt=0)
+    min_body_bytes_per_sec: int = Field(default=1024, ge=1)
+
+    durability: Literal["full", "process"] = "full"
+    audit_prompts: bool = False
+
+    @field_validator("allow_cidrs", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        cidrs = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        for cidr in cidrs:
+            ip_network(cidr, strict=False)
+        return cidrs
+
+    @property
+    def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Where callers may come from: loopback always, and what `allow_cidrs` adds."""
+        return (*LOOPBACK, *(ip_network(cidr, strict=False) for cidr in self.allow_cidrs))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = settings_cls.model_config.get("toml_file")
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if file is not None:
+            sources.append(TomlConfigSettingsSource(settings_cls))
+        return tuple(sources)
+
+
+def load(config: Path | None = None, **arguments: Any) -> Settings:
+    """Reads the settings; arguments that are None are taken as not given.
+
+    Raises:
+        OSError: the config file cannot be read.
+        tomllib.TOMLDecodeError: it is no TOML.
+        pydantic.ValidationError: a setting is unknown or out of range.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if config is None:
+        return Settings(**given)
+    config.stat()  # a file that is named but missing is an error, not an empty file
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    return FromFile(**given)

@@ -1,0 +1,301 @@
+"""What the gateway keeps: the rows, the changes to them, and the protocol of a store.
+
+A change is a value. Changes written together are one atomic unit; the future that `write` returns is done when
+they are durable. No SQL here: a store turns each kind of change into its own statements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from clawdforge.wire.events import Event
+
+SessionKind = Literal["session", "run"]
+
+
+class StorageError(Exception):
+    """A change was not stored, and will not be: nothing of its unit is in the store.
+
+    Attributes:
+        full: the disk, or a quota of it, has no room left.
+    """
+
+    def __init__(self, detail: str, *, full: bool = False) -> None:
+        super().__init__(detail)
+        self.full = full
+
+
+class NameTaken(StorageError):
+    """A unique name is in use already."""
+
+
+class StoreUnusable(Exception):
+    """The store cannot be opened; the message says why, and what to do."""
+
+
+# --- rows: what is stored ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AppRow:
+    """A tenant. `token_sha256` is the hash of its token, 32 bytes. Times are epoch seconds."""
+
+    app_id: str
+    name: str
+    token_sha256: bytes
+    ip_cidrs: tuple[str, ...]
+    created_at: int
+    last_used_at: int | None = None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session, or a run: a session of one turn. Times are epoch seconds.
+
+    `options` is what the caller chose about the agent, `meta` what the app noted for itself; both JSON objects.
+    """
+
+    session_id: str
+    app_id: str
+    app_name: str
+    kind: SessionKind
+    agent: str
+    cwd: str
+    options: dict[str, Any]
+    meta: dict[str, Any]
+    created_at: int
+    last_turn_at: int | None = None
+    turn_count: int = 0
+    closed_at: int | None = None
+    close_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRow:
+    """One accepted prompt. `status` is `running` until the turn ends, then `done` or `failed`.
+
+    `error` is the code of the error that a failed turn was answered with, `detail` its sentence.
+    """
+
+    session_id: str
+    turn_index: int
+    status: Literal["running", "done", "failed"]
+    started_at_ms: int
+    stop_reason: str | None = None
+    ok: bool | None = None
+    duration_ms: int | None = None
+    error: str | None = None
+    detail: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """An uploaded file. `token` is its `ff_…` name; the bytes lie under their hash. Times are epoch seconds."""
+
+    token: str
+    app_id: str
+    name: str
+    size: int
+    sha256: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """Who had which agent do work, when, and how it ended. `prompt` only where the settings ask for it."""
+
+    at_ms: int
+    app_id: str
+    app_name: str
+    kind: SessionKind
+    session_id: str
+    turn_index: int
+    agent: str
+    model: str | None
+    duration_ms: int
+    stop_reason: str
+    ok: bool
+    prompt_bytes: int
+    answer_bytes: int
+    files: int
+    prompt: str | None = None
+
+
+# --- changes: what can be written --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddApp:
+    """Adds an app. NameTaken when an app of that name is not revoked."""
+
+    row: AppRow
+
+
+@dataclass(frozen=True, slots=True)
+class TouchApp:
+    """Notes when an app's token was last used."""
+
+    app_id: str
+    last_used_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeApp:
+    """Takes an app's token out of use; one that is revoked already keeps its time."""
+
+    app_id: str
+    revoked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddSession:
+    """Adds a session."""
+
+    row: SessionRow
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    """Closes a session; one that is closed already keeps its time and reason."""
+
+    session_id: str
+    closed_at: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSession:
+    """Removes a session with its turns and events; audit rows stay."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTurn:
+    """Adds a running turn, and sets the session's `turn_count` and `last_turn_at` (epoch seconds) from it."""
+
+    row: TurnRow
+
+
+@dataclass(frozen=True, slots=True)
+class EndTurn:
+    """Ends a running turn: status and the fields after it are taken from the row."""
+
+    row: TurnRow
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEvents:
+    """Adds events to a session's log; `seq` must follow on what is there."""
+
+    session_id: str
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class AddUpload:
+    """Adds an uploaded file."""
+
+    row: UploadRow
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveUpload:
+    """Removes an uploaded file's row."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddAudit:
+    """Adds a line to the audit."""
+
+    row: AuditRow
+
+
+Change = (
+    AddApp
+    | TouchApp
+    | RevokeApp
+    | AddSession
+    | CloseSession
+    | RemoveSession
+    | StartTurn
+    | EndTurn
+    | AppendEvents
+    | AddUpload
+    | RemoveUpload
+    | AddAudit
+)
+
+
+class Store(Protocol):
+    """One gateway's memory. All methods belong to the gateway's event loop, except where noted."""
+
+    def write(self, *changes: Change, flush: bool = True) -> asyncio.Future[None]:
+        """Hands in changes as one atomic unit, in order after every unit handed in before.
+
+        The future is done once they are durable, or has StorageError when they could not be stored. With
+        `flush=False` they may wait for company: a later flushed unit, `linger_s`, or a bound on bytes.
+        """
+
+    async def apps(self) -> list[AppRow]:
+        """All apps, oldest first."""
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        """One session of any app or kind."""
+
+    async def sessions(
+        self,
+        app_id: str,
+        *,
+        kind: SessionKind = "session",
+        include_closed: bool = True,
+        limit: int | None = None,
+        before: tuple[int, str] | None = None,
+    ) -> list[SessionRow]:
+        """An app's sessions, newest first by (`created_at`, order of creation).
+
+        `before` is the (`created_at`, `session_id`) of the last row of the page before.
+        """
+
+    async def open_sessions(self) -> list[SessionRow]:
+        """Every session and run, of all apps, that is not closed."""
+
+    async def closed_before(self, closed_at: int, limit: int) -> list[SessionRow]:
+        """Sessions and runs that were closed before a time, oldest first."""
+
+    async def running_turns(self) -> list[TurnRow]:
+        """Turns that have not ended: after a start, those that an earlier gateway left."""
+
+    async def turn(self, session_id: str, turn_index: int) -> TurnRow | None:
+        """One turn."""
+
+    async def events(
+        self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int | None = None
+    ) -> list[Event]:
+        """A session's events with `seq` greater than `after`, in order."""
+
+    async def last_seq(self, session_id: str) -> int:
+        """The greatest `seq` of a session's events, 0 where there are none."""
+
+    async def upload(self, token: str) -> UploadRow | None:
+        """One uploaded file, expired or not."""
+
+    async def uploads_expired(self, now: int, limit: int) -> list[UploadRow]:
+        """Uploads whose time is over."""
+
+    async def blob_in_use(self, sha256: str) -> bool:
+        """Whether any upload still names these bytes."""
+
+    async def audit(self, app_id: str | None = None, limit: int = 100) -> list[AuditRow]:
+        """Lines of the audit, newest first."""
+
+    async def close(self) -> None:
+        """Writes what was handed in, then lets go of the files. Later writes raise StorageError."""

@@ -1,0 +1,80 @@
+"""JSON objects to wire values and back. Reading is tolerant: unknown fields are ignored, never an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """An object lacks a field that its type needs, or holds one of a wrong type."""
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A wire value as a JSON object; fields marked `omit_none` are left out where they are None."""
+    return {
+        field.name: item
+        for field in dataclasses.fields(value)
+        if (item := getattr(value, field.name)) is not None or not field.metadata.get("omit_none")
+    }
+
+
+def dumps(body: Any) -> bytes:
+    """Compact UTF-8 JSON; NaN and infinities raise ValueError instead of becoming invalid JSON."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
+    """Reads a wire value from a JSON object.
+
+    Raises:
+        Malformed: a field without a default is missing, or one has a wrong type.
+    """
+    values = {}
+    shape: type[Any] = cls
+    for name, (allowed, required) in _fields(shape).items():
+        if name not in data:
+            if required:
+                raise Malformed(f"{cls.__name__}: the field {name!r} is missing")
+            continue
+        value = data[name]
+        if allowed and not _fits(value, allowed):
+            raise Malformed(f"{cls.__name__}: the field {name!r} is a {type(value).__name__}")
+        values[name] = value
+    return cls(**values)
+
+
+def _fits(value: Any, allowed: tuple[type, ...]) -> bool:
+    # bool is an int to Python, but true is no number to JSON.
+    return isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed)
+
+
+@functools.cache
+def _fields(cls: type[Any]) -> dict[str, tuple[tuple[type, ...], bool]]:
+    hints = typing.get_type_hints(cls)
+    return {
+        field.name: (
+            _runtime_types(hints[field.name]),
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(cls)
+    }
+
+
+def _runtime_types(hint: Any) -> tuple[type, ...]:
+    """What isinstance can check of a type hint; () where anything goes."""
+    if hint is Any:
+        return ()
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return tuple(each for arm in typing.get_args(hint) for each in _runtime_types(arm))
+    if origin is None:
+        return (hint,)
+    return (origin,)

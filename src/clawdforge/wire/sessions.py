@@ -1,0 +1,63 @@
+"""Sessions: conversations of many turns with one agent in one workspace. Times are epoch seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from clawdforge.wire.agents import AgentOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCreate(AgentOptions):
+    """Body of `POST /sessions`. `meta` is the app's own and comes back as it was given."""
+
+    meta: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCreated:
+    """Answer of `POST /sessions`: the agent has started. `cwd` is the workspace's path on the host."""
+
+    ok: bool
+    session_id: str
+    agent: str
+    created_at: int
+    cwd: str
+    agent_cwd: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionItem:
+    """A row of `GET /sessions`."""
+
+    session_id: str
+    app_name: str
+    agent: str
+    cwd: str
+    created_at: int
+    last_turn_at: int | None
+    turn_count: int
+    closed_at: int | None
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """Answer of `GET /sessions/{id}`. `live` is true while the session is open, its agent awake or not."""
+
+    ok: bool
+    session_id: str
+    agent: str
+    cwd: str
+    created_at: int
+    last_turn_at: int | None
+    turn_count: int
+    closed_at: int | None
+    live: bool
+    meta: dict[str, Any]
+    app_name: str
+    agent_cwd: str
+    model: str | None = None
+    permissions: str | None = None
+    close_reason: str | None = field(default=None, metadata={"omit_none": True})
