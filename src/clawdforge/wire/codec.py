@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -38,8 +37,7 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
         Malformed: a field without a default is missing, or one has a wrong type.
     """
     values = {}
-    shape: type[Any] = cls
-    for name, (allowed, required) in _fields(shape).items():
+    for name, (allowed, required) in _fields(cls).items():
         if name not in data:
             if required:
                 raise Malformed(f"{cls.__name__}: the field {name!r} is missing")
@@ -56,16 +54,22 @@ def _fits(value: Any, allowed: tuple[type, ...]) -> bool:
     return isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed)
 
 
-@functools.cache
+_SHAPES: Final[dict[type[Any], dict[str, tuple[tuple[type, ...], bool]]]] = {}
+
+
 def _fields(cls: type[Any]) -> dict[str, tuple[tuple[type, ...], bool]]:
+    """Of each field: what isinstance can check, and whether it must be there. Worked out once a type."""
+    if cls in _SHAPES:
+        return _SHAPES[cls]
     hints = typing.get_type_hints(cls)
-    return {
+    _SHAPES[cls] = {
         field.name: (
             _runtime_types(hints[field.name]),
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
         )
         for field in dataclasses.fields(cls)
     }
+    return _SHAPES[cls]
 
 
 def _runtime_types(hint: Any) -> tuple[type, ...]:
