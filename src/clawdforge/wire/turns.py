@@ -47,9 +47,7 @@ class TurnResult:
         return "".join(
             event["content"]
             for event in self.events
-            if isinstance(event, Mapping)
-            and event.get("type") == "text"
-            and isinstance(event.get("content"), str)
+            if isinstance(event, Mapping) and event.get("type") == "text" and isinstance(event.get("content"), str)
         )
 
     @classmethod

@@ -1,0 +1,279 @@
+"""One agent over ACP: from a started process to answers, and every way in which that fails.
+
+Speaks ACP version 1 and advertises no capability of its own: all agents work without. Must not know turns, logs
+or policies: its owner is told what happens and decides. Source: https://agentclientprotocol.com
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from clawdforge.server.agents import blame, fs, prompts, rpc, setup
+from clawdforge.server.agents.base import (
+    AgentFailed,
+    AgentOwner,
+    Answered,
+    Failed,
+    Launch,
+    OpenAgent,
+    Prompt,
+)
+from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.agents.process import ChildProcess, Spawner
+from clawdforge.server.agents.translate import Translator, turn_usage
+from clawdforge.wire.permissions import Decision, PermissionAsk
+from clawdforge.wire.problems import invalid
+
+_NOISE_LIMIT: Final = 1_000
+_EXIT_GRACE_S: Final = 0.5
+# What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
+# would answer later requests that the policy has not seen.
+_KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
+    "allow": ("allow_once",),
+    "allow_always": ("allow_always", "allow_once"),
+    "reject": ("reject_once", "reject_always"),
+    "reject_always": ("reject_always", "reject_once"),
+}
+
+
+class AcpAgent:
+    """A running agent (`base.Agent`). Make one with `open`."""
+
+    def __init__(
+        self, entry: AgentEntry, request: OpenAgent, launch: Launch, home: AgentHome, owner: AgentOwner
+    ) -> None:
+        self.agent_cwd = str(request.workspace)
+        self._entry = entry
+        self._request = request
+        self._launch = launch
+        self._home = home
+        self._owner = owner
+        self._translator = Translator()
+        self._peer = rpc.Peer(self._send, self)
+        self._process: ChildProcess
+        self._acp_session: str | None = None
+        self._prefix: str | None = None
+        self._asks: dict[str, Callable[[str | None], None]] = {}
+        self._fs: set[asyncio.Task[None]] = set()
+        self._noise = 0
+        self._broken: str | None = None
+        self._failure: Failed | None = None
+        self._ending = False
+
+    @classmethod
+    async def open(
+        cls,
+        spawner: Spawner,
+        entry: AgentEntry,
+        request: OpenAgent,
+        launch: Launch,
+        home: AgentHome,
+        owner: AgentOwner,
+        *,
+        mark: str,
+        line_limit_bytes: int,
+    ) -> AcpAgent:
+        """Starts an agent, up to where it can take a prompt.
+
+        Raises:
+            AgentFailed: it did not get there, or not in time; nothing of it is left.
+            Problem: it refused a value that the caller chose; nothing of it is left.
+        """
+        self = cls(entry, request, launch, home, owner)
+        try:
+            self._process = await ChildProcess.start(
+                spawner,
+                self,
+                argv=launch.argv,
+                env=launch.env,
+                cwd=request.workspace,
+                mark=mark,
+                line_limit_bytes=line_limit_bytes,
+            )
+        except OSError as error:
+            raise AgentFailed(
+                Failed(f"the agent could not be started: {os.strerror(error.errno or 0)}")
+            ) from error
+        try:
+            async with asyncio.timeout(request.startup_timeout_s):
+                started = await setup.start_session(self._peer, entry, request.options, request.workspace)
+        except TimeoutError:
+            failure = self._failed(
+                f"the agent was not ready within {request.startup_timeout_s:g} seconds", phase="startup"
+            )
+            await self.end(now=True)
+            raise AgentFailed(failure) from None
+        except setup.ValueRefused as error:
+            await self.end(now=True)
+            raise invalid(blame.sentence(str(error), launch.secrets), error.field) from error
+        except (rpc.RpcError, rpc.Gone, setup.Refused) as error:
+            failure = self._why(error)
+            await self.end(now=True)
+            raise AgentFailed(failure) from error
+        except BaseException:
+            await self.end(now=True)
+            raise
+        if self._failure is not None:
+            await self.end(now=True)
+            raise AgentFailed(self._failure)
+        self._acp_session, self._prefix = started.session_id, started.prefix
+        return self
+
+    # --- the five verbs ------------------------------------------------------------------------------------
+
+    def prompt(self, prompt: Prompt) -> None:
+        """Sends a prompt (see `base.Agent`)."""
+        prefix, self._prefix = self._prefix, None
+        params = prompts.params(self._acp_session, prompt, prefix)
+        self._peer.request("session/prompt", params, self._prompt_answered)
+
+    def cancel(self) -> None:
+        """Asks the agent to end its prompt; open permission requests are answered `cancelled`, as ACP wants."""
+        asks, self._asks = self._asks, {}
+        for answered in asks.values():
+            answered(None)
+        self._peer.notify("session/cancel", {"sessionId": self._acp_session})
+
+    def answer(self, ask: PermissionAsk, decision: Decision) -> str | None:
+        """Answers a permission request (see `base.Agent`); one that is no longer open is left alone."""
+        answered = self._asks.pop(ask.permission_id, None)
+        chosen = next(
+            (each.option_id for kind in _KINDS_FOR[decision] for each in ask.options if each.kind == kind), None
+        )
+        if answered is not None:
+            answered(chosen)
+        return chosen
+
+    def pause(self) -> None:
+        """Stops listening until `resume`."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        """Listens on."""
+        self._process.resume()
+
+    async def turn_over(self) -> None:
+        """Keeps a login that the agent has renewed."""
+        if self._entry.login_files:
+            await asyncio.to_thread(self._home.keep_login)
+
+    async def end(self, *, now: bool) -> None:
+        """Ends the agent with its tree, keeps its login, removes its temporary files."""
+        self._ending = True
+        await self._process.end(now=now)
+        await asyncio.to_thread(self._home.keep_login)
+        await asyncio.to_thread(self._home.clear)
+
+    # --- what the process tells ----------------------------------------------------------------------------
+
+    def on_line(self, line: bytes) -> None:
+        """A line came on stdout."""
+        self._owner.on_activity()
+        self._peer.feed(line)
+
+    def on_broken(self, reason: str) -> None:
+        """The agent can no longer be talked to; if it does not exit by itself, it is ended."""
+        if self._broken is None:
+            self._broken = reason
+            asyncio.get_running_loop().call_later(_EXIT_GRACE_S, self._give_up)
+
+    def on_exit(self, code: int) -> None:
+        """The process is gone."""
+        detail = self._broken or f"the agent exited with code {code}"
+        self._lost(self._failed(detail, exit_code=code))
+
+    def _give_up(self) -> None:
+        if self._process.running:
+            self._lost(self._failed(self._broken or "the agent is broken"))
+
+    def _lost(self, failure: Failed) -> None:
+        if self._failure is not None:
+            return
+        self._failure = failure
+        self._peer.close(failure.detail)
+        if self._acp_session is not None and not self._ending:
+            self._owner.on_exit(failure)
+
+    # --- what the agent says -------------------------------------------------------------------------------
+
+    def on_notification(self, method: str, params: dict[str, Any]) -> None:
+        """A notification came: session updates are events, private ones are kept as they are."""
+        update = params.get("update")
+        if method == "session/update" and isinstance(update, dict):
+            draft = self._translator.update(update)
+        else:
+            draft = prompts.unknown(method, params)
+        if draft is not None:
+            self._owner.on_update(draft)
+
+    def on_request(self, method: str, params: dict[str, Any], reply: rpc.Reply) -> None:
+        """A request came: permissions go to the owner; a file inside the workspace is read or written."""
+        ask_id = f"perm_{secrets.token_hex(8)}"
+        if method == "session/request_permission":
+            self._ask(self._translator.permission(ask_id, params), lambda chosen: _permission(reply, chosen))
+        elif (access := fs.access(method, params)) is not None:
+            self._ask(access.ask(ask_id), lambda chosen: self._file_access(access, reply, chosen is not None))
+        else:
+            reply.error(rpc.METHOD_NOT_FOUND, f"this client does not offer {method}")
+
+    def on_noise(self, line: bytes) -> None:
+        """A line came that is no message: agents log to stdout too. Before the start, only so much of it."""
+        self._noise += 1
+        if self._acp_session is None and self._noise > _NOISE_LIMIT:
+            self.on_broken("the agent does not speak ACP: its output is not JSON-RPC")
+
+    def _prompt_answered(self, answer: Any) -> None:
+        self._translator.turn_over()
+        self._asks.clear()
+        if isinstance(answer, rpc.Gone):
+            return  # the owner hears of it by `on_exit`
+        if isinstance(answer, rpc.RpcError):
+            self._owner.on_prompt_end(self._failed(f"the agent reported: {answer}", alive=True))
+            return
+        reason = answer.get("stopReason") if isinstance(answer, dict) else None
+        if reason not in prompts.STOP_REASONS:
+            detail = f"the agent ended its turn with the unknown stop reason {reason!r}"
+            self._owner.on_prompt_end(self._failed(detail, alive=True))
+        else:
+            self._owner.on_prompt_end(Answered(reason, turn_usage(answer)))
+
+    # --- ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, ask: PermissionAsk, answered: Callable[[str | None], None]) -> None:
+        self._asks[ask.permission_id] = answered
+        self._owner.on_permission(ask)
+
+    def _file_access(self, access: fs.FileAccess, reply: rpc.Reply, allowed: bool) -> None:
+        if not allowed:
+            reply.error(rpc.INVALID_PARAMS, "not allowed")
+            return
+        task = asyncio.create_task(access.perform(self._request.workspace, reply))
+        self._fs.add(task)
+        task.add_done_callback(self._fs.discard)
+
+    def _send(self, line: bytes) -> None:
+        self._process.send(line)
+
+    def _why(self, error: Exception) -> Failed:
+        """What to say of a start that failed: an exit is told as one, also where the pipe closed before it."""
+        if isinstance(error, rpc.Gone) and self._failure is not None:
+            return self._failure
+        return self._failed(f"the agent refused to start: {error}")
+
+    def _failed(self, detail: str, **known: Any) -> Failed:
+        hidden = self._launch.secrets
+        return Failed(
+            blame.sentence(detail, hidden),
+            stderr_tail=blame.tail(self._process.stderr_tail(), hidden),
+            **known,
+        )
+
+
+def _permission(reply: rpc.Reply, chosen: str | None) -> None:
+    selected = {"outcome": "selected", "optionId": chosen}
+    reply.result({"outcome": {"outcome": "cancelled"} if chosen is None else selected})

@@ -1,0 +1,87 @@
+"""Which agents of the catalog can be started on this machine, and what to do about the others.
+
+Looks at files only; must not start anything: it runs for every list of agents.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from clawdforge.local_agent import weights
+from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.wire.agents import AgentInfo
+
+
+class Unavailable(Exception):
+    """An agent cannot be started here; the message says why, and what mends it."""
+
+
+def installed_dir(data_dir: Path, name: str) -> Path:
+    """Where `clawdforge agents install NAME` puts an npm agent."""
+    return data_dir / "agents" / name
+
+
+def weights_dir(data_dir: Path) -> Path:
+    """Where `clawdforge agents install local` puts the embedded model."""
+    return data_dir / "models"
+
+
+def find(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
+    """The command line that starts an agent here, its program as an absolute path.
+
+    Raises:
+        Unavailable: the program, or what it needs, is missing.
+    """
+    if entry.name == "local" and "{weights}" in entry.argv:
+        return _find_local(entry, data_dir)
+    program, *arguments = (word.replace("{python}", sys.executable) for word in entry.argv)
+    bin_dir = installed_dir(data_dir, entry.name) / "node_modules" / ".bin"
+    found = shutil.which(program, path=os.pathsep.join((str(bin_dir), os.environ.get("PATH", os.defpath))))
+    if found is None:
+        raise Unavailable(f"the program {program!r} was not found on this machine. {_mend(entry)}")
+    return (str(Path(found).absolute()), *arguments)
+
+
+def info(entry: AgentEntry, data_dir: Path) -> AgentInfo:
+    """What `GET /agents` and `clawdforge agents` tell of an agent."""
+    try:
+        argv = find(entry, data_dir)
+    except Unavailable as problem:
+        return AgentInfo(entry.name, entry.title, available=False, reason=str(problem))
+    return AgentInfo(entry.name, entry.title, available=True, version=version_of(Path(argv[0])))
+
+
+def version_of(program: Path) -> str | None:
+    """The version of the npm package that a program belongs to, without starting it; else None."""
+    for folder in program.resolve().parents:
+        manifest = folder / "package.json"
+        if manifest.is_file():
+            try:
+                version = json.loads(manifest.read_text()).get("version")
+            except (OSError, ValueError):
+                return None
+            if isinstance(version, str):
+                return version
+    return None
+
+
+def _mend(entry: AgentEntry) -> str:
+    if entry.package is not None:
+        return f"Run: clawdforge agents install {entry.name}"
+    return f'Install it, or name its command in the settings: [agents.{entry.name}] argv = ["…"]'
+
+
+def _find_local(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise Unavailable("the model library is not installed. Run: pip install 'clawdforge[local]'")
+    path = weights.installed(weights_dir(data_dir))
+    if path is None:
+        raise Unavailable("the model's weights are not installed. Run: clawdforge agents install local")
+    places: Final = {"{python}": sys.executable, "{weights}": str(path)}
+    return tuple(places.get(word, word) for word in entry.argv)

@@ -1,0 +1,157 @@
+"""How the rest of the gateway sees an agent: five verbs, plain values, and what it hears back.
+
+Nothing here says that the agent runs in this process, or on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from clawdforge.wire.agents import AgentOptions
+from clawdforge.wire.events import Draft
+from clawdforge.wire.permissions import Decision, PermissionAsk
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAgent:
+    """Everything that is needed to start an agent for a session.
+
+    `workspace` is the session's directory, `app_id` whose login home it gets.
+    """
+
+    session_id: str
+    app_id: str
+    options: AgentOptions
+    workspace: Path
+    startup_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a prompt, lying in the workspace."""
+
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt. `schema` is a JSON Schema for the result, for agents that can constrain themselves."""
+
+    text: str
+    files: Sequence[Attachment] = ()
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The agent ended a turn, in its own words: an ACP stop reason."""
+
+    stop_reason: str
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The agent could not start or end a turn. `alive` is False where it is of no more use.
+
+    `detail` and `stderr_tail` are free of secrets. `phase` is set where a deadline has passed.
+    """
+
+    detail: str
+    exit_code: int | None = None
+    stderr_tail: str = ""
+    alive: bool = False
+    phase: Literal["startup"] | None = None
+
+
+PromptEnd = Answered | Failed
+
+
+class AgentFailed(Exception):
+    """`open` did not lead to a working agent; nothing of it is left running."""
+
+    def __init__(self, failure: Failed) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class AgentOwner(Protocol):
+    """Who hears an agent. Called on the loop, in the order in which things happened; must not block."""
+
+    def on_update(self, draft: Draft) -> None:
+        """Something happened, in a turn or outside of one."""
+
+    def on_activity(self) -> None:
+        """The agent gave a sign of life, an event or not."""
+
+    def on_permission(self, ask: PermissionAsk) -> None:
+        """The agent waits for `answer`."""
+
+    def on_prompt_end(self, end: PromptEnd) -> None:
+        """The prompt is over. Comes once for each prompt, after its last update."""
+
+    def on_exit(self, failure: Failed) -> None:
+        """The agent is gone, or of no more use, without having been asked to end. Comes at most once, last."""
+
+
+class Agent(Protocol):
+    """A started agent."""
+
+    @property
+    def agent_cwd(self) -> str:
+        """The workspace, as the agent sees it."""
+
+    def prompt(self, prompt: Prompt) -> None:
+        """Sends a prompt; `on_prompt_end` tells its end. One at a time."""
+
+    def cancel(self) -> None:
+        """Asks the agent to end its prompt; how long to wait for that is the caller's matter."""
+
+    def answer(self, ask: PermissionAsk, decision: Decision) -> str | None:
+        """Answers a permission request by the kind of its options. Returns the chosen option's id, if any."""
+
+    def pause(self) -> None:
+        """Stops listening until `resume`; the agent waits when its pipe is full."""
+
+    def resume(self) -> None:
+        """Listens on."""
+
+    async def turn_over(self) -> None:
+        """The turn's housekeeping: a login that the agent has renewed is kept."""
+
+    async def end(self, *, now: bool) -> None:
+        """Ends the agent and all that it started. With `now` it is killed, else asked first."""
+
+
+class AgentHost(Protocol):
+    """Where agents are started."""
+
+    def check(self, options: AgentOptions) -> None:
+        """Whether an agent of that name, with these options, could be started.
+
+        Raises:
+            Problem: `invalid` for a name or value that cannot be, `agent_unavailable` for what is not here.
+        """
+
+    async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:
+        """Starts an agent, up to where it can take a prompt.
+
+        Raises:
+            AgentFailed: it could not; nothing is left running.
+            Problem: a value was refused by the agent (`invalid`); nothing is left running.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How an agent's process is to be started."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    home: Path
+    tmp: Path
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -1,0 +1,187 @@
+"""The agents that clawdforge knows by name: data, and how settings change it.
+
+An agent that behaves is one entry and no code. Must not start or look for anything: see `available`.
+Facts about the agents: docs/agents.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from clawdforge.server.agents.ways import (
+    Arguments,
+    ConfigOption,
+    FileArguments,
+    FileVariable,
+    FirstPrompt,
+    MetaSystemPrompt,
+    SetModel,
+    Way,
+)
+from clawdforge.server.settings import AgentSettings
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEntry:
+    """One agent of the catalog.
+
+    Attributes:
+        argv: how to start it; the first word is looked up (`available.find`).
+        package: the npm package, exactly pinned, that `clawdforge agents install` puts below the data directory.
+        env: added to the clean environment that it starts with.
+        inherit_env: variables of the gateway's own environment that are passed on.
+        login_files: files of the user's home that hold its login; copied into its private home at start.
+        ask_mode: the ACP mode in which it asks before it uses a tool; set after every start.
+        model, effort: how it takes these; None: it does not.
+        system, system_replace: how it takes a system prompt that appends, and one that replaces; None: it cannot.
+        efforts: the efforts it knows; others are refused.
+        new_meta: `_meta` of `session/new`.
+        default_model: used where neither the caller nor the agent chooses.
+    """
+
+    name: str
+    title: str
+    argv: tuple[str, ...]
+    package: str | None = None
+    env: Mapping[str, str] = field(default=_NOTHING)
+    inherit_env: tuple[str, ...] = ()
+    login_files: tuple[str, ...] = ()
+    ask_mode: str | None = None
+    model: Way | None = field(default_factory=lambda: ConfigOption("model"))
+    effort: Way | None = None
+    efforts: tuple[str, ...] = ()
+    system: Way = field(default_factory=FirstPrompt)
+    system_replace: Way | None = None
+    new_meta: Mapping[str, Any] = field(default=_NOTHING)
+    default_model: str | None = None
+
+
+_CLAUDE = AgentEntry(
+    name="claude",
+    title="Claude Code",
+    argv=("claude-agent-acp",),
+    package="@agentclientprotocol/claude-agent-acp@0.49.0",
+    env=MappingProxyType(
+        {
+            "DISABLE_TELEMETRY": "1",
+            "DISABLE_ERROR_REPORTING": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        }
+    ),
+    inherit_env=(
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+    ),
+    login_files=("~/.claude/.credentials.json",),
+    ask_mode="default",
+    effort=ConfigOption("effort"),
+    efforts=("low", "medium", "high", "xhigh", "max"),
+    system=MetaSystemPrompt(),
+    system_replace=MetaSystemPrompt(),
+    # Without this a workspace could grant itself rights and run hooks by its own .claude/settings.json.
+    new_meta=MappingProxyType({"claudeCode": {"options": {"settingSources": ["user"]}}}),
+)
+
+_CODEX = AgentEntry(
+    name="codex",
+    title="Codex",
+    argv=("codex-acp",),
+    package="@zed-industries/codex-acp@0.16.0",
+    inherit_env=("OPENAI_API_KEY", "CODEX_API_KEY"),
+    login_files=("~/.codex/auth.json",),
+    ask_mode="read-only",
+    effort=ConfigOption("reasoning_effort"),
+    efforts=("low", "medium", "high", "xhigh"),
+    system=Arguments(("-c", "developer_instructions={value}")),
+    system_replace=FileArguments(("-c", "model_instructions_file={path}")),
+)
+
+_GEMINI = AgentEntry(
+    name="gemini",
+    title="Gemini CLI",
+    argv=("gemini", "--acp"),
+    package="@google/gemini-cli@0.61.0",
+    env=MappingProxyType({"GEMINI_CLI_NO_RELAUNCH": "true", "GEMINI_CLI_TRUST_WORKSPACE": "true"}),
+    inherit_env=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
+    login_files=("~/.gemini/oauth_creds.json", "~/.gemini/google_accounts.json", "~/.gemini/settings.json"),
+    ask_mode="default",
+    model=SetModel(),
+    # ~/.gemini/GEMINI.md would append too, but the home is shared by the app's sessions: the first prompt is not.
+    system_replace=FileVariable("GEMINI_SYSTEM_MD"),
+)
+
+_LOCAL = AgentEntry(
+    name="local",
+    title="Local model (embedded, offline)",
+    # `available` puts the interpreter and the weights in place of these words.
+    argv=("{python}", "-m", "clawdforge.local_agent", "--model", "{weights}"),
+    model=None,
+    system=MetaSystemPrompt(),
+    system_replace=MetaSystemPrompt(),
+)
+
+# Launch commands of agents that were seen to work the same way, or that a public registry lists.
+_BY_COMMAND: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "opencode": ("opencode", ("opencode", "acp")),
+    "copilot": ("GitHub Copilot CLI", ("copilot", "--acp")),
+    "qwen": ("Qwen Code", ("qwen", "--acp")),
+    "kimi": ("Kimi CLI", ("kimi", "acp")),
+    "cline": ("Cline", ("cline", "--acp")),
+    "droid": ("Factory Droid", ("droid", "exec", "--output-format", "acp")),
+    "kilo": ("Kilo Code", ("kilo", "acp")),
+    "pi": ("Pi", ("pi-acp",)),
+    "hermes": ("Hermes", ("hermes", "acp")),
+    "fast-agent": ("fast-agent", ("fast-agent", "acp")),
+    "vibe": ("Mistral Vibe", ("vibe-acp",)),
+    "deepagents": ("Deep Agents", ("{python}", "-m", "deepagents_acp")),
+    "cursor": ("Cursor", ("cursor-agent", "acp")),
+    "devin": ("Devin", ("devin", "acp")),
+    "junie": ("Junie", ("junie", "--acp=true")),
+    "kiro": ("Kiro", ("kiro-cli-chat", "acp")),
+    "qoder": ("Qoder", ("qodercli", "--acp")),
+    "grok": ("Grok", ("grok", "agent", "stdio")),
+    "iflow": ("iFlow", ("iflow", "--experimental-acp")),
+}
+
+BUILT_IN: Final[Mapping[str, AgentEntry]] = MappingProxyType(
+    {entry.name: entry for entry in (_CLAUDE, _CODEX, _GEMINI, _LOCAL)}
+    | {name: AgentEntry(name=name, title=title, argv=argv) for name, (title, argv) in _BY_COMMAND.items()}
+)
+
+
+def catalog(changes: Mapping[str, AgentSettings]) -> Mapping[str, AgentEntry]:
+    """The built-in entries with `[agents.NAME]` settings laid over them, and the agents that these add.
+
+    Raises:
+        ValueError: a new agent has no `argv`.
+    """
+    entries = dict(BUILT_IN)
+    for name, change in changes.items():
+        entries[name] = _changed(name, entries.get(name), change)
+    return MappingProxyType(entries)
+
+
+def _changed(name: str, entry: AgentEntry | None, change: AgentSettings) -> AgentEntry:
+    if entry is None:
+        if change.argv is None:
+            raise ValueError(f"[agents.{name}] is new and needs an argv: how shall it be started?")
+        entry = AgentEntry(name=name, title=name, argv=tuple(change.argv))
+    return dataclasses.replace(
+        entry,
+        title=change.title or entry.title,
+        argv=tuple(change.argv or entry.argv),
+        env=MappingProxyType({**entry.env, **change.env}),
+        inherit_env=entry.inherit_env if change.inherit_env is None else tuple(change.inherit_env),
+        login_files=entry.login_files if change.login_files is None else tuple(change.login_files),
+        ask_mode=change.ask_mode or entry.ask_mode,
+        default_model=change.model or entry.default_model,
+    )

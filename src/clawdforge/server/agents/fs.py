@@ -1,0 +1,73 @@
+"""File requests of agents that make them though nothing was offered: answered inside the workspace only.
+
+A write is an edit and a read is a read: the owner's policy decides both. Source: AGENTS facts in docs/agents.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from clawdforge.server.agents import rpc
+from clawdforge.server.workspaces import paths
+from clawdforge.wire.permissions import PermissionAsk, PermissionOption
+
+_READ_LIMIT_BYTES: Final = 8 * 1024 * 1024
+_OPTIONS: Final = (
+    PermissionOption("allow", "Allow", "allow_once"),
+    PermissionOption("reject", "Reject", "reject_once"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAccess:
+    """One `fs/read_text_file` or `fs/write_text_file`; `content` is None for a read."""
+
+    kind: Literal["read", "edit"]
+    path: str
+    content: str | None
+
+    def ask(self, permission_id: str) -> PermissionAsk:
+        """The request as a question to the policy."""
+        title = f"{self.kind} {self.path}"
+        return PermissionAsk(permission_id, None, title, self.kind, (self.path,), _OPTIONS)
+
+    async def perform(self, workspace: Path, reply: rpc.Reply) -> None:
+        """Reads or writes, off the loop, and answers."""
+        try:
+            reply.result(await asyncio.to_thread(self._perform, workspace))
+        except (OSError, ValueError) as error:
+            reply.error(rpc.INVALID_PARAMS, f"{self.path}: {getattr(error, 'strerror', None) or error}")
+
+    def _perform(self, workspace: Path) -> dict[str, Any]:
+        real = paths.inside(workspace, self.path)
+        if real is None:
+            raise ValueError("outside of the workspace")
+        if self.content is None:
+            with _open(real, os.O_RDONLY) as file:
+                return {"content": file.read(_READ_LIMIT_BYTES).decode("utf-8", "replace")}
+        if paths.protected(workspace, real):
+            raise ValueError("a protected place")
+        with _open(real, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+            file.write(self.content.encode())
+        return {}
+
+
+def access(method: str, params: dict[str, Any]) -> FileAccess | None:
+    """The file request that a method is, or None where it is none."""
+    path, content = params.get("path"), params.get("content")
+    if not isinstance(path, str):
+        return None
+    if method == "fs/read_text_file":
+        return FileAccess("read", path, None)
+    if method == "fs/write_text_file" and isinstance(content, str):
+        return FileAccess("edit", path, content)
+    return None
+
+
+def _open(path: Path, flags: int) -> Any:
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    return os.fdopen(fd, "rb" if flags == os.O_RDONLY else "wb")

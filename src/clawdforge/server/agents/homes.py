@@ -1,0 +1,129 @@
+"""An agent's private home: one for each app and agent, with a copy of the user's login in it.
+
+A login that an agent renewed is copied back under a lock, so that a rotated token is not lost to the others.
+Must not log or return what is in a login file. Blocking: call it from a thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_LOGIN_LIMIT_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login file: where the user keeps it, where the agent finds it, and what was in it when it was copied."""
+
+    source: Path
+    copy: Path
+    digest: bytes | None
+
+
+class AgentHome:
+    """The home of one app's agent, and the temporary directory of one session.
+
+    Attributes:
+        path: the agent's HOME.
+        tmp: the session's TMPDIR; never above or below `path`.
+    """
+
+    def __init__(self, data_dir: Path, app_id: str, agent: str, session_id: str) -> None:
+        self.path = data_dir / "homes" / app_id / agent
+        self.tmp = data_dir / "tmp" / session_id
+        self._lock = data_dir / "login.lock"
+        self._logins: list[Login] = []
+
+    def prepare(self, login_files: Sequence[str]) -> None:
+        """Makes both directories and copies the login files in; one that does not exist is no error."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if login_files:
+            with self._locked():
+                self._logins = [self._copied_in(each) for each in login_files]
+
+    def keep_login(self) -> None:
+        """Copies login files back that the agent has changed since they were copied in."""
+        if all(_digest(_read(login.copy)) == login.digest for login in self._logins):
+            return
+        with self._locked():
+            self._logins = [self._copied_back(each) for each in self._logins]
+
+    def write_tmp(self, name: str, text: str) -> Path:
+        """Writes a file of the session. Returns its path."""
+        _write(self.tmp / name, text.encode())
+        return self.tmp / name
+
+    def clear(self) -> None:
+        """Removes the session's temporary directory; the home stays."""
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+    def _copied_in(self, name: str) -> Login:
+        source = Path(name).expanduser()
+        home = Path.home()
+        copy = self.path / (source.relative_to(home) if source.is_relative_to(home) else source.name)
+        content = _read(source)
+        if content is not None and content != _read(copy):
+            _write(copy, content)
+        return Login(source, copy, _digest(_read(copy)))
+
+    def _copied_back(self, login: Login) -> Login:
+        content = _read(login.copy)
+        if content is None or _digest(content) == login.digest:
+            return login
+        # Renewed twice, here and elsewhere: the younger one is the one that still counts.
+        if _digest(_read(login.source)) == login.digest or _age(login.copy) >= _age(login.source):
+            _write(login.source, content)
+        return Login(login.source, login.copy, _digest(content))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _read(path: Path) -> bytes | None:
+    """A small regular file's content. A link that an agent put in its place is not followed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        content = file.read(_LOGIN_LIMIT_BYTES + 1)
+    return content if len(content) <= _LOGIN_LIMIT_BYTES else None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Puts a file in place whole or not at all, for its owner's eyes."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _digest(content: bytes | None) -> bytes | None:
+    return None if content is None else hashlib.sha256(content).digest()
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat(follow_symlinks=False).st_mtime
+    except OSError:
+        return 0.0

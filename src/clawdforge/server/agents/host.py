@@ -1,0 +1,86 @@
+"""Starts agents on this machine (`base.AgentHost`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from clawdforge.server.agents import available, launch
+from clawdforge.server.agents.acp import AcpAgent
+from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
+from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.agents.process import Spawner
+from clawdforge.server.agents.tree import end_marked
+from clawdforge.wire.agents import AgentInfo, AgentOptions
+from clawdforge.wire.problems import Problem, invalid
+
+
+class LocalHost:
+    """Agents as children of this process.
+
+    Args:
+        entries: the catalog.
+        data_dir: the gateway's data directory, absolute.
+        gateway_id: names this data directory's gateway, over all its lives; children carry it as a mark.
+        line_limit_bytes: the longest line that an agent may write.
+    """
+
+    def __init__(
+        self, entries: Mapping[str, AgentEntry], data_dir: Path, gateway_id: str, line_limit_bytes: int
+    ) -> None:
+        self._entries = entries
+        self._data_dir = data_dir
+        self._gateway_id = gateway_id
+        self._line_limit_bytes = line_limit_bytes
+        self._spawner = Spawner()
+
+    def end_leftovers(self) -> list[int]:
+        """Ends every process that an earlier life of this gateway left running. Returns their pids."""
+        return end_marked(f"{self._gateway_id}:")
+
+    def infos(self) -> list[AgentInfo]:
+        """Every agent of the catalog, by name."""
+        return [available.info(self._entries[name], self._data_dir) for name in sorted(self._entries)]
+
+    def info(self, name: str) -> AgentInfo | None:
+        """One agent, or None where the catalog has none of that name."""
+        entry = self._entries.get(name)
+        return None if entry is None else available.info(entry, self._data_dir)
+
+    def check(self, options: AgentOptions) -> None:
+        """Refuses what cannot be started (see `base.AgentHost`)."""
+        entry = self._entries.get(options.agent)
+        if entry is None:
+            known = ", ".join(sorted(self._entries))
+            raise invalid(f"no agent is called {options.agent!r}; known are: {known}", "agent")
+        launch.check_options(entry, options)
+        self._argv(entry)
+
+    async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:
+        """Starts an agent (see `base.AgentHost`)."""
+        self.check(request.options)
+        entry = self._entries[request.options.agent]
+        home = AgentHome(self._data_dir, request.app_id, entry.name, request.session_id)
+        prepared = await asyncio.to_thread(launch.prepare, entry, self._argv(entry), request.options, home)
+        return await AcpAgent.open(
+            self._spawner,
+            entry,
+            request,
+            prepared,
+            home,
+            owner,
+            mark=f"{self._gateway_id}:{request.session_id}",
+            line_limit_bytes=self._line_limit_bytes,
+        )
+
+    def close(self) -> None:
+        """Lets go of the threads; every agent must have been ended before."""
+        self._spawner.close()
+
+    def _argv(self, entry: AgentEntry) -> tuple[str, ...]:
+        try:
+            return available.find(entry, self._data_dir)
+        except available.Unavailable as problem:
+            raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {problem}") from problem

@@ -1,0 +1,102 @@
+"""From a catalog entry and a caller's options to a command line, an environment and files.
+
+What an agent must know before it starts is settled here; what it can be told over ACP, in `acp`. Blocking (it
+writes small files): call it from a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from clawdforge.server.agents import ways
+from clawdforge.server.agents.base import Launch
+from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.homes import AgentHome
+from clawdforge.wire.agents import AgentOptions
+from clawdforge.wire.problems import invalid
+
+_PASSED_ON: Final = ("PATH", "LANG", "TZ", "TERM")
+_SECRET_MIN_CHARS: Final = 8
+_SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+
+def check_options(entry: AgentEntry, options: AgentOptions) -> None:
+    """Refuses what this agent has no way to take.
+
+    Raises:
+        Problem: `invalid`, naming the field.
+    """
+    if options.model is not None and entry.model is None:
+        raise invalid(f"the agent {entry.name!r} does not take a model", "model")
+    if options.effort is not None and options.effort not in entry.efforts:
+        known = f"it knows {', '.join(entry.efforts)}" if entry.efforts else "it takes none"
+        raise invalid(f"the agent {entry.name!r} cannot take the effort {options.effort!r}: {known}", "effort")
+    if options.system is None and options.system_mode is not None:
+        raise invalid("system_mode says how to use a system prompt, and there is none", "system_mode")
+    if options.system_mode == "replace" and entry.system_replace is None:
+        raise invalid(
+            f"the agent {entry.name!r} can be given more instructions, not others: "
+            "its system prompt cannot be replaced",
+            "system_mode",
+        )
+
+
+def system_way(entry: AgentEntry, options: AgentOptions) -> ways.Way | None:
+    """How the caller's system prompt reaches the agent; None where there is none."""
+    if options.system is None:
+        return None
+    return entry.system_replace if options.system_mode == "replace" else entry.system
+
+
+def prepare(
+    entry: AgentEntry,
+    argv: tuple[str, ...],
+    options: AgentOptions,
+    home: AgentHome,
+    environ: Mapping[str, str] = os.environ,
+) -> Launch:
+    """Makes the agent's home and says how to start it.
+
+    The environment is built from nothing: what is not passed on by name does not reach the agent.
+    """
+    home.prepare(entry.login_files)
+    inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
+    env = {name: environ[name] for name in _PASSED_ON if name in environ}
+    env |= {**entry.env, **inherited, "HOME": str(home.path), "TMPDIR": str(home.tmp)}
+    asked = (
+        (options.model or entry.default_model, entry.model, "model"),
+        (options.effort, entry.effort, "effort"),
+        (options.system, system_way(entry, options), "system"),
+    )
+    for value, way, name in asked:
+        if value is not None and way is not None:
+            argv, env = _carried(way, name, value, argv, env, home)
+    return Launch(argv, env, home.path, home.tmp, _secrets(inherited | dict(entry.env)))
+
+
+def _carried(
+    way: ways.Way, name: str, value: str, argv: tuple[str, ...], env: dict[str, str], home: AgentHome
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    match way:
+        case ways.Arguments(template):
+            quoted = json.dumps(value, ensure_ascii=False)
+            return (*argv, *(word.replace("{value}", quoted) for word in template)), env
+        case ways.FileArguments(template):
+            path = home.write_tmp(f"{name}.md", value)
+            return (*argv, *(word.replace("{path}", str(path)) for word in template)), env
+        case ways.FileVariable(variable):
+            return argv, {**env, variable: str(home.write_tmp(f"{name}.md", value))}
+        case _:  # told over ACP, once the agent has started
+            return argv, env
+
+
+def _secrets(variables: Mapping[str, str]) -> frozenset[str]:
+    """Values that must not be seen in an error: those of variables that are named like secrets."""
+    return frozenset(
+        value
+        for name, value in variables.items()
+        if len(value) >= _SECRET_MIN_CHARS and any(word in name for word in _SECRET_WORDS)
+    )

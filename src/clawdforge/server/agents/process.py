@@ -1,0 +1,233 @@
+"""One child process: started off the loop, its pipes never blocking, its whole tree ended with it.
+
+Knows bytes and lines, signals and exit codes; must not know what the lines mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from clawdforge.server.agents.lines import LineCutter, LineTooLong
+from clawdforge.server.agents.tree import MARK, end_tree
+
+_STDERR_KEPT_BYTES: Final = 16 * 1024
+_UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
+_EOF_GRACE_S: Final = 0.5
+_TERM_GRACE_S: Final = 0.5
+_DRAIN_GRACE_S: Final = 1.0
+
+
+class Spawner:
+    """Starts children from ONE thread that lives as long as the gateway.
+
+    Off the loop, because starting a process takes milliseconds; from one thread, because a parent-death signal
+    fires when the thread that spawned ends, not the process.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn")
+        self._sweeps = ThreadPoolExecutor(4, thread_name_prefix="tree")
+
+    async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+        """Starts a child as the leader of a session of its own, with pipes.
+
+        Raises:
+            OSError: it could not be started.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread,
+            lambda: subprocess.Popen(
+                argv,
+                env=env,
+                cwd=cwd,
+                bufsize=0,
+                start_new_session=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ),
+        )
+
+    async def end_tree(self, leader: int, mark: str) -> list[int]:
+        """`tree.end_tree`, off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._sweeps, end_tree, leader, mark)
+
+    def close(self) -> None:
+        """Ends the threads; children must have been ended before."""
+        self._thread.shutdown()
+        self._sweeps.shutdown()
+
+
+class ProcessEvents(Protocol):
+    """Who owns a process and hears of it. All are called on the loop, in order."""
+
+    def on_line(self, line: bytes) -> None:
+        """A line came on stdout."""
+
+    def on_broken(self, reason: str) -> None:
+        """Nothing more can come or go, though the process may live: its owner must end it."""
+
+    def on_exit(self, code: int) -> None:
+        """The process is gone, and everything that it wrote has been handed over. Comes once, last."""
+
+
+class ChildProcess:
+    """A running child. Make one with `start`; it must be ended with `end`, whatever happened to it."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], mark: str, spawner: Spawner, owner: ProcessEvents) -> None:
+        self.pid = popen.pid
+        self._popen = popen
+        self._mark = mark
+        self._spawner = spawner
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._exited = asyncio.Event()
+        self._gone: asyncio.Task[None] | None = None
+        self._stderr = bytearray()
+        self._drained = asyncio.Event()
+        self._stdin: asyncio.WriteTransport
+        self._stdout: asyncio.ReadTransport
+        self._stderr_pipe: asyncio.ReadTransport
+        self._pidfd: int
+
+    @classmethod
+    async def start(
+        cls,
+        spawner: Spawner,
+        owner: ProcessEvents,
+        *,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        mark: str,
+        line_limit_bytes: int,
+    ) -> ChildProcess:
+        """Starts a child; the owner hears of it from now on.
+
+        Raises:
+            OSError: it could not be started; nothing is left.
+        """
+        popen = await spawner.spawn(argv, {**env, MARK: mark}, cwd)
+        self = cls(popen, mark, spawner, owner)
+        assert popen.stdin and popen.stdout and popen.stderr
+        loop = self._loop
+        cutter = LineCutter(owner.on_line, line_limit_bytes)
+        self._stdout, _ = await loop.connect_read_pipe(
+            lambda: _Reader(lambda chunk: self._cut(cutter, chunk), lambda: self._stdout_closed(cutter)),
+            popen.stdout,
+        )
+        self._stderr_pipe, _ = await loop.connect_read_pipe(
+            lambda: _Reader(self._keep_stderr, lambda: None), popen.stderr
+        )
+        self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, popen.stdin)
+        # Told by the kernel, not by SIGCHLD: nothing can steal this exit, and no thread waits for it.
+        self._pidfd = os.pidfd_open(popen.pid)
+        loop.add_reader(self._pidfd, self._leader_exited)
+        return self
+
+    def send(self, line: bytes) -> None:
+        """Queues a line (with its newline) for the child's stdin; never blocks."""
+        if self._stdin.is_closing():
+            return
+        unsent = self._stdin.get_write_buffer_size()
+        if unsent > _UNSENT_LIMIT_BYTES and len(line) < unsent:
+            self._owner.on_broken("the agent does not read its input")
+            return
+        self._stdin.write(line)
+
+    def pause(self) -> None:
+        """Stops reading stdout until `resume`: the child waits when its pipe is full."""
+        if not self._stdout.is_closing():
+            self._stdout.pause_reading()
+
+    def resume(self) -> None:
+        """Reads stdout on."""
+        if not self._stdout.is_closing():
+            self._stdout.resume_reading()
+
+    def stderr_tail(self) -> str:
+        """The last kilobytes of stderr, as text; not yet free of secrets or control characters."""
+        return self._stderr.decode("utf-8", "replace")
+
+    @property
+    def running(self) -> bool:
+        """Whether the leader has not exited yet."""
+        return not self._exited.is_set()
+
+    async def end(self, *, now: bool) -> None:
+        """Ends the child and everything it started. True after, and a second call is harmless.
+
+        Args:
+            now: kill at once; else the child first sees its stdin close, then SIGTERM, each with half a second.
+        """
+        if not now:
+            self._stdin.close()
+            if not await self._exits_within(_EOF_GRACE_S):
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGTERM)
+                await self._exits_within(_TERM_GRACE_S)
+        await self._spawner.end_tree(self.pid, self._mark)
+        await self._exited.wait()
+        assert self._gone is not None
+        await asyncio.shield(self._gone)
+
+    async def _exits_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._exited.wait(), seconds)
+        return self._exited.is_set()
+
+    def _leader_exited(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._popen.wait()  # returns at once: the kernel has said so
+        self._exited.set()
+        self._gone = self._loop.create_task(self._after_exit())
+
+    async def _after_exit(self) -> None:
+        """What the leader left behind is ended first: only then is the end of its output sure to come."""
+        await self._spawner.end_tree(self.pid, self._mark)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), _DRAIN_GRACE_S)
+        self._stdout.close()
+        self._stderr_pipe.close()
+        self._stdin.abort()
+        self._owner.on_exit(self._popen.returncode)
+
+    def _cut(self, cutter: LineCutter, chunk: bytes) -> None:
+        try:
+            cutter.feed(chunk)
+        except LineTooLong as problem:
+            self._stdout.close()
+            self._owner.on_broken(f"the agent wrote {problem}")
+
+    def _stdout_closed(self, cutter: LineCutter) -> None:
+        cutter.finish()
+        self._drained.set()
+        if not self._exited.is_set():
+            self._owner.on_broken("the agent closed its output")
+
+    def _keep_stderr(self, chunk: bytes) -> None:
+        self._stderr += chunk
+        del self._stderr[:-_STDERR_KEPT_BYTES]
+
+
+class _Reader(asyncio.Protocol):
+    """The reading end of a pipe."""
+
+    def __init__(self, on_chunk: Callable[[bytes], None], on_closed: Callable[[], None]) -> None:
+        self._on_chunk = on_chunk
+        self._on_closed = on_closed
+
+    def data_received(self, data: bytes) -> None:
+        self._on_chunk(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_closed()

@@ -1,0 +1,113 @@
+"""The first words to an agent: initialize, a new session, its mode, model and effort.
+
+Nothing here outlives the start; the peer stays with its owner.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from clawdforge.server.agents import rpc, ways
+from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.launch import system_way
+from clawdforge.wire.agents import AgentOptions
+
+PROTOCOL_VERSION: Final = 1
+
+
+class Refused(Exception):
+    """The agent answered, but not as ACP wants it."""
+
+
+class ValueRefused(Exception):
+    """The agent does not take a value that the caller chose; `field` names it."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A session that can take a prompt; `prefix` has to be said ahead of the first."""
+
+    session_id: str
+    prefix: str | None
+
+
+async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, workspace: Path) -> Started:
+    """Brings a fresh agent to where it can take a prompt.
+
+    Raises:
+        rpc.RpcError, rpc.Gone: the agent answered with an error, or not at all.
+        Refused: it speaks another protocol.
+        ValueRefused: it does not take a value that the caller chose.
+    """
+    await _initialize(peer)
+    prefix, meta = None, copy.deepcopy(dict(entry.new_meta))
+    match system_way(entry, options):
+        case ways.FirstPrompt():
+            prefix = options.system
+        case ways.MetaSystemPrompt():
+            replaces = options.system_mode == "replace"
+            meta["systemPrompt"] = options.system if replaces else {"append": options.system}
+    params: dict[str, Any] = {"cwd": str(workspace), "mcpServers": []}
+    new = await peer.call("session/new", {**params, "_meta": meta} if meta else params)
+    session_id = new.get("sessionId") if isinstance(new, dict) else None
+    if not isinstance(session_id, str) or not session_id:
+        raise Refused("it answered session/new without a session id")
+    await _set_mode(peer, entry, options, session_id, new)
+    model = options.model or entry.default_model
+    await _tell(peer, entry.model, "model", model, session_id)
+    await _tell(peer, entry.effort, "effort", options.effort, session_id)
+    return Started(session_id, prefix)
+
+
+async def _initialize(peer: rpc.Peer) -> None:
+    answer = await peer.call(
+        "initialize",
+        {
+            "protocolVersion": PROTOCOL_VERSION,
+            "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+            "clientInfo": {"name": "clawdforge", "title": "clawdforge", "version": version("clawdforge")},
+        },
+    )
+    spoken = answer.get("protocolVersion") if isinstance(answer, dict) else None
+    if spoken != PROTOCOL_VERSION:
+        raise Refused(f"it speaks ACP version {spoken!r}, clawdforge speaks {PROTOCOL_VERSION}")
+
+
+async def _set_mode(
+    peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, session_id: str, new: Mapping[str, Any]
+) -> None:
+    """Sets the caller's mode, or else the one in which the agent asks: even where it claims to be in it."""
+    modes = new.get("modes")
+    offered = modes.get("availableModes") if isinstance(modes, dict) else None
+    ids = [each.get("id") for each in offered or [] if isinstance(each, dict)]
+    if options.mode is not None and options.mode not in ids:
+        known = f"it has {', '.join(map(str, ids))}" if ids else "it has none"
+        raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
+    mode = options.mode or (entry.ask_mode if entry.ask_mode in ids else None)
+    if mode is not None:
+        await peer.call("session/set_mode", {"sessionId": session_id, "modeId": mode})
+
+
+async def _tell(peer: rpc.Peer, way: ways.Way | None, name: str, value: str | None, session_id: str) -> None:
+    if value is None:
+        return
+    try:
+        match way:
+            case ways.ConfigOption(config_id):
+                params = {"sessionId": session_id, "configId": config_id, "value": value}
+                await peer.call("session/set_config_option", params)
+            case ways.SetModel():
+                await peer.call("session/set_model", {"sessionId": session_id, "modelId": value})
+            case _:
+                pass  # known to it before it started
+    except rpc.RpcError as error:
+        raise ValueRefused(name, f"the agent refused the {name} {value!r}: {error}") from error

@@ -1,0 +1,208 @@
+"""ACP's session updates, as our events. Pure: an update in, a draft of an event out.
+
+An update of a kind that we do not know, or whose shape is not what ACP says, is kept whole as `other`.
+Must not know sessions, turns or processes. Source: https://agentclientprotocol.com/protocol/prompt-turn
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from clawdforge.wire import events
+from clawdforge.wire.events import Draft
+from clawdforge.wire.permissions import PermissionAsk, PermissionOption
+
+
+class Shapeless(Exception):
+    """An update lacks what its kind needs."""
+
+
+class Translator:
+    """Translates one agent's updates. Remembers of each tool call only what later updates leave out."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str] = {}
+        self._raw_results: set[str] = set()
+
+    def update(self, update: Mapping[str, Any]) -> Draft | None:
+        """The event of one `session/update`, or None where it says nothing (an empty chunk, our own prompt)."""
+        kind = update.get("sessionUpdate")
+        translate = _KINDS.get(kind) if isinstance(kind, str) else None
+        if translate is None:
+            return Draft(events.OTHER, {"acp": dict(update)})
+        try:
+            return translate(self, update)
+        except Shapeless:
+            return Draft(events.OTHER, {"acp": dict(update)})
+
+    def permission(self, permission_id: str, params: Mapping[str, Any]) -> PermissionAsk:
+        """What a `session/request_permission` asks; kind and title may come from the tool call's own update."""
+        call = params.get("toolCall")
+        call = call if isinstance(call, dict) else {}
+        call_id = call.get("toolCallId")
+        call_id = call_id if isinstance(call_id, str) else None
+        return PermissionAsk(
+            permission_id=permission_id,
+            tool_call_id=call_id,
+            title=str(call.get("title") or ""),
+            kind=str(call.get("kind") or self._kinds.get(call_id or "", "other")),
+            paths=tuple(dict.fromkeys(_paths(call))),
+            options=tuple(_options(params.get("options"))),
+        )
+
+    def turn_over(self) -> None:
+        """Forgets the turn's tool calls."""
+        self._kinds.clear()
+        self._raw_results.clear()
+
+    def _text(self, update: Mapping[str, Any]) -> Draft | None:
+        return self._chunk(events.TEXT, update)
+
+    def _thinking(self, update: Mapping[str, Any]) -> Draft | None:
+        return self._chunk(events.THINKING, update)
+
+    def _chunk(self, type_: str, update: Mapping[str, Any]) -> Draft | None:
+        content = update.get("content")
+        if not isinstance(content, dict) or content.get("type") != "text":
+            raise Shapeless
+        text = _need(content, "text", str)
+        if not text:
+            return None
+        message_id = update.get("messageId")
+        data = {"content": text}
+        return Draft(type_, {**data, "message_id": message_id} if isinstance(message_id, str) else data)
+
+    def _prompt_echo(self, _update: Mapping[str, Any]) -> None:
+        """The prompt is in the log already, as it was given."""
+
+    def _tool_call(self, update: Mapping[str, Any]) -> Draft:
+        call_id = _need(update, "toolCallId", str)
+        kind = str(update.get("kind") or "other")
+        self._kinds[call_id] = kind
+        data = {
+            "id": call_id,
+            "name": kind,
+            "title": "",
+            "kind": kind,
+            "status": "pending",
+            "args": None,
+            "result": None,
+            "locations": [],
+            "diffs": [],
+        }
+        return Draft(events.TOOL_CALL, {**data, **self._changed(call_id, update)})
+
+    def _tool_call_update(self, update: Mapping[str, Any]) -> Draft:
+        call_id = _need(update, "toolCallId", str)
+        if isinstance(kind := update.get("kind"), str):
+            self._kinds[call_id] = kind
+        return Draft(events.TOOL_CALL_UPDATE, {"id": call_id, **self._changed(call_id, update)})
+
+    def _changed(self, call_id: str, update: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that an update sets; ACP leaves out, or makes null, what stays as it was."""
+        changed: dict[str, Any] = {}
+        if (name := _tool_name(update)) is not None:
+            changed["name"] = name
+        for ours, theirs in (("title", "title"), ("kind", "kind"), ("status", "status"), ("args", "rawInput")):
+            if (value := update.get(theirs)) is not None:
+                changed[ours] = value
+        if isinstance(locations := update.get("locations"), list):
+            changed["locations"] = locations
+        if isinstance(content := update.get("content"), list):
+            changed["diffs"] = [
+                {"path": part.get("path"), "old_text": part.get("oldText"), "new_text": part.get("newText")}
+                for part in content
+                if isinstance(part, dict) and part.get("type") == "diff"
+            ]
+            if call_id not in self._raw_results and (text := _content_text(content)):
+                changed["result"] = text
+        if (output := update.get("rawOutput")) is not None:
+            changed["result"] = output
+            self._raw_results.add(call_id)
+        return changed
+
+    def _plan(self, update: Mapping[str, Any]) -> Draft:
+        return Draft(events.PLAN, {"entries": _need(update, "entries", list)})
+
+    def _commands(self, update: Mapping[str, Any]) -> Draft:
+        return Draft(events.COMMANDS, {"commands": _need(update, "availableCommands", list)})
+
+    def _mode(self, update: Mapping[str, Any]) -> Draft:
+        return Draft(events.MODE, {"mode": _need(update, "currentModeId", str)})
+
+    def _usage(self, update: Mapping[str, Any]) -> Draft:
+        known = {name: update[name] for name in ("used", "size", "cost") if update.get(name) is not None}
+        return Draft(events.USAGE, known)
+
+
+_KINDS: Final[Mapping[str, Callable[[Translator, Mapping[str, Any]], Draft | None]]] = {
+    "agent_message_chunk": Translator._text,
+    "agent_thought_chunk": Translator._thinking,
+    "user_message_chunk": Translator._prompt_echo,
+    "tool_call": Translator._tool_call,
+    "tool_call_update": Translator._tool_call_update,
+    "plan": Translator._plan,
+    "available_commands_update": Translator._commands,
+    "current_mode_update": Translator._mode,
+    "usage_update": Translator._usage,
+}
+
+
+def turn_usage(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The tokens of a turn, where the answer to `session/prompt` tells them."""
+    usage = result.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    names = {
+        "inputTokens": "input_tokens",
+        "outputTokens": "output_tokens",
+        "totalTokens": "total_tokens",
+        "cachedReadTokens": "cached_read_tokens",
+        "cachedWriteTokens": "cached_write_tokens",
+        "thoughtTokens": "thought_tokens",
+    }
+    told = {ours: usage[theirs] for theirs, ours in names.items() if isinstance(usage.get(theirs), int)}
+    return {**told, "source": "agent"} if told else None
+
+
+def _need(update: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = update.get(name)
+    if not isinstance(value, kind):
+        raise Shapeless
+    return value
+
+
+def _tool_name(update: Mapping[str, Any]) -> str | None:
+    """The agent's own name of the tool: claude tells it in `_meta`."""
+    meta = update.get("_meta")
+    claude = meta.get("claudeCode") if isinstance(meta, dict) else None
+    name = claude.get("toolName") if isinstance(claude, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _content_text(content: list[Any]) -> str:
+    blocks = (part.get("content") for part in content if isinstance(part, dict) and part.get("type") == "content")
+    return "\n".join(
+        block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str)
+    )
+
+
+def _paths(call: Mapping[str, Any]) -> list[str]:
+    """Every path that a tool call names: its locations, its diffs, and the usual names in its raw input."""
+    found: list[Any] = []
+    for field in ("locations", "content"):
+        parts = call.get(field)
+        found += [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    raw = call.get("rawInput")
+    if isinstance(raw, dict):
+        found += [raw.get(name) for name in ("file_path", "path", "abs_path", "notebook_path", "destination")]
+    return [path for path in found if isinstance(path, str) and path]
+
+
+def _options(options: Any) -> list[PermissionOption]:
+    return [
+        PermissionOption(each["optionId"], str(each.get("name") or ""), str(each.get("kind") or ""))
+        for each in (options if isinstance(options, list) else [])
+        if isinstance(each, dict) and isinstance(each.get("optionId"), str)
+    ]
