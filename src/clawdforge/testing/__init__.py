@@ -1,1 +1,1 @@
-"""Programs and fixtures for testing clawdforge and what is built on it. Importing this package loads none of them."""
+"""Programs and fixtures for testing clawdforge and what is built on it. Importing this loads none of them."""

@@ -119,6 +119,4 @@ def read_log(path: str | os.PathLike[str], method: str | None = None) -> list[di
         return []
     if method is None:
         return entries
-    return [
-        entry for entry in entries if isinstance(entry.get("m"), dict) and entry["m"].get("method") == method
-    ]
+    return [entry for entry in entries if isinstance(entry.get("m"), dict) and entry["m"].get("method") == method]

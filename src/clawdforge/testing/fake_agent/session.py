@@ -75,9 +75,7 @@ class Session:
         self._set("model", model, self._models)
 
     def set_config_option(self, name: Any, value: Any) -> None:
-        offered = {
-            option["id"]: [one["value"] for one in option["options"]] for option in self.config_options()
-        }
+        offered = {option["id"]: [one["value"] for one in option["options"]] for option in self.config_options()}
         self._set(name, value, offered.get(name, []))
 
     def _set(self, name: str, value: Any, offered: Iterable[str]) -> None:
