@@ -1,0 +1,189 @@
+"""Changes as SQL: each kind is encoded on the event loop and applied on the writer's thread.
+
+Encoding refuses what no store can hold, before it gets in. This module must not open, commit or roll back.
+"""
+
+# ruff: noqa: S608 - only names of our own are put into the SQL; every value is bound
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from clawdforge.server.store import base
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.rows import columns, json_text, to_value, to_values
+
+Op = Callable[[sqlite3.Connection], object]
+"""Applies one change inside the open transaction; raises StorageError or sqlite3.Error."""
+
+ROW_OVERHEAD_BYTES: Final = 40
+TIDY_ROWS: Final = 2000
+"""Rows of a removed session that are deleted at a time: a few milliseconds."""
+
+_KEY: Final = "(SELECT session_key FROM sessions WHERE session_id = ?)"
+
+
+def encode(change: base.Change) -> tuple[Op, int]:
+    """What a change does to the database, and about how many bytes it adds.
+
+    Raises:
+        StorageError: a text in it cannot be stored, an object is no JSON, or events do not follow on each other.
+    """
+    return _ENCODERS[type(change)](change)
+
+
+def tidy(connection: sqlite3.Connection) -> bool:
+    """Deletes one bounded piece of what removed sessions left; False when nothing is left."""
+    found = connection.execute("SELECT session_key FROM removed_sessions LIMIT 1").fetchone()
+    if found is None:
+        return False
+    deleted = connection.execute(
+        "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE session_key = ? LIMIT ?)",
+        (found[0], TIDY_ROWS),
+    ).rowcount
+    if deleted < TIDY_ROWS:
+        connection.execute("DELETE FROM removed_sessions WHERE session_key = ?", found)
+    return True
+
+
+# --- statements ---------------------------------------------------------------------------------------------
+
+
+def _one(sql: str, *values: Any, unless: str | None = None) -> tuple[Op, int]:
+    """One statement; `unless` is the sentence of the StorageError when it changes no row."""
+    bound = tuple(to_value(value) for value in values)
+    return partial(_run, sql, bound, unless), _size(bound)
+
+
+def _add(table: str, row: Any) -> tuple[Op, int]:
+    """A new row of a table that has a column for each field."""
+    names = columns(type(row))
+    marks = ", ".join("?" * len(names))
+    bound = to_values(row)
+    return partial(_run, f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", bound, None), _size(bound)
+
+
+def _all(*parts: tuple[Op, int]) -> tuple[Op, int]:
+    ops = tuple(op for op, _ in parts)
+
+    def apply(connection: sqlite3.Connection) -> None:
+        for op in ops:
+            op(connection)
+
+    return apply, sum(size for _, size in parts)
+
+
+def _run(sql: str, values: Sequence[Any], unless: str | None, connection: sqlite3.Connection) -> None:
+    if connection.execute(sql, values).rowcount == 0 and unless is not None:
+        raise StorageError(unless)
+
+
+def _size(values: Sequence[Any]) -> int:
+    return ROW_OVERHEAD_BYTES + sum(len(value) for value in values if isinstance(value, str))
+
+
+# --- sessions and turns -------------------------------------------------------------------------------------
+
+
+def _close_session(change: base.CloseSession) -> tuple[Op, int]:
+    sql = "UPDATE sessions SET closed_at = ?, close_reason = ? WHERE session_id = ? AND closed_at IS NULL"
+    return _one(sql, change.closed_at, change.reason, change.session_id)
+
+
+def _remove_session(change: base.RemoveSession) -> tuple[Op, int]:
+    """The session is gone at once; its events, which may be many, are left to `tidy`."""
+    noted = "INSERT INTO removed_sessions (session_key) SELECT session_key FROM sessions WHERE session_id = ?"
+    return _all(
+        _one(noted, change.session_id),
+        _one(f"DELETE FROM turns WHERE session_key = {_KEY}", change.session_id),
+        _one("DELETE FROM sessions WHERE session_id = ?", change.session_id),
+    )
+
+
+def _start_turn(change: base.StartTurn) -> tuple[Op, int]:
+    row = change.row
+    counted = (
+        "UPDATE sessions SET turn_count = ?, last_turn_at = ?"
+        " WHERE session_id = ? AND closed_at IS NULL AND turn_count = ?"
+    )
+    names = columns(base.TurnRow)[1:]  # the first is the session's id, for which the table has its key
+    added = (
+        f"INSERT INTO turns (session_key, {', '.join(names)})"
+        f" SELECT session_key, {', '.join('?' * len(names))} FROM sessions WHERE session_id = ?"
+    )
+    return _all(
+        _one(
+            counted, row.turn_index, row.started_at_ms // 1000, row.session_id, row.turn_index - 1,
+            unless=f"Turn {row.turn_index} cannot start: the session is closed, gone, or had another last turn.",
+        ),
+        _one(added, *to_values(row)[1:], row.session_id),
+    )  # fmt: skip
+
+
+def _end_turn(change: base.EndTurn) -> tuple[Op, int]:
+    row = change.row
+    sql = (
+        "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?"
+        f" WHERE session_key = {_KEY} AND turn_index = ? AND status = 'running'"
+    )
+    return _one(
+        sql, row.status, row.stop_reason, row.ok, row.duration_ms, row.error, row.detail, row.usage,
+        row.session_id, row.turn_index,
+        unless=f"Turn {row.turn_index} cannot end: it is not running.",
+    )  # fmt: skip
+
+
+# --- events -------------------------------------------------------------------------------------------------
+
+_LAST_SEQ: Final = (
+    "SELECT session_key, (SELECT max(seq) FROM events WHERE events.session_key = sessions.session_key)"
+    " FROM sessions WHERE session_id = ?"
+)
+_ADD_EVENT: Final = "INSERT INTO events (session_key, seq, type, turn_index, ts, data) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def _append_events(change: base.AppendEvents) -> tuple[Op, int]:
+    rows = [
+        (event.seq, to_value(event.type), event.turn_index, event.ts, json_text(event.data_json))
+        for event in change.events
+    ]
+    first = rows[0][0] if rows else 1
+    if any(row[0] != seq for seq, row in enumerate(rows, start=first)):
+        raise StorageError("The events' sequence numbers do not follow on each other.")
+    size = ROW_OVERHEAD_BYTES + sum(ROW_OVERHEAD_BYTES + len(row[4]) for row in rows)
+    return partial(_insert_events, change.session_id, first, rows), size
+
+
+def _insert_events(
+    session_id: str, first: int, rows: Sequence[tuple[Any, ...]], connection: sqlite3.Connection
+) -> None:
+    found = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
+    if found is None:
+        raise StorageError("The session of these events is gone.")
+    key, last = found
+    if rows and first != (last or 0) + 1:
+        raise StorageError(f"Event {first} does not follow on event {last or 0}, the session's last.")
+    connection.executemany(_ADD_EVENT, [(key, *row) for row in rows])
+
+
+_ENCODERS: Final[dict[type[Any], Callable[[Any], tuple[Op, int]]]] = {
+    base.AddApp: lambda change: _add("apps", change.row),
+    base.TouchApp: lambda change: _one(
+        "UPDATE apps SET last_used_at = ? WHERE app_id = ?", change.last_used_at, change.app_id
+    ),
+    base.RevokeApp: lambda change: _one(
+        "UPDATE apps SET revoked_at = ? WHERE app_id = ? AND revoked_at IS NULL", change.revoked_at, change.app_id
+    ),
+    base.AddSession: lambda change: _add("sessions", change.row),
+    base.CloseSession: _close_session,
+    base.RemoveSession: _remove_session,
+    base.StartTurn: _start_turn,
+    base.EndTurn: _end_turn,
+    base.AppendEvents: _append_events,
+    base.AddUpload: lambda change: _add("uploads", change.row),
+    base.RemoveUpload: lambda change: _one("DELETE FROM uploads WHERE token = ?", change.token),
+    base.AddAudit: lambda change: _add("audit", change.row),
+}

@@ -1,0 +1,125 @@
+"""Rows read back: one SELECT a question, and the value each row becomes.
+
+Every function takes a connection that may only read, asks one statement and so sees one state of the store.
+"""
+
+# ruff: noqa: S608 - only names of our own are put into the SQL; every value is bound
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, Final
+
+from clawdforge.server.store.base import AppRow, AuditRow, SessionKind, SessionRow, TurnRow, UploadRow
+from clawdforge.server.store.rows import columns, from_values
+from clawdforge.wire.events import Event
+
+NO_LIMIT: Final = -1
+LAST_KEY: Final = 2**63 - 1
+
+_APP: Final = f"SELECT {', '.join(columns(AppRow))} FROM apps"
+_SESSION: Final = f"SELECT {', '.join(columns(SessionRow))} FROM sessions"
+_TURN: Final = f"SELECT {', '.join(columns(TurnRow))} FROM turns JOIN sessions USING (session_key)"
+_UPLOAD: Final = f"SELECT {', '.join(columns(UploadRow))} FROM uploads"
+_AUDIT: Final = f"SELECT {', '.join(columns(AuditRow))} FROM audit"
+_KEY: Final = "(SELECT session_key FROM sessions WHERE session_id = ?)"
+
+
+def apps(connection: sqlite3.Connection) -> list[AppRow]:
+    found = connection.execute(f"{_APP} ORDER BY rowid")
+    return [from_values(AppRow, row) for row in found]
+
+
+def session(connection: sqlite3.Connection, session_id: str) -> SessionRow | None:
+    found = connection.execute(f"{_SESSION} WHERE session_id = ?", (session_id,)).fetchone()
+    return None if found is None else from_values(SessionRow, found)
+
+
+def sessions(
+    connection: sqlite3.Connection,
+    app_id: str,
+    *,
+    kind: SessionKind,
+    include_closed: bool,
+    limit: int | None,
+    before: tuple[int, str] | None,
+) -> list[SessionRow]:
+    where = "app_id = ? AND kind = ?"
+    values: list[Any] = [app_id, kind]
+    if not include_closed:
+        where += " AND closed_at IS NULL"
+    if before is not None:
+        # Where that row was removed since, the rows of its second come again rather than never.
+        where += f" AND (created_at, session_key) < (?, coalesce({_KEY}, {LAST_KEY}))"
+        values += before
+    values.append(NO_LIMIT if limit is None else limit)
+    found = connection.execute(
+        f"{_SESSION} WHERE {where} ORDER BY created_at DESC, session_key DESC LIMIT ?", values
+    )
+    return [from_values(SessionRow, row) for row in found]
+
+
+def open_sessions(connection: sqlite3.Connection) -> list[SessionRow]:
+    found = connection.execute(f"{_SESSION} WHERE closed_at IS NULL ORDER BY session_key")
+    return [from_values(SessionRow, row) for row in found]
+
+
+def closed_before(connection: sqlite3.Connection, closed_at: int, limit: int) -> list[SessionRow]:
+    found = connection.execute(
+        f"{_SESSION} WHERE closed_at < ? ORDER BY closed_at, session_key LIMIT ?", (closed_at, limit)
+    )
+    return [from_values(SessionRow, row) for row in found]
+
+
+def running_turns(connection: sqlite3.Connection) -> list[TurnRow]:
+    found = connection.execute(f"{_TURN} WHERE status = 'running' ORDER BY session_key, turn_index")
+    return [from_values(TurnRow, row) for row in found]
+
+
+def turn(connection: sqlite3.Connection, session_id: str, turn_index: int) -> TurnRow | None:
+    values = (session_id, turn_index)
+    found = connection.execute(f"{_TURN} WHERE session_id = ? AND turn_index = ?", values).fetchone()
+    return None if found is None else from_values(TurnRow, found)
+
+
+def events(
+    connection: sqlite3.Connection, session_id: str, *, after: int, turn_index: int | None, limit: int | None
+) -> list[Event]:
+    where = f"session_key = {_KEY} AND seq > ?"
+    values: list[Any] = [session_id, after]
+    if turn_index is not None:
+        where += " AND turn_index = ?"
+        values.append(turn_index)
+    values.append(NO_LIMIT if limit is None else limit)
+    found = connection.execute(
+        f"SELECT seq, type, turn_index, ts, data FROM events WHERE {where} ORDER BY seq LIMIT ?", values
+    )
+    return [Event(seq, type_, turn, ts, json.loads(data)) for seq, type_, turn, ts, data in found]
+
+
+def last_seq(connection: sqlite3.Connection, session_id: str) -> int:
+    sql = f"SELECT coalesce(max(seq), 0) FROM events WHERE session_key = {_KEY}"
+    (found,) = connection.execute(sql, (session_id,)).fetchone()
+    return int(found)
+
+
+def upload(connection: sqlite3.Connection, token: str) -> UploadRow | None:
+    found = connection.execute(f"{_UPLOAD} WHERE token = ?", (token,)).fetchone()
+    return None if found is None else from_values(UploadRow, found)
+
+
+def uploads_expired(connection: sqlite3.Connection, now: int, limit: int) -> list[UploadRow]:
+    found = connection.execute(f"{_UPLOAD} WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (now, limit))
+    return [from_values(UploadRow, row) for row in found]
+
+
+def blob_in_use(connection: sqlite3.Connection, sha256: str) -> bool:
+    found = connection.execute("SELECT 1 FROM uploads WHERE sha256 = ? LIMIT 1", (sha256,))
+    return found.fetchone() is not None
+
+
+def audit(connection: sqlite3.Connection, app_id: str | None, limit: int) -> list[AuditRow]:
+    where, values = ("", (limit,)) if app_id is None else ("WHERE app_id = ?", (app_id, limit))
+    found = connection.execute(f"{_AUDIT} {where} ORDER BY audit_key DESC LIMIT ?", values)
+    return [from_values(AuditRow, row) for row in found]

@@ -1,0 +1,93 @@
+"""Row values as table columns and back. A column has the name of its field, so no list of names can drift.
+
+Objects and arrays lie in the tables as JSON text, truth values as 0 and 1. Text that no store can hold is
+refused here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from clawdforge.server.store.base import AppRow, AuditRow, SessionRow, StorageError, TurnRow, UploadRow
+
+T = TypeVar("T")
+
+# An escaped NUL, and not an escaped backslash before the five characters u0000.
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+_COLUMNS: Final[Mapping[type[Any], tuple[str, ...]]] = {
+    cls: tuple(field.name for field in dataclasses.fields(cls))
+    for cls in (AppRow, SessionRow, TurnRow, UploadRow, AuditRow)
+}
+_READ: Final[Mapping[type[Any], Mapping[str, Callable[[Any], Any]]]] = {
+    AppRow: {"ip_cidrs": lambda text: tuple(json.loads(text))},
+    SessionRow: {"options": json.loads, "meta": json.loads},
+    TurnRow: {"ok": bool, "usage": json.loads},
+    AuditRow: {"ok": bool},
+}
+
+
+def columns(cls: type[Any]) -> tuple[str, ...]:
+    """The columns of a kind of row, in the order of its fields."""
+    return _COLUMNS[cls]
+
+
+def to_values(row: Any) -> tuple[Any, ...]:
+    """A row's values, ready to be bound, in the order of `columns`.
+
+    Raises:
+        StorageError: one of them cannot be stored.
+    """
+    return tuple(to_value(getattr(row, name)) for name in columns(type(row)))
+
+
+def to_value(value: Any) -> Any:
+    """One value, ready to be bound.
+
+    Raises:
+        StorageError: it is a text with NUL or half a surrogate pair, or an object that is no JSON.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise StorageError("Text with a NUL character cannot be stored.")
+        return _encodable(value)
+    if isinstance(value, (dict, tuple)):
+        return json_text(lambda: json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    return value
+
+
+def json_text(encode: Callable[[], str]) -> str:
+    """The JSON text that `encode` makes.
+
+    Raises:
+        StorageError: it cannot be made, or a text in it holds NUL or half a surrogate pair.
+    """
+    try:
+        text = encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StorageError(f"The object cannot be stored as JSON: {error}.") from None
+    if "\\u0000" in text and _ESCAPED_NUL.search(text):
+        raise StorageError("Text with a NUL character cannot be stored.")
+    return _encodable(text)
+
+
+def from_values(cls: type[T], values: Sequence[Any]) -> T:
+    """The row whose columns these are."""
+    fields = dict(zip(columns(cls), values, strict=True))
+    for name, read in _READ.get(cls, {}).items():
+        if fields[name] is not None:
+            fields[name] = read(fields[name])
+    return cls(**fields)
+
+
+def _encodable(text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise StorageError("Text with half a surrogate pair cannot be stored.") from None
+    return text
