@@ -9,11 +9,11 @@ As a program: `python -m clawdforge.testing.fake_model [--port N]` prints its UR
 is stopped. Stdlib only. It speaks Anthropic Messages (`POST /v1/messages`, whole or streamed, and `count_tokens`);
 what it does not know it records and answers 404.
 
-The answer is scripted by directives `[[VERB arg]]` in the last user message, wherever they stand in it; several
-make one answer, in their order. Without one the answer is `FAKE: <last user text>`. The answer to a tool's result
-is `TOOLDONE: <result>`.
+The answer is scripted by directives `[[VERB arg]]` in the last user message, wherever they stand in its last text
+block that has any; several make one answer, in their order. Without one the answer is `FAKE: <last user text>`.
+The answer to a tool's result is `TOOLDONE: <result>`.
 
-  [[ECHO x]]              text `turns=N last=x`, N the number of user messages with a directive: kept context
+  [[ECHO x]]              text `turns=N last=x`, N the number of user texts with a directive: kept context
   [[SAY x]]               text `x`
   [[JSON {..}]]           that JSON in a code fence
   [[THINK x]]             a block of thinking; alone, the text `thought` follows

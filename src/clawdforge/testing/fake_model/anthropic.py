@@ -34,12 +34,12 @@ def takes(method: str, path: str) -> bool:
 def read(path: str, body: dict[str, Any]) -> Ask:
     """Raises LookupError or TypeError if the body is no Messages request."""
     users = [message["content"] for message in body["messages"] if message["role"] == "user"]
-    blocks = [[{"type": "text", "text": one}] if isinstance(one, str) else one for one in users]
-    results = [block for block in blocks[-1] if block["type"] == "tool_result"] if blocks else []
+    messages = [[{"type": "text", "text": one}] if isinstance(one, str) else one for one in users]
+    results = [block for block in (messages or [[]])[-1] if block["type"] == "tool_result"]
     return Ask(
         model=body["model"],
         streams=bool(body.get("stream")),
-        user_texts=tuple(filter(None, (text_of(one) for one in blocks))),
+        user_texts=tuple(tuple(block["text"] for block in one if block["type"] == "text") for one in messages),
         tool_result="\n".join(text_of(block.get("content") or "") for block in results) if results else None,
         side=path == COUNT or not body.get("tools"),
     )
@@ -63,7 +63,7 @@ def error(status: int, message: str) -> dict[str, Any]:
 def whole(path: str, ask: Ask, reply: Reply) -> dict[str, Any]:
     """The answer in one piece."""
     if path == COUNT:
-        return {"input_tokens": sum(len(text) for text in ask.user_texts) // 4}
+        return {"input_tokens": sum(len(text) for texts in ask.user_texts for text in texts) // 4}
     content = [block(part) for part in reply.parts]
     return {**envelope(ask), "content": content, "stop_reason": stop_reason(reply), "usage": USAGE}
 

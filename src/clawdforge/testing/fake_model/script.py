@@ -18,12 +18,22 @@ class Ask:
 
     model: str
     streams: bool
-    user_texts: tuple[str, ...]
-    """The text of each user message, oldest first, without those that only bring tool results."""
+    user_texts: tuple[tuple[str, ...], ...]
+    """The text blocks of each user message, oldest first."""
     tool_result: str | None = None
     """What the last message brings back from tools, if it does."""
     side: bool = False
     """Sent by the agent on its own account."""
+
+    @property
+    def last_text(self) -> str:
+        """The block of the last user message that gives the orders: the last one with a directive, else the last.
+
+        An agent puts its own blocks around a prompt, and a prompt that was cancelled before the next one.
+        """
+        blocks = self.user_texts[-1] if self.user_texts else ()
+        ordering = [block for block in blocks if DIRECTIVE.search(block)]
+        return (ordering or blocks or ("",))[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +88,9 @@ def reply_to(ask: Ask, earlier: int) -> Reply | Failure:
     """
     if ask.tool_result is not None:
         return spoken(f"TOOLDONE: {ask.tool_result}")
-    last = ask.user_texts[-1] if ask.user_texts else ""
-    directives = DIRECTIVE.findall(last)
+    directives = DIRECTIVE.findall(ask.last_text)
     if ask.side or not directives:
-        return spoken(f"FAKE: {last}")
+        return spoken(f"FAKE: {ask.last_text}")
     for verb, argument in directives:
         failure = failed(verb, argument, earlier)
         if failure:
@@ -122,7 +131,7 @@ def plus(reply: Reply, part: Text | Thinking | ToolCall) -> Reply:
 
 
 def echo(ask: Ask, reply: Reply, text: str) -> Reply:
-    turns = sum(bool(DIRECTIVE.search(one)) for one in ask.user_texts)
+    turns = sum(bool(DIRECTIVE.search(block)) for blocks in ask.user_texts for block in blocks)
     return plus(reply, Text((f"turns={turns} ", f"last={text}")))
 
 

@@ -47,6 +47,7 @@ class Request:
     kind: str
     """`turn`: what a user asked; `side`: what the agent asks by itself; `unknown`: answered 404 or 400."""
     last_text: str
+    """The text block that the answer follows."""
 
 
 class FakeModel:
@@ -171,8 +172,7 @@ class Handler(BaseHTTPRequestHandler):
             ask = None
         headers = {name.lower(): value for name, value in self.headers.items()}
         kind = ("side" if ask.side else "turn") if ask else "unknown"
-        last_text = ask.user_texts[-1] if ask and ask.user_texts else ""
-        request = Request(self.command, path, query, headers, body, kind, last_text)
+        request = Request(self.command, path, query, headers, body, kind, ask.last_text if ask else "")
         earlier = self.server.model.record(request)
         if style is None:
             self._send_json(404, anthropic.error(404, f"nothing at {path}"))
