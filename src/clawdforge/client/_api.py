@@ -1,0 +1,142 @@
+"""How to read what came: an answer becomes an object, a value, or an exception.
+
+Pure: no I/O. Reading is tolerant: unknown fields are ignored, and a missing field that is not the point of an
+answer gets a neutral value, so that a gateway may be older or newer than this client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, TypeVar
+
+from clawdforge.errors import ForgeAPIError, ForgeAuthError, ForgeProtocolError, one_line
+from clawdforge.wire import codec
+from clawdforge.wire.apps import AppToken
+from clawdforge.wire.files import FileToken
+from clawdforge.wire.runs import RunResult
+from clawdforge.wire.sessions import SessionCreated
+from clawdforge.wire.turns import TurnResult
+
+T = TypeVar("T")
+_EXCERPT_BYTES: Final = 200
+_HIDDEN: Final = b"[token]"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came over the wire. `headers` finds a name in whatever case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def read(reply: Reply, *, token: str | None = None) -> dict[str, Any]:
+    """The JSON object of a success, exactly as it was sent.
+
+    Args:
+        reply: what came.
+        token: the caller's secret, blotted out should an error's text repeat it.
+
+    Raises:
+        ForgeAPIError: the status is none of success; a redirect is none either.
+        ForgeProtocolError: a success that is no JSON object.
+    """
+    if not 200 <= reply.status < 300:
+        raise _problem(reply, token)
+    try:
+        body = _parsed(reply.body)
+    except (ValueError, RecursionError) as error:
+        # `from None`: a parser's error holds the whole text, and a traceback printer might show it.
+        raise ForgeProtocolError(
+            f"HTTP {reply.status} without readable JSON ({type(error).__name__}): {_excerpt(reply.body)}"
+        ) from None
+    if not isinstance(body, dict):
+        raise ForgeProtocolError(f"HTTP {reply.status} with JSON that is no object: {_excerpt(reply.body)}")
+    return body
+
+
+def run_result(body: Mapping[str, Any]) -> RunResult:
+    return _value(RunResult, body, ok=False, result=None, duration_ms=0, stop_reason="")
+
+
+def turn_result(body: Mapping[str, Any]) -> TurnResult:
+    try:
+        return TurnResult.from_response(body)
+    except codec.Malformed as error:
+        raise ForgeProtocolError(str(error)) from None
+
+
+def file_token(body: Mapping[str, Any]) -> FileToken:
+    return _value(FileToken, body, ok=False, ttl_secs=0, size=0)
+
+
+def app_token(body: Mapping[str, Any]) -> AppToken:
+    return _value(AppToken, body, ok=False, name="", ip_cidrs=[], created_at=0)
+
+
+def session_created(body: Mapping[str, Any]) -> SessionCreated:
+    return _value(SessionCreated, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
+
+
+def token_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = body.get("tokens")
+    if not isinstance(rows, list):
+        raise ForgeProtocolError("the list of tokens is missing")
+    return rows
+
+
+def _value(cls: type[T], body: Mapping[str, Any], **neutral: Any) -> T:
+    try:
+        return codec.from_json(cls, {**neutral, **body})
+    except codec.Malformed as error:
+        raise ForgeProtocolError(str(error)) from None
+
+
+def _problem(reply: Reply, token: str | None) -> ForgeAPIError:
+    raw = reply.body.replace(token.encode(), _HIDDEN) if token else reply.body
+    try:
+        parsed = _parsed(raw)
+    except (ValueError, RecursionError):
+        parsed = None
+    body = parsed if isinstance(parsed, dict) else {}
+    error = ForgeAuthError if reply.status in (401, 403) else ForgeAPIError
+    return error(
+        reply.status,
+        body["detail"] if body.get("detail") is not None else _stand_in(reply, body, raw),
+        _text(body.get("code")),
+        _text(body.get("request_id")) or reply.headers.get("X-Request-Id"),
+        retry_after=_seconds(reply.headers.get("Retry-After")),
+        body=body,
+    )
+
+
+def _stand_in(reply: Reply, body: Mapping[str, Any], raw: bytes) -> str:
+    """What to say of an error that is none of the contract's: a proxy's page, another server's JSON."""
+    if 300 <= reply.status < 400:
+        return f"redirected to {one_line(reply.headers.get('Location', 'nowhere'))}, which is not followed"
+    return _text(body.get("error")) or _text(body.get("message")) or _excerpt(raw)
+
+
+def _parsed(raw: bytes) -> Any:
+    return json.loads(raw, parse_constant=_no_number)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _excerpt(raw: bytes) -> str:
+    text = one_line(raw[:_EXCERPT_BYTES].decode("utf-8", "replace"))
+    return text if text else "an empty body"
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _seconds(value: str | None) -> int | None:
+    # A date is allowed there too, but no gateway sends one.
+    return int(value) if value and value.isascii() and value.isdigit() and len(value) < 10 else None
