@@ -1,0 +1,45 @@
+"""What `import clawdforge` promises: all public names, and nothing paid for names that are not used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import clawdforge
+
+
+def loaded_after(statement: str) -> set[str]:
+    child = subprocess.run(
+        [sys.executable, "-c", f"{statement}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return set(child.stdout.split())
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(clawdforge.__all__) <= set(dir(clawdforge))
+    for name in clawdforge.__all__:
+        assert getattr(clawdforge, name) is not None
+    assert clawdforge.__version__ == version("clawdforge")
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Forgery'"):
+        clawdforge.Forgery  # noqa: B018
+
+
+def test_the_package_alone_loads_no_http_client_and_not_even_typing() -> None:
+    assert not loaded_after("import clawdforge") & {"requests", "typing", "json", "importlib.metadata"}
+
+
+def test_the_sdk_needs_requests_and_nothing_of_the_other_extras() -> None:
+    loaded = loaded_after("from clawdforge import *")
+
+    assert "requests" in loaded
+    assert not loaded & {"click", "rich", "pydantic", "fastapi", "uvicorn", "clawdforge.server", "clawdforge.cli"}

@@ -1,0 +1,210 @@
+"""A Forge against a real server on loopback: what interception cannot prove."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from clawdforge import Forge, ForgeAPIError, ForgeError, ForgeTransportError
+
+Live = Any  # the fixture's own class: a conftest cannot be imported
+RUN = {"ok": True, "result": "x", "duration_ms": 1, "stop_reason": "end_turn"}
+
+
+def echo(seen: Any) -> tuple[int, dict[str, str], bytes]:
+    return 200, {}, json.dumps({**RUN, "result": json.loads(seen.body)["prompt"]}).encode()
+
+
+def test_ten_megabytes_go_there_and_back(live_server: Live) -> None:
+    live_server.answer = echo
+    prompt = "ü" * 5_000_000
+
+    with Forge(base_url=live_server.url) as forge:
+        assert forge.run(prompt).result == prompt
+
+
+def test_one_forge_serves_many_threads_and_each_gets_its_own_answer(live_server: Live) -> None:
+    live_server.answer = echo
+    prompts = [f"prompt {number}" for number in range(200)]
+
+    with Forge(base_url=live_server.url, token="cf_shared") as forge, ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda prompt: forge.run(prompt).result, prompts))
+
+    assert answers == prompts
+    assert {seen.headers["Authorization"] for seen in live_server.seen} == {"Bearer cf_shared"}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_proxy_of_the_environment_does_not_break_loopback(
+    live_server: Live, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+    port = live_server.url.rpartition(":")[2]
+
+    with requests.Session() as session:
+        for host in ("127.0.0.1", "localhost"):
+            with Forge(base_url=f"http://{host}:{port}", session=session if own else None) as forge:
+                assert forge.healthz() == {"ok": True}
+
+    assert "no_proxy" not in os.environ
+
+
+def test_a_proxy_of_the_environment_is_used_elsewhere(live_server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", live_server.url)
+
+    with Forge(base_url="http://gateway.test:8800") as forge:
+        forge.healthz()
+
+    assert live_server.seen[0].path == "http://gateway.test:8800/healthz"
+
+
+def test_a_proxy_set_on_a_given_session_is_obeyed_even_for_loopback(live_server: Live) -> None:
+    with requests.Session() as session:
+        session.proxies = {"http": live_server.url}
+        Forge(base_url="http://127.0.0.1:9", session=session).healthz()
+
+    assert live_server.seen[0].path == "http://127.0.0.1:9/healthz"
+
+
+def test_nobody_there_is_a_transport_error_that_says_so() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: refused
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        with pytest.raises(ForgeTransportError, match="Connection refused"), Forge(base_url=url) as forge:
+            forge.healthz()
+
+
+def answer_and_hang_up(raw: bytes) -> tuple[str, threading.Thread]:
+    """A server for one connection: it waits for a request, says these bytes, and hangs up."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.recv(65_536)
+            connection.sendall(raw)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}", thread
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+    ],
+)
+def test_an_answer_that_breaks_off_is_a_transport_error(raw: bytes) -> None:
+    url, thread = answer_and_hang_up(raw)
+
+    with pytest.raises(ForgeTransportError) as caught, Forge(base_url=url) as forge:
+        forge.healthz()
+
+    thread.join(10)
+    assert isinstance(caught.value.__cause__, requests.RequestException)
+    assert len(str(caught.value)) < 600
+
+
+def test_an_answer_that_does_not_come_in_time_is_a_transport_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections, never answers
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        late = pytest.raises(ForgeTransportError, match=r"no answer within 1\.01 s")
+        with Forge(base_url=url, http_timeout_margin=0.01) as forge, late:
+            forge.run("hello", timeout_secs=1)
+
+
+def test_a_large_upload_is_a_stream_of_known_length(live_server: Live, tmp_path: Path) -> None:
+    live_server.answer = lambda _: (
+        200,
+        {},
+        b'{"ok": true, "file_token": "ff_1", "ttl_secs": 60, "size": 3000000}',
+    )
+    path = tmp_path / 'odd "name" 🚲.bin'
+    path.write_bytes(os.urandom(3_000_000))
+
+    with Forge(base_url=live_server.url) as forge:
+        assert forge.upload_file(path).file_token == "ff_1"
+
+    (seen,) = live_server.seen
+    assert int(seen.headers["Content-Length"]) == len(seen.body)
+    assert path.read_bytes() in seen.body
+    assert 'filename="odd \\"name\\" 🚲.bin"'.encode() in seen.body
+
+
+def test_a_pipe_is_uploaded_in_chunks(live_server: Live) -> None:
+    live_server.answer = lambda _: (200, {}, b'{"ok": true, "file_token": "ff_1"}')
+    with subprocess.Popen(
+        [sys.executable, "-c", "print('x' * 1_000_000, end='')"], stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        with Forge(base_url=live_server.url) as forge:
+            forge.upload_file(child.stdout)
+
+    (seen,) = live_server.seen
+    assert b"x" * 1_000_000 + b"\r\n--" in seen.body
+
+
+def test_a_file_that_breaks_on_the_way_is_told_as_it_is(live_server: Live) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > 1_000_000:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    told = pytest.raises(ForgeError, match="the file cannot be read: Input/output error")
+    with Forge(base_url=live_server.url) as forge, told as caught:
+        forge.upload_file(Broken(bytes(3_000_000)))
+
+    assert type(caught.value) is ForgeError
+
+
+def test_uploading_does_not_hold_the_file_in_memory(live_server: Live, tmp_path: Path) -> None:
+    """In a process of its own, whose peak of memory is known: 64 MB go out of one that grows by far less."""
+    live_server.answer = lambda _: (200, {}, b'{"ok": true, "file_token": "ff_1"}')
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        file.truncate(64_000_000)
+    script = (
+        "import resource, sys\n"
+        "from clawdforge import Forge\n"
+        "forge = Forge(base_url=sys.argv[1])\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak(); forge.upload_file(sys.argv[2]); print(peak() - before)\n"
+    )
+
+    child = subprocess.run(
+        [sys.executable, "-c", script, live_server.url, str(path)], capture_output=True, text=True, timeout=60
+    )
+
+    assert child.returncode == 0, child.stderr
+    assert len(live_server.seen[0].body) > 64_000_000
+    assert int(child.stdout) < 16_000
+
+
+def test_an_error_page_of_something_else_is_told_with_an_excerpt(live_server: Live) -> None:
+    live_server.answer = lambda _: (503, {"Retry-After": "3"}, b"<html>down for maintenance</html>")
+
+    with Forge(base_url=live_server.url) as forge, pytest.raises(ForgeAPIError, match="maintenance") as caught:
+        forge.run("hello")
+
+    assert caught.value.retry_after == 3
