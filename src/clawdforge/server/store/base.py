@@ -139,7 +139,7 @@ class AddApp:
 
 @dataclass(frozen=True, slots=True)
 class TouchApp:
-    """Notes when an app's token was last used."""
+    """Notes when an app's token was last used. An app that is not there is passed over."""
 
     app_id: str
     last_used_at: int
@@ -162,7 +162,7 @@ class AddSession:
 
 @dataclass(frozen=True, slots=True)
 class CloseSession:
-    """Closes a session; one that is closed already keeps its time and reason."""
+    """Closes a session; one that is closed keeps its time and reason, one that is gone is passed over."""
 
     session_id: str
     closed_at: int
@@ -171,28 +171,38 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSession:
-    """Removes a session with its turns and events; audit rows stay."""
+    """Removes a session with its turns and events; audit rows stay.
+
+    Nobody sees them any more once this is stored, however many there were; their room on the disk may be given
+    back later, piece by piece. A session that is not there is passed over.
+    """
 
     session_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class StartTurn:
-    """Adds a running turn, and sets the session's `turn_count` and `last_turn_at` (epoch seconds) from it."""
+    """Adds a running turn, and sets the session's `turn_count` and `last_turn_at` (epoch seconds) from it.
+
+    StorageError when the session is closed or gone, or the turn does not follow on its last one.
+    """
 
     row: TurnRow
 
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """Ends a running turn: status and the fields after it are taken from the row."""
+    """Ends a running turn: status and the fields after `started_at_ms` are taken from the row.
+
+    StorageError when it is not running: a turn ends once.
+    """
 
     row: TurnRow
 
 
 @dataclass(frozen=True, slots=True)
 class AppendEvents:
-    """Adds events to a session's log; `seq` must follow on what is there."""
+    """Adds events to a session's log. StorageError when `seq` does not follow on what is there."""
 
     session_id: str
     events: Sequence[Event]
@@ -241,8 +251,9 @@ class Store(Protocol):
     def write(self, *changes: Change, flush: bool = True) -> asyncio.Future[None]:
         """Hands in changes as one atomic unit, in order after every unit handed in before.
 
-        The future is done once they are durable, or has StorageError when they could not be stored. With
-        `flush=False` they may wait for company: a later flushed unit, `linger_s`, or a bound on bytes.
+        The future is done once they are durable, or has StorageError when they could not be stored; text with
+        NUL or half a surrogate pair never is. With `flush=False` they may wait for company: a later flushed
+        unit, `linger_s`, or a bound on bytes. A unit of no changes is done when all before it are.
         """
 
     async def apps(self) -> list[AppRow]:

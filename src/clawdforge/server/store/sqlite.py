@@ -73,8 +73,9 @@ class SqliteStore:
     def write(self, *changed: Change, flush: bool = True) -> asyncio.Future[None]:
         done = self._loop.create_future()
         try:
-            ops, sizes = zip(*map(changes.encode, changed), strict=True)
-            self._writer.put(Unit(ops, sum(sizes), done), flush=flush)
+            encoded = [changes.encode(change) for change in changed]
+            unit = Unit([op for op, _ in encoded], sum(size for _, size in encoded), done)
+            self._writer.put(unit, flush=flush)
         except StorageError as error:
             done.set_exception(error)
         return done
