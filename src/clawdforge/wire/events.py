@@ -28,6 +28,9 @@ ERROR: Final = "error"
 SESSION_CLOSED: Final = "session_closed"
 OTHER: Final = "other"
 
+# Kept, because `json.dumps` with arguments makes an encoder a call: that was 40 % of a small event's cost.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -59,4 +62,4 @@ class Event:
 
     def data_json(self) -> str:
         """`data` as compact JSON text: what the store keeps."""
-        return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return _encode(self.data)
