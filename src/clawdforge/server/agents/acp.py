@@ -32,7 +32,7 @@ from clawdforge.wire.problems import invalid
 _NOISE_LIMIT: Final = 1_000
 _EXIT_GRACE_S: Final = 0.5
 # What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
-# would answer later requests that the policy has not seen.
+# would answer later requests that nobody has judged.
 _KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
     "allow": ("allow_once",),
     "allow_always": ("allow_always", "allow_once"),

@@ -43,7 +43,7 @@ class Prompt:
 
     text: str
     files: Sequence[Attachment] = ()
-    schema: Mapping[str, Any] | None = None
+    schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from clawdforge.server.agents.ways import (
     FileArguments,
     FileVariable,
     FirstPrompt,
+    MetaOption,
     MetaSystemPrompt,
     SetModel,
     Way,
@@ -83,7 +84,9 @@ _CLAUDE = AgentEntry(
     ),
     login_files=("~/.claude/.credentials.json",),
     ask_mode="default",
-    effort=ConfigOption("effort"),
+    # Not by config options: those refuse model names that the adapter has not heard of.
+    model=MetaOption(("claudeCode", "options", "model")),
+    effort=MetaOption(("claudeCode", "options", "effort")),
     efforts=("low", "medium", "high", "xhigh", "max"),
     system=MetaSystemPrompt(),
     system_replace=MetaSystemPrompt(),

@@ -115,7 +115,29 @@ class ChildProcess:
         Raises:
             OSError: it could not be started; nothing is left.
         """
-        popen = await spawner.spawn(argv, {**env, MARK: mark}, cwd)
+        task = asyncio.ensure_future(
+            cls._start(spawner, owner, argv, {**env, MARK: mark}, cwd, mark, line_limit_bytes)
+        )
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # A start is not cut off half-way, where nobody would own the child: it takes milliseconds.
+            process = await task
+            await process.end(now=True)
+            raise
+
+    @classmethod
+    async def _start(
+        cls,
+        spawner: Spawner,
+        owner: ProcessEvents,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        mark: str,
+        line_limit_bytes: int,
+    ) -> ChildProcess:
+        popen = await spawner.spawn(argv, env, cwd)
         self = cls(popen, mark, spawner, owner)
         assert popen.stdin and popen.stdout and popen.stderr
         loop = self._loop

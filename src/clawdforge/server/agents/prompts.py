@@ -27,7 +27,7 @@ def params(session_id: str | None, prompt: Prompt, prefix: str | None) -> dict[s
     blocks += [_resource_link(each) for each in prompt.files]
     sent: dict[str, Any] = {"sessionId": session_id, "prompt": blocks}
     if prompt.schema is not None:
-        sent["_meta"] = {"clawdforge": {"schema": dict(prompt.schema)}}
+        sent["_meta"] = {"clawdforge": {"schema": prompt.schema}}
     return sent
 
 

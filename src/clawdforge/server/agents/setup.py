@@ -49,20 +49,16 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
         ValueRefused: it does not take a value that the caller chose.
     """
     await _initialize(peer)
-    prefix, meta = None, copy.deepcopy(dict(entry.new_meta))
-    match system_way(entry, options):
-        case ways.FirstPrompt():
-            prefix = options.system
-        case ways.MetaSystemPrompt():
-            replaces = options.system_mode == "replace"
-            meta["systemPrompt"] = options.system if replaces else {"append": options.system}
+    model = options.model or entry.default_model
+    way = system_way(entry, options)
+    prefix = options.system if isinstance(way, ways.FirstPrompt) else None
+    meta = _meta(entry, options, model)
     params: dict[str, Any] = {"cwd": str(workspace), "mcpServers": []}
     new = await peer.call("session/new", {**params, "_meta": meta} if meta else params)
     session_id = new.get("sessionId") if isinstance(new, dict) else None
     if not isinstance(session_id, str) or not session_id:
         raise Refused("it answered session/new without a session id")
     await _set_mode(peer, entry, options, session_id, new)
-    model = options.model or entry.default_model
     await _tell(peer, entry.model, "model", model, session_id)
     await _tell(peer, entry.effort, "effort", options.effort, session_id)
     return Started(session_id, prefix)
@@ -82,17 +78,42 @@ async def _initialize(peer: rpc.Peer) -> None:
         raise Refused(f"it speaks ACP version {spoken!r}, clawdforge speaks {PROTOCOL_VERSION}")
 
 
+def _meta(entry: AgentEntry, options: AgentOptions, model: str | None) -> dict[str, Any]:
+    """`_meta` of `session/new`: what the entry always sends, and what the caller chose."""
+    meta = copy.deepcopy(dict(entry.new_meta))
+    chosen = (
+        (model, entry.model),
+        (options.effort, entry.effort),
+        (options.system, system_way(entry, options)),
+    )
+    for value, way in chosen:
+        match way:
+            case ways.MetaOption(path) if value is not None:
+                place = meta
+                for step in path[:-1]:
+                    place = place.setdefault(step, {})
+                place[path[-1]] = value
+            case ways.MetaSystemPrompt():
+                meta["systemPrompt"] = value if options.system_mode == "replace" else {"append": value}
+    return meta
+
+
 async def _set_mode(
     peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, session_id: str, new: Mapping[str, Any]
 ) -> None:
-    """Sets the caller's mode, or else the one in which the agent asks: even where it claims to be in it."""
-    modes = new.get("modes")
-    offered = modes.get("availableModes") if isinstance(modes, dict) else None
-    ids = [each.get("id") for each in offered or [] if isinstance(each, dict)]
-    if options.mode is not None and options.mode not in ids:
-        known = f"it has {', '.join(map(str, ids))}" if ids else "it has none"
-        raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
-    mode = options.mode or (entry.ask_mode if entry.ask_mode in ids else None)
+    """Sets the caller's mode, or else the one in which the agent asks.
+
+    Also where the agent claims to be in it: a workspace's own settings were seen to move it. An agent that does
+    not take its ask-mode is not let loose.
+    """
+    if options.mode is not None:
+        modes = new.get("modes")
+        offered = modes.get("availableModes") if isinstance(modes, dict) else None
+        ids = [each.get("id") for each in offered or [] if isinstance(each, dict)]
+        if options.mode not in ids:
+            known = f"it has {', '.join(map(str, ids))}" if ids else "it has none"
+            raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
+    mode = options.mode or entry.ask_mode
     if mode is not None:
         await peer.call("session/set_mode", {"sessionId": session_id, "modeId": mode})
 

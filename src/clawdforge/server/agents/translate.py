@@ -95,6 +95,8 @@ class Translator:
 
     def _tool_call_update(self, update: Mapping[str, Any]) -> Draft:
         call_id = _need(update, "toolCallId", str)
+        if call_id not in self._kinds:
+            return self._tool_call(update)  # gemini tells of a call first by what became of it
         if isinstance(kind := update.get("kind"), str):
             self._kinds[call_id] = kind
         return Draft(events.TOOL_CALL_UPDATE, {"id": call_id, **self._changed(call_id, update)})

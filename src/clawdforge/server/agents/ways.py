@@ -27,6 +27,13 @@ class MetaSystemPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class MetaOption:
+    """A field deep in `_meta` of `session/new`; `path` leads to it."""
+
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Arguments:
     """Arguments of the command line; `{value}` in them stands for the value as a JSON (and TOML) string."""
 
@@ -52,4 +59,13 @@ class FirstPrompt:
     """Said ahead of the first prompt: for agents that know no other way. It can add, never replace."""
 
 
-Way = ConfigOption | SetModel | MetaSystemPrompt | Arguments | FileArguments | FileVariable | FirstPrompt
+Way = (
+    ConfigOption
+    | SetModel
+    | MetaSystemPrompt
+    | MetaOption
+    | Arguments
+    | FileArguments
+    | FileVariable
+    | FirstPrompt
+)

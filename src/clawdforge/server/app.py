@@ -1,0 +1,94 @@
+"""Puts the gateway together: opens its rooms in order, and closes them in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from clawdforge.server.agents.catalog import catalog
+from clawdforge.server.agents.host import LocalHost
+from clawdforge.server.agents.tree import adopt_orphans
+from clawdforge.server.apps.admin import AdminToken
+from clawdforge.server.apps.audit import Audit
+from clawdforge.server.apps.registry import AppRegistry
+from clawdforge.server.data_dir import DataDirectory
+from clawdforge.server.files.uploads import Uploads
+from clawdforge.server.http.auth import Gate
+from clawdforge.server.http.context import Context
+from clawdforge.server.http.routes import application
+from clawdforge.server.sessions.reaper import Reaper
+from clawdforge.server.sessions.registry import Sessions
+from clawdforge.server.settings import Settings
+from clawdforge.server.store.sqlite import FILE_NAME, SqliteStore
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Gateway:
+    """A gateway that is up. Made by `open`; `close` must follow.
+
+    Attributes:
+        asgi: what the HTTP server calls.
+        admin_token: how the admin token is kept.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.asgi: ASGIApp
+        self.admin_token: AdminToken
+        self._sessions: Sessions
+        self._closing = AsyncExitStack()
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Gateway:
+        """Opens the rooms of a gateway on its data directory.
+
+        Raises:
+            DirectoryBusy: another gateway owns the data directory.
+            StoreUnusable: the database cannot be used.
+            ValueError: an agent of the settings is not complete.
+        """
+        self = cls(settings)
+        try:
+            await self._open()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+        return self
+
+    async def drain(self, drain_s: float) -> None:
+        """Takes nothing new; lets running turns end for so long, then ends them `interrupted`."""
+        await self._sessions.shutdown(drain_s)
+
+    async def close(self) -> None:
+        """Closes every room. `drain` must have been called before."""
+        await self._closing.aclose()
+
+    async def _open(self) -> None:
+        entries = catalog(self.settings.agents)
+        directory = DataDirectory(self.settings.data_dir)
+        self._closing.callback(directory.release)
+        settings = self.settings = self.settings.model_copy(update={"data_dir": directory.path})
+        store = await SqliteStore.open(directory.path / FILE_NAME, durability=settings.durability)
+        self._closing.push_async_callback(store.close)
+        adopt_orphans()
+        host = LocalHost(entries, directory.path, directory.gateway_id, settings.max_agent_line_bytes)
+        self._closing.callback(host.close)
+        if left := await asyncio.to_thread(host.end_leftovers):
+            _log.warning("ended %d processes that an earlier life of this gateway had left", len(left))
+        apps = await AppRegistry.open(store)
+        self.admin_token = AdminToken.open(directory.path, settings.admin_token)
+        uploads = await Uploads.open(store, directory.path, settings.max_upload_bytes)
+        audit = Audit(keep_prompts=settings.audit_prompts)
+        self._sessions = Sessions(settings, store, host, uploads, audit)
+        await self._sessions.recover()
+        reaper = Reaper(self._sessions, uploads, settings.reap_interval_secs)
+        self._closing.push_async_callback(reaper.stop)
+        gate = Gate(apps, self.admin_token, settings)
+        self.asgi = application(
+            Context(settings, gate, apps, self._sessions, uploads, host)
+        )

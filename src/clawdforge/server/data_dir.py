@@ -1,0 +1,66 @@
+"""The data directory: one gateway owns it at a time, and it has an id of its own.
+
+clawdforge.db   the store            homes/        the agents' private homes, by app and agent
+admin-token     0600                 workspaces/   the sessions' directories
+blobs/          uploaded bytes       agents/       agents installed here
+tmp/            the sessions' TMPDIR models/       weights of the embedded agent
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+_LOCK: Final = "gateway.lock"
+_ID: Final = "gateway-id"
+
+
+class DirectoryBusy(Exception):
+    """The data directory cannot be owned; the message says why, and what to do."""
+
+
+class DataDirectory:
+    """An owned data directory, until `release`.
+
+    Attributes:
+        path: absolute, its links resolved.
+        gateway_id: names the gateway of this directory, over all its lives.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Makes the directory if need be (0700), and takes it.
+
+        Raises:
+            DirectoryBusy: another gateway has it, or it cannot be made or written.
+        """
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path = path.resolve()
+            self._lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DirectoryBusy(f"the data directory {path} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(self._lock_fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock_fd)
+            raise DirectoryBusy(
+                f"another gateway (process {owner}) owns the data directory {self.path}: "
+                "stop it, or give this one another --data-dir"
+            ) from error
+        os.ftruncate(self._lock_fd, 0)
+        os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+        self.gateway_id = self._read_id()
+
+    def release(self) -> None:
+        """Lets another gateway take the directory."""
+        os.close(self._lock_fd)
+
+    def _read_id(self) -> str:
+        file = self.path / _ID
+        if not file.exists():
+            file.write_text(secrets.token_hex(16))
+        return file.read_text().strip()

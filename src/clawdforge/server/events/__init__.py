@@ -1,0 +1,1 @@
+"""The event log: what happened in a session, in order, stored before anyone sees it."""

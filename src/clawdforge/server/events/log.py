@@ -1,0 +1,131 @@
+"""One session's log: gives each event its place and its time, and hands it to the store in that order.
+
+Events of one turn of the loop go to the store together; they wait there for company unless somebody waits for
+them. Must not know what an event means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from clawdforge.server.store.base import AddSession, AppendEvents, Change, Store
+from clawdforge.wire.events import Draft, Event
+
+_PRESSURE_BYTES: Final = 8 * 1024 * 1024
+_RELIEF_BYTES: Final = 2 * 1024 * 1024
+_EVENT_BYTES: Final = 200
+
+
+def epoch_ms() -> int:
+    """The time of an event."""
+    return time.time_ns() // 1_000_000
+
+
+class SessionLog:
+    """The writing end of a session's log.
+
+    Args:
+        store: where events go.
+        session_id: whose log it is.
+        last_seq: the greatest `seq` that is stored.
+        on_pressure: told True when so much waits for the disk that the agent should pause, False when it may
+            go on.
+        on_failure: told once when events could not be stored: this log is of no more use, for its numbers have
+            run ahead of what is stored.
+        clock_ms: the time of events.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        session_id: str,
+        last_seq: int,
+        *,
+        on_pressure: Callable[[bool], None],
+        on_failure: Callable[[BaseException], None],
+        clock_ms: Callable[[], int] = epoch_ms,
+    ) -> None:
+        self._store = store
+        self._session_id = session_id
+        self._seq = last_seq
+        self._on_pressure = on_pressure
+        self._on_failure = on_failure
+        self._clock_ms = clock_ms
+        self._loop = asyncio.get_running_loop()
+        self._batch: list[Event] = []
+        self._batch_bytes = 0
+        self._unstored_bytes = 0
+        self._scheduled = False
+        self._held = False
+        self._pressed = False
+        self._failed = False
+
+    def hold(self) -> None:
+        """Keeps events back until a `commit` brings the session's own row: they belong below it."""
+        self._held = True
+
+    def append(self, draft: Draft, turn_index: int | None) -> Event:
+        """Takes an event. It is stored soon, and before anything that is committed after it."""
+        self._seq += 1
+        event = Event(self._seq, draft.type, turn_index, self._clock_ms(), draft.data)
+        self._batch.append(event)
+        self._batch_bytes += _weight(draft)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._hand_over)
+        return event
+
+    def commit(
+        self, *changes: Change, drafts: Sequence[Draft] = (), turn_index: int | None = None
+    ) -> asyncio.Future[None]:
+        """Stores changes and events, with all events before them, as one unit, at once.
+
+        Returns a future that is done when they are durable, and has StorageError where they could not be stored.
+        """
+        for draft in drafts:
+            self.append(draft, turn_index)
+        if any(isinstance(change, AddSession) for change in changes):
+            self._held = False
+        return self._write(changes, flush=True)
+
+    def _hand_over(self) -> None:
+        self._scheduled = False
+        if self._batch and not self._held:
+            self._write((), flush=False)
+
+    def _write(self, changes: Sequence[Change], *, flush: bool) -> asyncio.Future[None]:
+        events, size = self._batch, self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+        # A session's row comes before its events, everything else after them.
+        first = [change for change in changes if isinstance(change, AddSession)]
+        rest = [change for change in changes if not isinstance(change, AddSession)]
+        append = [AppendEvents(self._session_id, events)] if events else []
+        future = self._store.write(*first, *append, *rest, flush=flush)
+        self._unstored_bytes += size
+        self._weigh()
+        future.add_done_callback(lambda done: self._written(done, size))
+        return future
+
+    def _written(self, future: asyncio.Future[None], size: int) -> None:
+        self._unstored_bytes -= size
+        self._weigh()
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not self._failed:
+            self._failed = True
+            self._on_failure(error)
+
+    def _weigh(self) -> None:
+        if not self._pressed and self._unstored_bytes > _PRESSURE_BYTES:
+            self._pressed = True
+            self._on_pressure(True)
+        elif self._pressed and self._unstored_bytes < _RELIEF_BYTES:
+            self._pressed = False
+            self._on_pressure(False)
+
+
+def _weight(draft: Draft) -> int:
+    """About how many bytes an event holds; only what can be large is looked at."""
+    return _EVENT_BYTES + sum(len(value) for value in draft.data.values() if isinstance(value, str))

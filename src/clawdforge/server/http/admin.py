@@ -1,0 +1,41 @@
+"""`/admin/tokens`: the apps and their tokens. Opened by the admin token only."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from clawdforge.server.http import body, context, query
+from clawdforge.server.http.problems import Answer
+from clawdforge.wire import codec
+from clawdforge.wire.apps import AppToken, TokenCreate
+
+
+async def mint(request: Request) -> Answer:
+    """Makes an app and its token; the token is shown this once."""
+    room = context.of(request)
+    room.gate.admin(request)
+    asked = await body.read_json(request, TokenCreate, room.settings)
+    app, token = await room.apps.mint(asked.name, asked.ip_cidrs or ())
+    answer = AppToken(True, app.name, token, [str(each) for each in app.networks], app.created_at)
+    return Answer(codec.dumps(codec.to_json(answer)))
+
+
+async def listed(request: Request) -> Answer:
+    """All tokens, revoked ones too, oldest first."""
+    room = context.of(request)
+    room.gate.admin(request)
+    query.read(request, set())
+    infos = room.apps.list()
+    return Answer(
+        codec.dumps({"ok": True, "tokens": [codec.to_json(each) for each in infos], "count": len(infos)})
+    )
+
+
+async def revoke(request: Request) -> Answer:
+    """Takes a token out of use."""
+    room = context.of(request)
+    room.gate.admin(request)
+    query.read(request, set())
+    name = request.path_params["name"]
+    await room.apps.revoke(name)
+    return Answer(codec.dumps({"ok": True, "name": name}))

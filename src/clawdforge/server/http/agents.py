@@ -1,0 +1,34 @@
+"""`/agents`: what can run here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+
+from clawdforge.server.http import context, query
+from clawdforge.server.http.problems import Answer
+from clawdforge.wire import codec
+from clawdforge.wire.problems import Problem
+
+
+async def listed(request: Request) -> Answer:
+    """Every agent of the catalog: available, or why not and what mends it."""
+    room = context.of(request)
+    room.gate.app(request)
+    query.read(request, set())
+    infos = await asyncio.to_thread(room.host.infos)
+    return Answer(
+        codec.dumps({"ok": True, "agents": [codec.to_json(each) for each in infos], "count": len(infos)})
+    )
+
+
+async def get(request: Request) -> Answer:
+    """One agent of the catalog."""
+    room = context.of(request)
+    room.gate.app(request)
+    query.read(request, set())
+    info = await asyncio.to_thread(room.host.info, request.path_params["name"])
+    if info is None:
+        raise Problem("not_found", "agent not found")
+    return Answer(codec.dumps({"ok": True, **codec.to_json(info)}))

@@ -1,0 +1,32 @@
+"""What the routes work with: the rooms below, put together once by `server.app`. Must not do anything itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from clawdforge.server.agents.host import LocalHost
+from clawdforge.server.apps.registry import App, AppRegistry
+from clawdforge.server.files.uploads import Uploads
+from clawdforge.server.http.auth import Gate
+from clawdforge.server.sessions.registry import Sessions
+from clawdforge.server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The gateway's rooms."""
+
+    settings: Settings
+    gate: Gate[App]
+    apps: AppRegistry
+    sessions: Sessions
+    uploads: Uploads
+    host: LocalHost
+
+
+def of(request: Request) -> Context:
+    """The rooms of the gateway that a request came to."""
+    return cast("Context", request.app.state.context)

@@ -1,0 +1,33 @@
+"""`/healthz`: whether the gateway is up, and what it can start. No token, no secrets, no paths."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from starlette.requests import Request
+
+from clawdforge.server.agents.available import version_of
+from clawdforge.server.http import context
+from clawdforge.server.http.problems import Answer
+from clawdforge.wire import codec
+
+
+async def healthz(request: Request) -> Answer:
+    """The frozen fields: `*_present` says that a program can be started here."""
+    room = context.of(request)
+    room.gate.anyone(request)
+    claude = await asyncio.to_thread(room.host.info, "claude")
+    acpx = await asyncio.to_thread(shutil.which, "acpx")
+    answer = {
+        "ok": True,
+        "version": version("clawdforge"),
+        "claude_present": claude is not None and claude.available,
+        "claude_version": claude.version if claude is not None else None,
+        "acpx_present": acpx is not None,
+        "acpx_version": version_of(Path(acpx)) if acpx is not None else None,
+        "open_sessions": room.sessions.open_count,
+    }
+    return Answer(codec.dumps(answer))

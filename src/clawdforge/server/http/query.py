@@ -1,0 +1,63 @@
+"""Query strings, as strict as bodies: no unknown names, no repeats, no guessing at values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+
+from clawdforge.wire.problems import Problem, invalid
+
+_BOOLEANS: Final = {"true": True, "false": False}
+_DIGITS_LIMIT: Final = 18
+
+
+def read(request: Request, known: set[str]) -> dict[str, str]:
+    """The parameters of a request.
+
+    Raises:
+        Problem: `invalid` for an unknown or repeated one; `bad_request` for text that is no UTF-8 or holds NUL.
+    """
+    pairs = request.query_params.multi_items()
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise invalid(f"this call has no parameter of that name; it has: {', '.join(sorted(known)) or 'none'}")
+        if name in found:
+            raise invalid(f"{name} is given more than once", name)
+        if "\0" in value or "�" in value:
+            raise Problem("bad_request", f"{name} is not valid UTF-8 text")
+        found[name] = value
+    return found
+
+
+def boolean(values: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """`true` or `false`, and nothing else. Raises Problem `invalid`."""
+    value = values.get(name)
+    if value is None:
+        return default
+    if value not in _BOOLEANS:
+        raise invalid(f"{name} is true or false", name)
+    return _BOOLEANS[value]
+
+
+def integer(values: Mapping[str, str], name: str, allowed: range) -> int | None:
+    """A decimal integer of a range; None where it is not given. Raises Problem `invalid`."""
+    value = values.get(name)
+    if value is None:
+        return None
+    try:
+        number = digits(value)
+    except ValueError:
+        number = -1
+    if number not in allowed:
+        raise invalid(f"{name} is an integer from {allowed.start} to {allowed.stop - 1}", name)
+    return number
+
+
+def digits(text: str) -> int:
+    """A number written in plain decimal digits. Raises ValueError for anything else that int() would take."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_LIMIT):
+        raise ValueError("not a plain decimal number")
+    return int(text)

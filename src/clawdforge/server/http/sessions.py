@@ -1,0 +1,82 @@
+"""`/sessions`: open, list, look at, close."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+from starlette.requests import Request
+
+from clawdforge.server.http import body, context, query
+from clawdforge.server.http.problems import Answer
+from clawdforge.wire import codec
+from clawdforge.wire.problems import invalid
+from clawdforge.wire.sessions import SessionCreate, SessionItem
+
+_LIMITS: Final = range(1, 201)
+
+
+async def create(request: Request) -> Answer:
+    """Opens a session; its agent has started when the answer comes."""
+    room = context.of(request)
+    app = room.gate.app(request)
+    asked = await body.read_json(request, SessionCreate, room.settings, optional=True)
+    created = await room.sessions.create(app, asked)
+    return Answer(codec.dumps(codec.to_json(created)))
+
+
+async def listed(request: Request) -> Answer:
+    """The app's own sessions, newest first; without `limit` all of them."""
+    room = context.of(request)
+    app = room.gate.app(request)
+    asked = query.read(request, {"include_closed", "limit", "cursor"})
+    limit = query.integer(asked, "limit", _LIMITS)
+    before = _before(asked["cursor"]) if "cursor" in asked else None
+    items = await room.sessions.list_sessions(
+        app,
+        include_closed=query.boolean(asked, "include_closed", default=True),
+        limit=None if limit is None else limit + 1,
+        before=before,
+    )
+    more = limit is not None and len(items) > limit
+    items = items[:limit]
+    answer = {
+        "ok": True,
+        "sessions": [codec.to_json(item) for item in items],
+        "count": len(items),
+        "next_cursor": _cursor(items[-1]) if more else None,
+    }
+    return Answer(codec.dumps(answer))
+
+
+async def get(request: Request) -> Answer:
+    """One session of the app."""
+    room = context.of(request)
+    app = room.gate.app(request)
+    query.read(request, set())
+    info = await room.sessions.get(app, request.path_params["session_id"])
+    return Answer(codec.dumps(codec.to_json(info)))
+
+
+async def close(request: Request) -> Answer:
+    """Closes a session; the same answer on every repeat."""
+    room = context.of(request)
+    app = room.gate.app(request)
+    query.read(request, set())
+    session_id = request.path_params["session_id"]
+    await room.sessions.close(app, session_id)
+    return Answer(codec.dumps({"ok": True, "session_id": session_id}))
+
+
+def _cursor(item: SessionItem) -> str:
+    return base64.urlsafe_b64encode(f"{item.created_at}:{item.session_id}".encode()).decode().rstrip("=")
+
+
+def _before(cursor: str) -> tuple[int, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        created_at, session_id = text.split(":")
+        return query.digits(created_at), session_id
+    except (ValueError, binascii.Error) as error:
+        raise invalid("the cursor is not one that a list has answered", "cursor") from error

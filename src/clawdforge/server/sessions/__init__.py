@@ -1,0 +1,1 @@
+"""The heart: sessions and their turns. Knows no HTTP, no SQL and no ACP."""

@@ -1,0 +1,42 @@
+"""The policy that answers an agent's permission requests: a ladder, judged by tool kind and real path.
+
+Pure but for looking at the file system, where a path is made real. Must not talk to anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from clawdforge.server.workspaces import paths
+from clawdforge.wire.agents import PermissionPolicy
+from clawdforge.wire.permissions import Decision, PermissionAsk
+
+_READING: Final = frozenset({"read", "search", "think"})
+_WRITING: Final = frozenset({"edit", "delete", "move"})
+_KINDS: Final[Mapping[PermissionPolicy, frozenset[str]]] = MappingProxyType(
+    {"deny": frozenset(), "reads": _READING, "workspace": _READING | _WRITING}
+)
+
+
+def decide(policy: PermissionPolicy, ask: PermissionAsk, workspace: Path) -> Decision:
+    """What a policy answers.
+
+    `deny` allows nothing, `reads` what only reads, `workspace` also edits inside the workspace, outside of the
+    agents' and git's own directories, `allow` everything. A write that names no path is not allowed by
+    `workspace`: nobody could say where it goes.
+    """
+    if policy == "allow":
+        return "allow"
+    if ask.kind not in _KINDS[policy]:
+        return "reject"
+    if ask.kind in _READING:
+        return "allow"
+    return "allow" if ask.paths and all(_writable(workspace, path) for path in ask.paths) else "reject"
+
+
+def _writable(workspace: Path, path: str) -> bool:
+    real = paths.inside(workspace, path)
+    return real is not None and not paths.protected(workspace, real)

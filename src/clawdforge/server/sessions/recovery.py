@@ -1,0 +1,41 @@
+"""Ends a turn that its gateway did not live to end: `interrupted`, exactly once, in one unit with its event."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from clawdforge.server.apps.audit import Audit
+from clawdforge.server.events.log import epoch_ms
+from clawdforge.server.sessions import state
+from clawdforge.server.store.base import AppendEvents, Change, CloseSession, EndTurn, Store, TurnRow
+from clawdforge.wire import events
+from clawdforge.wire.events import Draft, Event
+
+
+async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
+    """Stores the end of a turn that is `running` in the store, and that nobody runs. A run is closed with it."""
+    session = await store.session(turn.session_id)
+    if session is None:
+        return
+    end = state.interrupted()
+    now_ms = epoch_ms()
+    ended = dataclasses.replace(
+        turn,
+        status=end.kind.status,
+        stop_reason=end.stop_reason,
+        ok=False,
+        duration_ms=max(0, now_ms - turn.started_at_ms),
+        error=end.kind.error,
+        detail=end.detail,
+    )
+    drafts = [Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}), state.turn_end(ended)]
+    changes: list[Change] = [EndTurn(ended), audit.turn(session, ended, session.options.get("model"), "", "")]
+    if session.kind == "run":
+        drafts.append(Draft(events.SESSION_CLOSED, {"reason": "run"}))
+        changes.append(CloseSession(turn.session_id, now_ms // 1000, "run"))
+    seq = await store.last_seq(turn.session_id)
+    told = [
+        Event(seq + place, draft.type, turn.turn_index, now_ms, draft.data)
+        for place, draft in enumerate(drafts, start=1)
+    ]
+    await store.write(AppendEvents(turn.session_id, told), *changes)

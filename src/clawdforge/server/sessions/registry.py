@@ -1,0 +1,395 @@
+"""All sessions of the gateway: opened, found, given turns, closed, each for its own app only.
+
+The one place that decides whether a turn may start. Must not know how an agent is reached or a row is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeVar
+
+from clawdforge.server.agents.base import AgentFailed, AgentHost, Attachment
+from clawdforge.server.apps.audit import Audit
+from clawdforge.server.apps.registry import App
+from clawdforge.server.events.log import epoch_ms
+from clawdforge.server.files.uploads import Uploads
+from clawdforge.server.sessions import answers, recovery, results, state
+from clawdforge.server.sessions.session import LiveSession
+from clawdforge.server.sessions.turn import Deadlines
+from clawdforge.server.settings import Settings
+from clawdforge.server.store.base import AddSession, RemoveSession, SessionKind, SessionRow, Store, UploadRow
+from clawdforge.server.workspaces import paths
+from clawdforge.wire.agents import AgentOptions
+from clawdforge.wire.problems import Problem
+from clawdforge.wire.runs import RunRequest, RunResult
+from clawdforge.wire.sessions import SessionCreate, SessionCreated, SessionInfo, SessionItem
+from clawdforge.wire.turns import TurnRequest, TurnResult
+
+_log: Final = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """An open session, as long as it is open: whose it is, and when it was last used (monotonic seconds)."""
+
+    app_id: str
+    kind: SessionKind
+    used_at: float
+
+
+class Sessions:
+    """The sessions of one gateway.
+
+    Args:
+        settings: the gateway's.
+        store: where sessions are kept.
+        host: where agents are started.
+        uploads: the apps' files.
+        audit: who notes what was done.
+        new_id: 128 random bits as text, for ids that cannot be guessed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        host: AgentHost,
+        uploads: Uploads,
+        audit: Audit,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._host = host
+        self._uploads = uploads
+        self._audit = audit
+        self._new_id = new_id
+        self._live: dict[str, LiveSession] = {}
+        self._open: dict[str, OpenSession] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._running_turns = 0
+        self._draining = False
+
+    # --- what apps ask for ---------------------------------------------------------------------------------
+
+    async def create(self, app: App, request: SessionCreate) -> SessionCreated:
+        """Opens a session; its agent has started when this returns, and no session is left if it has not.
+
+        Raises:
+            Problem: `invalid`, `agent_unavailable`, `agent_failed`, `timeout`, `too_many_sessions`, ….
+        """
+        return await self._own_task(self._create(app, request))
+
+    async def turn(self, app: App, session_id: str, request: TurnRequest) -> TurnResult:
+        """Runs a turn in a session and waits for its end; a caller that stops waiting does not stop it.
+
+        Raises:
+            Problem: `not_found`, `session_closed`, `turn_in_progress`, …, or the turn's own end.
+        """
+        live = await self._open_session(app, session_id)
+        results.check_schema(request.schema)
+        uploads = await self._uploads.resolve(app.app_id, request.files or ())
+        if not live.usable or self._live.get(session_id) is not live:
+            live = await self._open_session(app, session_id)
+        self._admit_turn(live)
+        live.task = self._background(self._turn(live, request, uploads))
+        live.task.add_done_callback(lambda _: self._let_go(live))
+        return await asyncio.shield(live.task)
+
+    async def run(self, app: App, request: RunRequest) -> RunResult:
+        """Runs one prompt with an agent of its own, and waits for its end.
+
+        Raises:
+            Problem: `invalid`, `agent_unavailable`, …, or the turn's own end.
+        """
+        self._admit_new(app, "run")
+        self._host.check(request)
+        results.check_schema(request.schema)
+        uploads = await self._uploads.resolve(app.app_id, request.files or ())
+        self._admit_new(app, "run")
+        return await self._own_task(self._run(app, request, uploads))
+
+    async def list_sessions(
+        self, app: App, *, include_closed: bool, limit: int | None, before: tuple[int, str] | None
+    ) -> list[SessionItem]:
+        """The app's own sessions, newest first."""
+        rows = await self._store.sessions(app.app_id, include_closed=include_closed, limit=limit, before=before)
+        return [answers.session_item(row) for row in rows]
+
+    async def get(self, app: App, session_id: str) -> SessionInfo:
+        """One of the app's sessions.
+
+        Raises:
+            Problem: `not_found`.
+        """
+        return answers.session_info(await self._row(app, session_id), self._settings.default_permissions)
+
+    async def close(self, app: App, session_id: str, reason: str = "client") -> None:
+        """Closes a session, its running turn ending `cancelled`; one that is closed already stays so.
+
+        Raises:
+            Problem: `not_found`.
+        """
+        row = await self._row(app, session_id)
+        if row.closed_at is None:
+            await self._close(await self._load(row), reason)
+
+    @property
+    def open_count(self) -> int:
+        """How many sessions, runs left out, are open."""
+        return sum(each.kind == "session" for each in self._open.values())
+
+    # --- the gateway's own life ----------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Takes up what an earlier life of the gateway left: its running turns end `interrupted`, once."""
+        for turn in await self._store.running_turns():
+            await recovery.interrupt(self._store, self._audit, turn)
+        for row in await self._store.open_sessions():
+            self._open[row.session_id] = OpenSession(row.app_id, row.kind, time.monotonic())
+
+    async def shutdown(self, drain_s: float) -> None:
+        """Lets running turns end for so long, ends the others `interrupted`, and every agent.
+
+        Sessions stay open: they go on in the gateway's next life.
+        """
+        self._draining = True
+        if self._tasks and drain_s > 0:
+            await asyncio.wait(set(self._tasks), timeout=drain_s)
+        for live in list(self._live.values()):
+            live.stop_turn(state.interrupted())
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await asyncio.gather(*(live.end_agent(now=False) for live in list(self._live.values())))
+
+    async def expire(self) -> None:
+        """Closes sessions that nobody has used for their time to live."""
+        overdue = time.monotonic() - self._settings.session_ttl_secs
+        for session_id, entry in list(self._open.items()):
+            live = self._live.get(session_id)
+            if entry.used_at > overdue or entry.kind == "run" or (live is not None and live.busy):
+                continue
+            if (row := await self._store.session(session_id)) is not None:
+                await self._close(await self._load(row), "idle")
+
+    async def remove_old(self, limit: int = 100) -> int:
+        """Removes sessions whose time after their close is over, workspaces too. Returns how many."""
+        before = epoch_ms() // 1000 - self._settings.session_hard_ttl_secs
+        rows = await self._store.closed_before(before, limit)
+        for row in rows:
+            if row.session_id not in self._live:
+                await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+                await self._store.write(RemoveSession(row.session_id))
+        return len(rows)
+
+    # --- steps, each in a task of its own --------------------------------------------------------------------
+
+    async def _create(self, app: App, request: SessionCreate) -> SessionCreated:
+        self._host.check(request)
+        self._admit_new(app, "session")
+        row = self._new_row(app, request, "session", request.meta or {})
+        self._open[row.session_id] = OpenSession(app.app_id, "session", time.monotonic())
+        try:
+            live = await self._made(row)
+            live.log.hold()
+            await live.wake(self._settings.startup_timeout_secs)
+            await live.log.commit(AddSession(row))
+        except BaseException as error:
+            await self._unmake(row)
+            if isinstance(error, AgentFailed):
+                raise answers.start_problem(error) from error
+            raise
+        return SessionCreated(True, row.session_id, row.agent, row.created_at, row.cwd, row.cwd)
+
+    async def _turn(self, live: LiveSession, request: TurnRequest, uploads: Sequence[UploadRow]) -> TurnResult:
+        self._running_turns += 1
+        try:
+            files = await self._laid(live.row, uploads)
+            if live.closing is not None:
+                raise answers.closed()
+            return await live.run_turn(
+                request.prompt,
+                deadlines=self._deadlines(live.options, request.timeout_secs),
+                files=files,
+                schema=request.schema,
+            )
+        finally:
+            self._running_turns -= 1
+            self._used(live.row.session_id)
+
+    async def _run(self, app: App, request: RunRequest, uploads: Sequence[UploadRow]) -> RunResult:
+        row = self._new_row(app, request, "run", {})
+        self._open[row.session_id] = OpenSession(app.app_id, "run", time.monotonic())
+        self._running_turns += 1
+        live: LiveSession | None = None
+        try:
+            live = await self._made(row)
+            done = await live.run_turn(
+                request.prompt,
+                deadlines=self._deadlines(request, request.timeout_secs),
+                files=await self._laid(row, uploads),
+                schema=request.schema,
+                first=AddSession(row),
+            )
+        finally:
+            self._running_turns -= 1
+            self._open.pop(row.session_id, None)
+            if live is None or live.row.turn_count == 0:
+                await self._unmake(row)  # it never was
+            else:
+                # The answer does not wait for the agent to leave.
+                self._background(live.end_agent(now=False))
+        return answers.run_result(done, row.agent, request.schema)
+
+    async def _close(self, live: LiveSession, reason: str) -> None:
+        if live.closing is None:
+            live.closing = self._background(self._closed(live, reason))
+        await asyncio.shield(live.closing)
+
+    async def _closed(self, live: LiveSession, reason: str) -> None:
+        live.stop_turn(state.cancelled())
+        if live.task is not None:
+            await asyncio.wait({live.task})
+        await live.close(reason)
+        self._open.pop(live.row.session_id, None)
+        self._let_go(live)
+
+    # --- parts ---------------------------------------------------------------------------------------------
+
+    def _admit_new(self, app: App, kind: SessionKind) -> None:
+        self._admit()
+        limit = self._settings.max_sessions_per_app
+        if kind == "session" and sum(e.app_id == app.app_id for e in self._open.values()) >= limit:
+            raise answers.too_many_sessions(limit)
+        if kind == "run" and self._running_turns >= self._settings.max_running_turns:
+            raise answers.too_many_turns()
+
+    def _admit_turn(self, live: LiveSession) -> None:
+        self._admit()
+        if live.closing is not None or live.row.closed_at is not None:
+            raise answers.closed()
+        if live.busy:
+            raise answers.turn_in_progress(live.row.session_id)
+        if self._running_turns >= self._settings.max_running_turns:
+            raise answers.too_many_turns()
+
+    def _admit(self) -> None:
+        if self._draining:
+            raise answers.shutting_down()
+
+    def _new_row(self, app: App, options: AgentOptions, kind: SessionKind, meta: dict[str, Any]) -> SessionRow:
+        session_id = f"{'sess' if kind == 'session' else 'run'}_{self._new_id()}"
+        chosen = {
+            name: value for name, value in asdict(options).items() if name in AgentOptions.__dataclass_fields__
+        }
+        return SessionRow(
+            session_id=session_id,
+            app_id=app.app_id,
+            app_name=app.name,
+            kind=kind,
+            agent=options.agent,
+            cwd=str(paths.workspace_of(self._settings.data_dir, session_id)),
+            options={name: value for name, value in chosen.items() if value is not None},
+            meta=meta,
+            created_at=epoch_ms() // 1000,
+        )
+
+    async def _made(self, row: SessionRow) -> LiveSession:
+        await asyncio.to_thread(paths.make_workspace, self._settings.data_dir, row.session_id)
+        return self._put(row, last_seq=0)
+
+    async def _unmake(self, row: SessionRow) -> None:
+        self._open.pop(row.session_id, None)
+        live = self._live.pop(row.session_id, None)
+        if live is not None:
+            await live.end_agent(now=True)
+        await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+
+    def _put(self, row: SessionRow, last_seq: int) -> LiveSession:
+        live = LiveSession(
+            row,
+            store=self._store,
+            host=self._host,
+            audit=self._audit,
+            last_seq=last_seq,
+            policy=row.options.get("permissions") or self._settings.default_permissions,
+            on_idle=self._let_go,
+        )
+        self._live[row.session_id] = live
+        return live
+
+    def _let_go(self, live: LiveSession) -> None:
+        """Forgets a session that nothing needs: it is read from the store when somebody asks for it again."""
+        if live.idle and self._live.get(live.row.session_id) is live:
+            del self._live[live.row.session_id]
+
+    async def _row(self, app: App, session_id: str) -> SessionRow:
+        live = self._live.get(session_id)
+        row = await self._store.session(session_id) if live is None else live.row
+        if row is None or row.app_id != app.app_id or row.kind != "session":
+            raise Problem("not_found", "session not found")
+        return row
+
+    async def _open_session(self, app: App, session_id: str) -> LiveSession:
+        row = await self._row(app, session_id)
+        if row.closed_at is not None:
+            raise answers.closed()
+        return await self._load(row)
+
+    async def _load(self, row: SessionRow) -> LiveSession:
+        """The live session of a row; one that is not live is taken up from where its log ends."""
+        live = self._live.get(row.session_id)
+        if live is not None and live.usable:
+            return live
+        if live is not None:
+            await live.end_agent(now=True)
+        for turn in await self._store.running_turns():
+            if turn.session_id == row.session_id:
+                await recovery.interrupt(self._store, self._audit, turn)
+        last_seq = await self._store.last_seq(row.session_id)
+        fresh = await self._store.session(row.session_id)
+        # Somebody else may have been faster while this one was reading.
+        live = self._live.get(row.session_id)
+        return live if live is not None and live.usable else self._put(fresh or row, last_seq)
+
+    async def _laid(self, row: SessionRow, uploads: Sequence[UploadRow]) -> list[Attachment]:
+        return [
+            Attachment(await asyncio.to_thread(self._uploads.lay, upload, row.cwd), upload.size)
+            for upload in uploads
+        ]
+
+    def _deadlines(self, options: AgentOptions, timeout_secs: int | None) -> Deadlines:
+        settings = self._settings
+        return Deadlines(
+            startup_s=settings.startup_timeout_secs,
+            idle_s=options.idle_timeout_secs or settings.idle_timeout_secs,
+            total_s=timeout_secs or settings.turn_timeout_secs,
+            cancel_s=settings.cancel_timeout_secs,
+        )
+
+    def _used(self, session_id: str) -> None:
+        if (entry := self._open.get(session_id)) is not None:
+            entry.used_at = time.monotonic()
+
+    async def _own_task(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs work to its end even if the caller stops waiting."""
+        return await asyncio.shield(self._background(work))
+
+    def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Looked at here, so that a failure is not lost where the caller has gone.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Problem):
+            _log.error("a task of the sessions failed", exc_info=error)

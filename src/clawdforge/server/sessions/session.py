@@ -1,0 +1,290 @@
+"""One live session: its agent while there is one, its turn while one runs, and its log.
+
+What the agent tells becomes events here, a turn's events become its answer. Exists only while the session has an
+agent or a turn; everything that must last is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from clawdforge.server.agents.base import (
+    Agent,
+    AgentHost,
+    Attachment,
+    Failed,
+    OpenAgent,
+    Prompt,
+    PromptEnd,
+)
+from clawdforge.server.apps.audit import Audit
+from clawdforge.server.events.log import SessionLog, epoch_ms
+from clawdforge.server.sessions import answers, permissions, state
+from clawdforge.server.sessions.state import TurnEnd
+from clawdforge.server.sessions.turn import Deadlines, Turn
+from clawdforge.server.store.base import (
+    AddSession,
+    Change,
+    CloseSession,
+    EndTurn,
+    SessionRow,
+    StartTurn,
+    Store,
+    TurnRow,
+)
+from clawdforge.wire import events
+from clawdforge.wire.agents import AgentOptions, PermissionPolicy
+from clawdforge.wire.events import Draft
+from clawdforge.wire.permissions import PermissionAsk
+from clawdforge.wire.turns import TurnResult
+
+_log: Final = logging.getLogger(__name__)
+
+
+class LiveSession:
+    """A session that has work to do (`agents.base.AgentOwner`).
+
+    Attributes:
+        row: the session as it is stored.
+        agent: its agent, while one is awake.
+        turn: the turn that runs, from its acceptance until its end is stored.
+        usable: False once its log has failed: the session must be read anew from the store.
+        task: the turn's task, from where a turn is let through until its answer is there.
+        closing: the task that closes it; from then on it takes no more turns.
+    """
+
+    def __init__(
+        self,
+        row: SessionRow,
+        *,
+        store: Store,
+        host: AgentHost,
+        audit: Audit,
+        last_seq: int,
+        policy: PermissionPolicy,
+        on_idle: Callable[[LiveSession], None],
+    ) -> None:
+        self.row = row
+        self.agent: Agent | None = None
+        self.turn: Turn | None = None
+        self.usable = True
+        self.task: asyncio.Task[TurnResult] | None = None
+        self.closing: asyncio.Task[None] | None = None
+        self.options = AgentOptions(**row.options)
+        self.workspace = Path(row.cwd)
+        self.log = SessionLog(
+            store, row.session_id, last_seq, on_pressure=self._on_pressure, on_failure=self._on_log_failure
+        )
+        self._host = host
+        self._audit = audit
+        self._policy = policy
+        self._on_idle = on_idle
+        self._ending: set[asyncio.Task[None]] = set()
+
+    # --- the agent -----------------------------------------------------------------------------------------
+
+    async def wake(self, startup_timeout_s: float) -> Agent:
+        """Starts an agent for this session, and notes it in the log.
+
+        Raises:
+            AgentFailed: it could not be started.
+            Problem: what was chosen for it cannot be, or is refused by it.
+        """
+        request = OpenAgent(self.row.session_id, self.row.app_id, self.options, self.workspace, startup_timeout_s)
+        agent = await self._host.open(request, self)
+        self.agent = agent
+        self._note(Draft(events.AGENT_START, {"how": "new"}))
+        return agent
+
+    async def end_agent(self, *, now: bool) -> None:
+        """Ends the agent, if there is one, with all that it started; also waits for one that is ending."""
+        self._drop_agent(now=now)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _drop_agent(self, *, now: bool) -> None:
+        agent, self.agent = self.agent, None
+        if agent is not None:
+            task = asyncio.ensure_future(agent.end(now=now))
+            self._ending.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if (error := task.exception()) is not None:
+            _log.error("ending the agent of %s failed", self.row.session_id, exc_info=error)
+        self._on_idle(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn is on its way."""
+        return self.turn is not None or (self.task is not None and not self.task.done())
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has neither an agent nor a turn: then nothing needs it."""
+        return self.agent is None and not self.busy and not self._ending
+
+    # --- turns ---------------------------------------------------------------------------------------------
+
+    async def run_turn(
+        self,
+        prompt: str,
+        *,
+        deadlines: Deadlines,
+        files: Sequence[Attachment] = (),
+        schema: dict[str, Any] | None = None,
+        first: AddSession | None = None,
+    ) -> TurnResult:
+        """Runs one turn, from its acceptance to where its end is stored.
+
+        Args:
+            prompt: what the caller says.
+            deadlines: the turn's.
+            files: what lies in the workspace for it.
+            schema: what the result shall fit.
+            first: the session's own row, where this turn is what makes it: a run. It is closed by the turn's end.
+
+        Raises:
+            Problem: the turn ended in an error, which is in the log too.
+            StorageError: the turn's start or end could not be stored.
+        """
+        assert self.turn is None, "the registry lets one turn through"
+        turn = self.turn = Turn(self.row.turn_count + 1, Prompt(prompt, files, schema), deadlines)
+        started_at_ms = epoch_ms()
+        row = TurnRow(self.row.session_id, turn.index, "running", started_at_ms)
+        try:
+            # Durable before the agent hears of it: a prompt that was run is never forgotten.
+            start = Draft(events.TURN_START, {"prompt": prompt, "files": [each.path.name for each in files]})
+            creation: tuple[Change, ...] = () if first is None else (first,)
+            await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
+            self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
+            end = await turn.play(self)
+            if not end.agent_usable:
+                await self.end_agent(now=True)
+            elif self.agent is not None:
+                await self.agent.turn_over()
+            return await self._finish(turn, row, end, closing=first is not None)
+        finally:
+            self.turn = None
+            if not self.usable:
+                self._drop_agent(now=True)
+            self._on_idle(self)
+
+    def stop_turn(self, end: TurnEnd) -> None:
+        """Ends the running turn so, if there is one."""
+        if self.turn is not None:
+            self.turn.stop(end)
+
+    async def close(self, reason: str) -> None:
+        """Closes the session in the store, then ends its agent. A turn must not run."""
+        if self.row.closed_at is None:
+            closed, change = self._closing(reason)
+            await self.log.commit(change, drafts=[Draft(events.SESSION_CLOSED, {"reason": reason})])
+            self.row = closed
+        await self.end_agent(now=False)
+
+    async def _finish(self, turn: Turn, row: TurnRow, end: TurnEnd, *, closing: bool) -> TurnResult:
+        """Stores the end in one unit with all that belongs to it, then says what came of the turn."""
+        folded = turn.fold.result()
+        text = turn.fold.text()
+        empty = not text and turn.fold.tool_calls == 0
+        ok = end.ok(empty=empty)
+        duration_ms = round((time.monotonic() - turn.started_at) * 1000)
+        row = dataclasses.replace(
+            row,
+            status=end.kind.status,
+            stop_reason=end.stop_reason,
+            ok=ok,
+            duration_ms=duration_ms,
+            error=end.kind.error,
+            detail=end.detail or None,
+            usage=dict(end.usage) if end.usage else None,
+        )
+        drafts = [state.turn_end(row)]
+        if end.kind.error is not None:
+            drafts.insert(0, Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}))
+        audit = self._audit.turn(
+            self.row, row, self.options.model, turn.prompt.text, text, files=len(turn.prompt.files)
+        )
+        changes: list[Change] = [EndTurn(row), audit]
+        if closing:
+            closed, change = self._closing("run")
+            changes.append(change)
+            drafts.append(Draft(events.SESSION_CLOSED, {"reason": "run"}))
+        await self.log.commit(*changes, drafts=drafts, turn_index=turn.index)
+        if closing:
+            self.row = closed
+        if end.kind.error is not None:
+            raise answers.turn_problem(row, end)
+        return answers.turn_result(row, folded, turn.prompt.schema, empty=empty and end.stop_reason == "end_turn")
+
+    def _closing(self, reason: str) -> tuple[SessionRow, CloseSession]:
+        now = epoch_ms() // 1000
+        row = dataclasses.replace(self.row, closed_at=now, close_reason=reason)
+        return row, CloseSession(self.row.session_id, now, reason)
+
+    # --- what the agent tells (AgentOwner) -----------------------------------------------------------------
+
+    def on_update(self, draft: Draft) -> None:
+        """Something happened: it is an event, and part of the turn's answer while one runs."""
+        self._note(draft)
+
+    def on_activity(self) -> None:
+        """The agent lives."""
+        if self.turn is not None:
+            self.turn.on_sign()
+
+    def on_permission(self, ask: PermissionAsk) -> None:
+        """The agent asks; the policy answers, and both go into the log."""
+        self._note(Draft(events.PERMISSION_REQUEST, {**ask.as_data(), "expires_at": None}))
+        decision = permissions.decide(self._policy, ask, self.workspace)
+        chosen = self.agent.answer(ask, decision) if self.agent is not None else None
+        self._note(
+            Draft(
+                events.PERMISSION_ANSWER,
+                {
+                    "permission_id": ask.permission_id,
+                    "decision": decision,
+                    "option_id": chosen,
+                    "by": f"policy:{self._policy}",
+                },
+            )
+        )
+
+    def on_prompt_end(self, end: PromptEnd) -> None:
+        """The agent is done with the prompt."""
+        if self.turn is not None:
+            self.turn.on_prompt_end(end)
+
+    def on_exit(self, failure: Failed) -> None:
+        """The agent is gone by itself: a running turn ends by it, what it left behind is cleared away."""
+        if self.turn is not None:
+            self.turn.on_prompt_end(failure)
+        else:
+            _log.warning("the agent of %s is gone: %s", self.row.session_id, failure.detail)
+            self._drop_agent(now=True)
+
+    def _note(self, draft: Draft) -> None:
+        turn = self.turn if self.turn is not None and self.turn.listening else None
+        event = self.log.append(draft, None if turn is None else turn.index)
+        if turn is not None:
+            turn.fold.add(event)
+
+    def _on_pressure(self, pressed: bool) -> None:
+        if self.agent is not None:
+            self.agent.pause() if pressed else self.agent.resume()
+
+    def _on_log_failure(self, error: BaseException) -> None:
+        """Events are lost: the turn cannot be told truthfully any more, so it does not go on."""
+        _log.error("the events of %s could not be stored: %s", self.row.session_id, error)
+        self.usable = False
+        self.stop_turn(state.interrupted())
+        if self.turn is None:
+            self._drop_agent(now=True)

@@ -1,0 +1,113 @@
+"""How a turn can end: one table, the same for runs and turns.
+
+The table is the contract's (docs/api.md, "How a turn can end"). Must not do anything: it only says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from clawdforge.server.agents.base import Answered, Failed, PromptEnd
+from clawdforge.server.store.base import TurnRow
+from clawdforge.wire import events
+from clawdforge.wire.events import Draft
+from clawdforge.wire.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class EndKind:
+    """What an end means: the record's status, the error code that it is answered with, and `ok`."""
+
+    status: Literal["done", "failed"]
+    error: str | None
+    ok: bool
+
+
+ENDS: Final[Mapping[str, EndKind]] = MappingProxyType(
+    {
+        "end_turn": EndKind("done", None, True),  # but see `TurnEnd.ok`
+        "max_tokens": EndKind("done", None, True),
+        "max_turn_requests": EndKind("done", None, True),
+        "refusal": EndKind("done", None, False),
+        "cancelled": EndKind("done", None, False),
+        "timeout": EndKind("failed", "timeout", False),
+        "agent_failed": EndKind("failed", "agent_failed", False),
+        "interrupted": EndKind("failed", "interrupted", False),
+        "budget_exceeded": EndKind("failed", "budget_exceeded", False),
+    }
+)
+
+_INTERRUPTED: Final = "the gateway stopped while the turn ran; whether the agent had finished is not known"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How one turn ended.
+
+    Attributes:
+        stop_reason: a key of `ENDS`.
+        detail: a sentence for a person, for the ends that are errors.
+        extra: what the error body tells besides (`phase`, `exit_code`, `stderr_tail`).
+        usage: the tokens of the turn, where the agent told them.
+        agent_usable: False where the agent must not be given another prompt.
+        refused: a value of the caller's that the agent refused: answered in place of the error.
+    """
+
+    stop_reason: str
+    detail: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] | None = None
+    agent_usable: bool = True
+    refused: Problem | None = None
+
+    @property
+    def kind(self) -> EndKind:
+        """The row of the table."""
+        return ENDS[self.stop_reason]
+
+    def ok(self, *, empty: bool) -> bool:
+        """Whether the turn did what was asked. An agent that ends at once, having done nothing, did not."""
+        return self.kind.ok and not (self.stop_reason == "end_turn" and empty)
+
+
+def by_agent(end: PromptEnd) -> TurnEnd:
+    """The end of a turn that its agent ended, well or badly."""
+    match end:
+        case Answered(stop_reason, usage):
+            return TurnEnd(stop_reason, usage=usage)
+        case Failed() if end.phase is not None:
+            return timed_out(end.phase, end.detail)
+        case Failed():
+            extra: dict[str, Any] = {"exit_code": end.exit_code, "stderr_tail": end.stderr_tail}
+            return TurnEnd("agent_failed", end.detail, extra, agent_usable=end.alive)
+
+
+def timed_out(phase: str, detail: str) -> TurnEnd:
+    """The end of a turn whose time was over. Its agent is not asked again: the next turn gets a fresh one."""
+    return TurnEnd("timeout", detail, {"phase": phase}, agent_usable=False)
+
+
+def with_lost_agent(end: TurnEnd) -> TurnEnd:
+    """The same end, of an agent that did not stop when it was asked to."""
+    return replace(end, agent_usable=False)
+
+
+def cancelled() -> TurnEnd:
+    """The end of a turn that a client cancelled."""
+    return TurnEnd("cancelled")
+
+
+def interrupted() -> TurnEnd:
+    """The end of a turn that the gateway did not live to see, or had to cut off."""
+    return TurnEnd("interrupted", _INTERRUPTED, agent_usable=False)
+
+
+def turn_end(row: TurnRow) -> Draft:
+    """The event that ends a turn's part of the log."""
+    return Draft(
+        events.TURN_END,
+        {"stop_reason": row.stop_reason, "ok": row.ok, "duration_ms": row.duration_ms, "usage": row.usage},
+    )

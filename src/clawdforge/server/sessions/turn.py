@@ -1,0 +1,141 @@
+"""One turn, from the prompt to its end: the first cause to end it wins, and its deadlines are kept here.
+
+Must not store anything and must not know how an answer is written: its session does that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from clawdforge.server.agents.base import Agent, AgentFailed, Prompt, PromptEnd
+from clawdforge.server.sessions import state
+from clawdforge.server.sessions.state import TurnEnd
+from clawdforge.wire.fold import Fold
+from clawdforge.wire.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """A turn's deadlines, in seconds. `total_s` counts from its start, `idle_s` from the last sign of life."""
+
+    startup_s: float
+    idle_s: float
+    total_s: float | None
+    cancel_s: float
+
+
+class TurnSession(Protocol):
+    """What a turn needs of its session."""
+
+    agent: Agent | None
+
+    async def wake(self, startup_timeout_s: float) -> Agent:
+        """Starts an agent; raises AgentFailed or Problem."""
+
+
+class Turn:
+    """A prompt on its way. Made when it is accepted; `play` runs it once.
+
+    Attributes:
+        index: the turn's number in its session.
+        fold: its answer so far.
+        listening: whether what the agent tells belongs to this turn: until it says that the prompt is over.
+    """
+
+    def __init__(self, index: int, prompt: Prompt, deadlines: Deadlines) -> None:
+        self.index = index
+        self.prompt = prompt
+        self.fold = Fold()
+        self.listening = True
+        self.started_at = time.monotonic()
+        self._deadlines = deadlines
+        self._loop = asyncio.get_running_loop()
+        self._last_sign = self.started_at
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
+        self._agent_done = asyncio.Event()
+
+    async def play(self, session: TurnSession) -> TurnEnd:
+        """Runs the turn to its end. The agent, if still there, is quiet by then or of no more use."""
+        if self._deadlines.total_s is not None:
+            self._watch_total(self._deadlines.total_s)
+        try:
+            agent = session.agent or await self._woken(session)
+            if agent is not None and not self._over.done():
+                self._watch_idle()
+                agent.prompt(self.prompt)
+                end = await self._over
+                return end if self._agent_done.is_set() else await self._wind_down(agent, end)
+            return await self._over
+        finally:
+            self.listening = False
+            for timer in self._timers.values():
+                timer.cancel()
+
+    def stop(self, end: TurnEnd) -> None:
+        """Ends the turn so, unless something has ended it already."""
+        if not self._over.done():
+            self._over.set_result(end)
+
+    def on_sign(self) -> None:
+        """The agent showed that it lives."""
+        self._last_sign = self._loop.time()
+
+    def on_prompt_end(self, end: PromptEnd) -> None:
+        """The agent is done with the prompt, or gone."""
+        self.listening = False
+        self._agent_done.set()
+        self.stop(state.by_agent(end))
+
+    async def _woken(self, session: TurnSession) -> Agent | None:
+        """An agent for this turn; None when the turn is over before there is one."""
+        waking = asyncio.ensure_future(session.wake(self._deadlines.startup_s))
+        either: set[asyncio.Future[Any]] = {waking, self._over}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not waking.done():
+            waking.cancel()  # which ends what it has started
+            await asyncio.wait({waking})
+        if waking.cancelled():
+            return None
+        match waking.exception():
+            case None:
+                return waking.result()
+            case AgentFailed() as error:
+                self.stop(state.by_agent(error.failure))
+            case Problem() as problem:
+                self.stop(TurnEnd("agent_failed", problem.detail, agent_usable=False, refused=problem))
+            case error:
+                raise error
+        return None
+
+    async def _wind_down(self, agent: Agent, end: TurnEnd) -> TurnEnd:
+        """Asks the agent to stop, and waits for it for so long; after that it is of no more use."""
+        agent.cancel()
+        try:
+            async with asyncio.timeout(self._deadlines.cancel_s):
+                await self._agent_done.wait()
+        except TimeoutError:
+            return state.with_lost_agent(end)
+        return end
+
+    def _watch_total(self, total_s: float) -> None:
+        detail = f"the turn took longer than {total_s:g} seconds"
+        self._timers["total"] = self._loop.call_later(total_s, self.stop, state.timed_out("total", detail))
+
+    def _watch_idle(self) -> None:
+        """Looks again when the deadline would be over; a sign of life only moves a number."""
+        idle_s = self._deadlines.idle_s
+        self.on_sign()
+
+        def look() -> None:
+            left = self._last_sign + idle_s - self._loop.time()
+            if left > 0:
+                self._timers["idle"] = self._loop.call_later(left, look)
+            else:
+                detail = f"the agent gave no sign of life for {idle_s:g} seconds"
+                self.stop(state.timed_out("idle", detail))
+
+        look()

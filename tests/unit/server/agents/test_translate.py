@@ -1,0 +1,147 @@
+"""What three real agents said, word for word, becomes our events: `tests/golden` holds both sides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clawdforge.server.agents.translate import Translator, turn_usage
+from clawdforge.wire.events import Event
+from clawdforge.wire.fold import Fold
+
+GOLDEN = Path(__file__).parents[3] / "golden"
+TRACES = sorted(GOLDEN.glob("*.jsonl"))
+
+
+def messages(trace: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line in trace.read_text().splitlines():
+        entry = json.loads(line)
+        if isinstance(entry["m"], dict):
+            yield entry["d"], entry["m"]
+
+
+def folded_turns(trace: Path) -> list[dict[str, Any]]:
+    """Every turn of a trace, from its prompt to its answer, folded as the gateway folds it."""
+    turns: list[dict[str, Any]] = []
+    translator, fold, prompt_id, seq = Translator(), Fold(), None, 0
+    for direction, message in messages(trace):
+        if direction == "out" and message.get("method") == "session/prompt":
+            translator, fold, prompt_id, seq = Translator(), Fold(), message["id"], 0
+            prompt = message["params"]["prompt"][0].get("text", "")[:80]
+        elif direction == "in" and message.get("method") == "session/update":
+            draft = translator.update(message["params"]["update"])
+            if draft is not None:
+                seq += 1
+                fold.add(Event(seq, draft.type, 1, 0, draft.data))
+        elif direction == "in" and prompt_id is not None and message.get("id") == prompt_id:
+            result = message.get("result") or {}
+            events = [{k: v for k, v in e.items() if k not in ("ts", "turn_index")} for e in fold.result()]
+            stop = result.get("stopReason")
+            turns.append({"prompt": prompt, "stop": stop, "usage": turn_usage(result), "events": events})
+            prompt_id = None
+    return turns
+
+
+@pytest.mark.parametrize("trace", TRACES, ids=lambda path: path.stem)
+def test_folds_every_turn_of_a_real_agent_as_it_was_read(trace: Path) -> None:
+    expected = json.loads((GOLDEN / f"{trace.stem}.folded.json").read_text())
+    assert folded_turns(trace) == expected
+
+
+@pytest.mark.parametrize("trace", TRACES, ids=lambda path: path.stem)
+def test_loses_no_character_of_what_a_real_agent_said(trace: Path) -> None:
+    said, kept = "", ""
+    translator = Translator()
+    for direction, message in messages(trace):
+        if direction == "in" and message.get("method") == "session/update":
+            update = message["params"]["update"]
+            if update["sessionUpdate"] == "agent_message_chunk":
+                said += update["content"]["text"]
+            draft = translator.update(update)
+            if draft is not None and draft.type == "text":
+                kept += draft.data["content"]
+    assert said
+    assert kept == said
+
+
+@pytest.mark.parametrize("trace", TRACES, ids=lambda path: path.stem)
+def test_knows_every_kind_of_update_that_real_agents_send(trace: Path) -> None:
+    translator = Translator()
+    unknown = {
+        message["params"]["update"]["sessionUpdate"]
+        for direction, message in messages(trace)
+        if direction == "in" and message.get("method") == "session/update"
+        if (draft := translator.update(message["params"]["update"])) is not None and draft.type == "other"
+    }
+    assert unknown <= {"session_info_update", "config_option_update"}
+
+
+@pytest.mark.parametrize("trace", TRACES, ids=lambda path: path.stem)
+def test_reads_every_permission_request_of_a_real_agent(trace: Path) -> None:
+    translator, asked = Translator(), 0
+    for direction, message in messages(trace):
+        if direction == "in" and message.get("method") == "session/request_permission":
+            asked += 1
+            ask = translator.permission("perm_1", message["params"])
+            assert ask.kind in {"edit", "execute"}
+            assert ask.tool_call_id
+            assert {"allow_once", "reject_once"} <= {option.kind for option in ask.options}
+            assert all(path.startswith("/") for path in ask.paths)
+            assert ask.paths or ask.kind == "execute"
+    assert asked
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {},
+        {"sessionUpdate": None},
+        {"sessionUpdate": "never_heard_of", "x": 1},
+        {"sessionUpdate": "agent_message_chunk"},
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "text"}},
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": 5}},
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "image", "data": "AA=="}},
+        {"sessionUpdate": "tool_call", "title": "no id"},
+        {"sessionUpdate": "tool_call_update", "toolCallId": 7},
+        {"sessionUpdate": "plan"},
+        {"sessionUpdate": "available_commands_update", "availableCommands": "none"},
+        {"sessionUpdate": "current_mode_update", "currentModeId": 3},
+    ],
+    ids=repr,
+)
+def test_keeps_whole_what_it_cannot_read(update: dict[str, Any]) -> None:
+    draft = Translator().update(update)
+    assert draft is not None
+    assert (draft.type, draft.data) == ("other", {"acp": update})
+
+
+def test_a_raw_result_is_not_overwritten_by_a_later_text() -> None:
+    translator = Translator()
+    translator.update({"sessionUpdate": "tool_call", "toolCallId": "a", "kind": "read"})
+    translator.update({"sessionUpdate": "tool_call_update", "toolCallId": "a", "rawOutput": {"exit": 0}})
+    text = [{"type": "content", "content": {"type": "text", "text": "seen"}}]
+    draft = translator.update({"sessionUpdate": "tool_call_update", "toolCallId": "a", "content": text})
+    assert draft is not None
+    assert "result" not in draft.data
+
+
+def test_a_permission_request_takes_its_kind_from_the_call_that_it_is_about() -> None:
+    translator = Translator()
+    translator.update({"sessionUpdate": "tool_call", "toolCallId": "a", "kind": "edit"})
+    ask = translator.permission("perm_1", {"toolCall": {"toolCallId": "a"}, "options": None})
+    assert (ask.kind, ask.options, ask.paths) == ("edit", (), ())
+
+
+def test_a_permission_request_names_every_path_that_the_call_touches() -> None:
+    call = {
+        "toolCallId": "a",
+        "kind": "move",
+        "locations": [{"path": "/w/a"}, {"line": 1}],
+        "content": [{"type": "diff", "path": "/w/b"}],
+        "rawInput": {"path": "/w/a", "destination": "/etc/c"},
+    }
+    assert Translator().permission("perm_1", {"toolCall": call}).paths == ("/w/a", "/w/b", "/etc/c")
