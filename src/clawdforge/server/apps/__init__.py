@@ -1,0 +1,1 @@
+"""Apps: who may ask, and a note of what was asked."""
