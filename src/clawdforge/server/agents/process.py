@@ -93,6 +93,7 @@ class ChildProcess:
         self._gone: asyncio.Task[None] | None = None
         self._stderr = bytearray()
         self._drained = asyncio.Event()
+        self._stdin_end = _Writer()
         self._stdin: asyncio.WriteTransport
         self._stdout: asyncio.ReadTransport
         self._stderr_pipe: asyncio.ReadTransport
@@ -149,7 +150,7 @@ class ChildProcess:
         self._stderr_pipe, _ = await loop.connect_read_pipe(
             lambda: _Reader(self._keep_stderr, lambda: None), popen.stderr
         )
-        self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, popen.stdin)
+        self._stdin, _ = await loop.connect_write_pipe(lambda: self._stdin_end, popen.stdin)
         # Told by the kernel, not by SIGCHLD: nothing can steal this exit, and no thread waits for it.
         self._pidfd = os.pidfd_open(popen.pid)
         loop.add_reader(self._pidfd, self._leader_exited)
@@ -220,7 +221,8 @@ class ChildProcess:
             await asyncio.wait_for(self._drained.wait(), _DRAIN_GRACE_S)
         self._stdout.close()
         self._stderr_pipe.close()
-        self._stdin.abort()
+        if self._stdin_end.open:
+            self._stdin.abort()
         self._owner.on_exit(self._popen.returncode)
 
     def _cut(self, cutter: LineCutter, chunk: bytes) -> None:
@@ -253,3 +255,13 @@ class _Reader(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_closed()
+
+
+class _Writer(asyncio.BaseProtocol):
+    """The writing end of a pipe; its transport must not be aborted once it is lost."""
+
+    def __init__(self) -> None:
+        self.open = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False

@@ -1,0 +1,225 @@
+"""Children and their trees: real processes that do what they should not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from clawdforge.server.agents.process import ChildProcess, Spawner
+from clawdforge.server.agents.tree import end_marked
+
+PATIENCE_S = 20
+
+
+class Owner:
+    """Hears a process, and lets a test wait for what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.broken: list[str] = []
+        self.exit_code: int | None = None
+        self._changed = asyncio.Event()
+
+    def on_line(self, line: bytes) -> None:
+        self.lines.append(line)
+        self._changed.set()
+
+    def on_broken(self, reason: str) -> None:
+        self.broken.append(reason)
+        self._changed.set()
+
+    def on_exit(self, code: int) -> None:
+        assert self.exit_code is None, "told once"
+        self.exit_code = code
+        self._changed.set()
+
+    async def until(self, *, lines: int = 0, broken: bool = False, exited: bool = False) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.lines) < lines or (broken and not self.broken) or (exited and self.exit_code is None):
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@pytest.fixture
+async def spawner() -> AsyncIterator[Spawner]:
+    spawner = Spawner()
+    yield spawner
+    spawner.close()
+
+
+async def start(spawner: Spawner, owner: Owner, tmp_path: Path, code: str, *, limit: int = 10_000) -> ChildProcess:
+    return await ChildProcess.start(
+        spawner,
+        owner,
+        argv=[sys.executable, "-I", "-S", "-c", code],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        mark=f"test-{os.getpid()}:{id(owner)}",
+        line_limit_bytes=limit,
+    )
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_tells_every_line_and_then_the_exit(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "print('a'); print(); print('b', end=''); raise SystemExit(7)")
+    await owner.until(exited=True)
+    await process.end(now=True)
+    assert (owner.lines, owner.exit_code) == ([b"a", b"b"], 7)
+
+
+async def test_what_is_sent_arrives_and_eof_ends_it(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    echo = "import sys\nfor line in sys.stdin: print(len(line), flush=True)"
+    process = await start(spawner, owner, tmp_path, echo)
+    process.send(b"x" * 5_000_000 + b"\n")
+    process.send(b"y\n")
+    await owner.until(lines=2)
+    await process.end(now=False)
+    assert (owner.lines, owner.exit_code) == ([b"5000001", b"2"], 0)
+
+
+async def test_a_program_that_is_not_there_is_an_oserror(spawner: Spawner, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await ChildProcess.start(
+            spawner, Owner(), argv=["/no/such/program"], env={}, cwd=tmp_path, mark="m", line_limit_bytes=1
+        )
+
+
+async def test_a_line_over_the_limit_breaks_it(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "print('ok'); print('x' * 100_000)", limit=50_000)
+    await owner.until(lines=1, broken=True)
+    await process.end(now=True)
+    assert owner.lines == [b"ok"]
+    assert "more than 50000 bytes" in owner.broken[0]
+
+
+async def test_an_agent_that_closes_its_output_and_lives_on_is_broken(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "import os, time; os.close(1); os.close(2); time.sleep(600)")
+    await owner.until(broken=True)
+    assert owner.broken == ["the agent closed its output"]
+    assert process.running
+    await process.end(now=True)
+    assert owner.exit_code == -9
+
+
+async def test_stderr_is_drained_and_its_end_kept(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    code = "import sys; sys.stderr.write('x' * 3_000_000 + 'the end'); sys.stderr.flush(); print('done')"
+    process = await start(spawner, owner, tmp_path, code)
+    await owner.until(lines=1, exited=True)
+    await process.end(now=True)
+    assert process.stderr_tail().endswith("the end")
+    assert len(process.stderr_tail()) == 16 * 1024
+
+
+async def test_an_agent_that_never_reads_is_broken_before_memory_is(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "import time; time.sleep(600)")
+    for _ in range(40):
+        process.send(b"z" * 1_000_000 + b"\n")
+    assert "does not read" in owner.broken[0]
+    await process.end(now=True)
+
+
+async def test_one_that_ignores_eof_and_sigterm_is_killed(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    process = await start(spawner, owner, tmp_path, code)
+    await owner.until(lines=1)
+    await process.end(now=False)
+    assert owner.exit_code == -9
+
+
+# Each starts a sleeper in its own way of getting lost, says its pid, and then lives on or exits.
+FORKS = {
+    "child": "p = os.fork()\nif p == 0: signal.signal(15, signal.SIG_IGN); time.sleep(600)\nprint(p, flush=True)",
+    "own group": "p = os.fork()\nif p == 0: os.setpgid(0, 0); time.sleep(600)\nprint(p, flush=True)",
+    "own session": "p = os.fork()\nif p == 0: os.setsid(); time.sleep(600)\nprint(p, flush=True)",
+    "daemon": (
+        "r, w = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        os.write(w, str(os.getpid()).encode()); os.close(0); os.close(1); os.close(2); time.sleep(600)\n"
+        "    os._exit(0)\n"
+        "os.wait(); print(os.read(r, 20).decode(), flush=True)"
+    ),
+}
+
+
+@pytest.mark.parametrize("after", ["time.sleep(600)", "os._exit(3)"], ids=["lives on", "exits"])
+@pytest.mark.parametrize("how", FORKS)
+async def test_whatever_it_started_is_gone_with_it(spawner: Spawner, tmp_path: Path, how: str, after: str) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, f"import os, signal, time\n{FORKS[how]}\n{after}")
+    await owner.until(lines=1)
+    sleeper = int(owner.lines[0])
+    await process.end(now=True)
+    assert not lives(sleeper)
+    assert not lives(process.pid)
+    assert owner.exit_code in (3, -9)
+
+
+async def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_exit(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    code = "import os, time\np = os.fork()\nif p == 0: time.sleep(600)\nprint(p, flush=True); os._exit(0)"
+    process = await start(spawner, owner, tmp_path, code)
+    await owner.until(lines=1, exited=True)
+    assert not lives(int(owner.lines[0]))
+    await process.end(now=True)
+
+
+async def test_a_start_that_is_cut_off_leaves_nothing(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    pid_file = tmp_path / "pid"
+    code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    starting = asyncio.ensure_future(start(spawner, owner, tmp_path, code))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert owner.exit_code == -9
+    assert not pid_file.exists() or not lives(int(pid_file.read_text()))
+
+
+async def test_ending_twice_and_at_once_is_harmless(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "import time; time.sleep(600)")
+    await asyncio.gather(process.end(now=True), process.end(now=True), process.end(now=False))
+    await process.end(now=True)
+    assert owner.exit_code == -9
+
+
+async def test_what_an_earlier_gateway_left_is_found_by_its_mark_and_nothing_else(tmp_path: Path) -> None:
+    ours, other = Spawner(), Owner()
+    marked = await ChildProcess.start(
+        ours,
+        other,
+        argv=[sys.executable, "-I", "-S", "-c", "print('up', flush=True); import time; time.sleep(600)"],
+        env={},
+        cwd=tmp_path,
+        mark=f"life-{os.getpid()}:sess_1",
+        line_limit_bytes=100,
+    )
+    await other.until(lines=1)
+    assert await asyncio.to_thread(end_marked, f"somebody-else-{os.getpid()}:") == []
+    assert marked.running
+    assert await asyncio.to_thread(end_marked, f"life-{os.getpid()}:") == [marked.pid]
+    await other.until(exited=True)
+    await marked.end(now=True)
+    ours.close()
