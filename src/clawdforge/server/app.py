@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp
@@ -12,9 +13,10 @@ from starlette.types import ASGIApp
 from clawdforge.server.agents.catalog import catalog
 from clawdforge.server.agents.host import LocalHost
 from clawdforge.server.agents.tree import adopt_orphans
+from clawdforge.server.apps.addresses import Address
 from clawdforge.server.apps.admin import AdminToken
 from clawdforge.server.apps.audit import Audit
-from clawdforge.server.apps.registry import AppRegistry
+from clawdforge.server.apps.registry import App, AppRegistry
 from clawdforge.server.data_dir import DataDirectory
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
@@ -88,7 +90,22 @@ class Gateway:
         await self._sessions.recover()
         reaper = Reaper(self._sessions, uploads, settings.reap_interval_secs)
         self._closing.push_async_callback(reaper.stop)
-        gate = Gate(apps, self.admin_token, settings)
-        self.asgi = application(
-            Context(settings, gate, apps, self._sessions, uploads, host)
-        )
+        gate = Gate(_Keys(apps, self.admin_token), settings)
+        self.asgi = application(Context(settings, gate, apps, self._sessions, uploads, host))
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """All that opens a door of the gateway (`http.auth.Registry`)."""
+
+    apps: AppRegistry
+    admin_token: AdminToken
+
+    def authenticate(self, token: bytes) -> App | None:
+        return self.apps.authenticate(token)
+
+    def is_admin(self, token: bytes) -> bool:
+        return self.admin_token.is_admin(token)
+
+    def admits(self, app: App, address: Address) -> bool:
+        return self.apps.admits(app, address)

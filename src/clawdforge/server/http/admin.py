@@ -10,7 +10,7 @@ from clawdforge.wire import codec
 from clawdforge.wire.apps import AppToken, TokenCreate
 
 
-async def mint(request: Request) -> Answer:
+async def mint_token(request: Request) -> Answer:
     """Makes an app and its token; the token is shown this once."""
     room = context.of(request)
     room.gate.admin(request)
@@ -20,7 +20,7 @@ async def mint(request: Request) -> Answer:
     return Answer(codec.dumps(codec.to_json(answer)))
 
 
-async def listed(request: Request) -> Answer:
+async def list_tokens(request: Request) -> Answer:
     """All tokens, revoked ones too, oldest first."""
     room = context.of(request)
     room.gate.admin(request)
@@ -31,7 +31,7 @@ async def listed(request: Request) -> Answer:
     )
 
 
-async def revoke(request: Request) -> Answer:
+async def revoke_token(request: Request) -> Answer:
     """Takes a token out of use."""
     room = context.of(request)
     room.gate.admin(request)

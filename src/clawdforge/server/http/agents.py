@@ -12,10 +12,10 @@ from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
 
 
-async def listed(request: Request) -> Answer:
+async def list_agents(request: Request) -> Answer:
     """Every agent of the catalog: available, or why not and what mends it."""
     room = context.of(request)
-    room.gate.app(request)
+    room.caller(request)
     query.read(request, set())
     infos = await asyncio.to_thread(room.host.infos)
     return Answer(
@@ -23,10 +23,10 @@ async def listed(request: Request) -> Answer:
     )
 
 
-async def get(request: Request) -> Answer:
+async def get_agent(request: Request) -> Answer:
     """One agent of the catalog."""
     room = context.of(request)
-    room.gate.app(request)
+    room.caller(request)
     query.read(request, set())
     info = await asyncio.to_thread(room.host.info, request.path_params["name"])
     if info is None:

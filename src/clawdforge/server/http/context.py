@@ -1,4 +1,4 @@
-"""What the routes work with: the rooms below, put together once by `server.app`. Must not do anything itself."""
+"""What the routes work with: the rooms below, put together once by `server.app`. Decides nothing itself."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ class Context:
     sessions: Sessions
     uploads: Uploads
     host: LocalHost
+
+    def caller(self, request: Request) -> App:
+        """The app that asks; its token is noted as used. Raises Problem 401 or 403 (see `Gate.app`)."""
+        app = self.gate.app(request)
+        self.apps.touch(app)
+        return app
 
 
 def of(request: Request) -> Context:

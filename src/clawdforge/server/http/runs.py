@@ -13,7 +13,7 @@ from clawdforge.wire.runs import RunRequest
 async def run(request: Request) -> Answer:
     """Runs one prompt and answers with its result. A client that hangs up does not stop it."""
     room = context.of(request)
-    app = room.gate.app(request)
+    app = room.caller(request)
     asked = await body.read_json(request, RunRequest, room.settings)
     result = await room.sessions.run(app, asked)
     return Answer(codec.dumps(codec.to_json(result)))

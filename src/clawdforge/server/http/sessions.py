@@ -17,19 +17,19 @@ from clawdforge.wire.sessions import SessionCreate, SessionItem
 _LIMITS: Final = range(1, 201)
 
 
-async def create(request: Request) -> Answer:
+async def create_session(request: Request) -> Answer:
     """Opens a session; its agent has started when the answer comes."""
     room = context.of(request)
-    app = room.gate.app(request)
+    app = room.caller(request)
     asked = await body.read_json(request, SessionCreate, room.settings, optional=True)
     created = await room.sessions.create(app, asked)
     return Answer(codec.dumps(codec.to_json(created)))
 
 
-async def listed(request: Request) -> Answer:
+async def list_sessions(request: Request) -> Answer:
     """The app's own sessions, newest first; without `limit` all of them."""
     room = context.of(request)
-    app = room.gate.app(request)
+    app = room.caller(request)
     asked = query.read(request, {"include_closed", "limit", "cursor"})
     limit = query.integer(asked, "limit", _LIMITS)
     before = _before(asked["cursor"]) if "cursor" in asked else None
@@ -50,19 +50,19 @@ async def listed(request: Request) -> Answer:
     return Answer(codec.dumps(answer))
 
 
-async def get(request: Request) -> Answer:
+async def get_session(request: Request) -> Answer:
     """One session of the app."""
     room = context.of(request)
-    app = room.gate.app(request)
+    app = room.caller(request)
     query.read(request, set())
     info = await room.sessions.get(app, request.path_params["session_id"])
     return Answer(codec.dumps(codec.to_json(info)))
 
 
-async def close(request: Request) -> Answer:
+async def close_session(request: Request) -> Answer:
     """Closes a session; the same answer on every repeat."""
     room = context.of(request)
-    app = room.gate.app(request)
+    app = room.caller(request)
     query.read(request, set())
     session_id = request.path_params["session_id"]
     await room.sessions.close(app, session_id)

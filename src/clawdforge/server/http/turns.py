@@ -13,7 +13,7 @@ from clawdforge.wire.turns import TurnRequest
 async def turn(request: Request) -> Answer:
     """Runs one turn and answers with its folded events. A client that hangs up does not stop it."""
     room = context.of(request)
-    app = room.gate.app(request)
+    app = room.caller(request)
     asked = await body.read_json(request, TurnRequest, room.settings)
     result = await room.sessions.turn(app, request.path_params["session_id"], asked)
     return Answer(codec.dumps(codec.to_json(result)))

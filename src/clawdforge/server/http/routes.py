@@ -1,0 +1,88 @@
+"""Every path of the gateway, in one table: what goes in, what comes out, what can go wrong."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from clawdforge.server.http import admin, agents, context, files, health, runs, sessions, turns
+from clawdforge.server.http.context import Context
+from clawdforge.server.http.openapi import Api, Parameter, Route
+from clawdforge.server.http.problems import Answer
+from clawdforge.wire.apps import AppToken, TokenCreate
+from clawdforge.wire.files import FileToken
+from clawdforge.wire.runs import RunRequest, RunResult
+from clawdforge.wire.sessions import SessionCreate, SessionCreated, SessionInfo
+from clawdforge.wire.turns import TurnRequest, TurnResult
+
+_START: Final = ("agent_unavailable", "agent_failed", "timeout", "shutting_down", "storage_full")
+_TURN: Final = (*_START, "not_found", "too_many_turns", "interrupted")
+_PAGE: Final = (
+    Parameter("include_closed", {"type": "boolean", "default": True}),
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "without it, all of them"),
+    Parameter("cursor", {"type": "string"}, "the `next_cursor` of the page before"),
+)
+_TTL: Final[dict[str, Any]] = {"type": "integer", "minimum": 60, "maximum": 86_400, "default": 3_600}
+
+
+def application(rooms: Context) -> Api:
+    """The ASGI application over these rooms."""
+    routes = [
+        Route("GET", "/healthz", health.healthz, token=False),
+        Route("GET", "/openapi.json", openapi_json, token=False),
+        Route("POST", "/run", runs.run, body=RunRequest, answer=RunResult, problems=_TURN),
+        Route(
+            "POST",
+            "/files",
+            files.upload,
+            form={"ttl_secs": _TTL},
+            answer=FileToken,
+            problems=("storage_full", "shutting_down"),
+        ),
+        Route(
+            "POST",
+            "/sessions",
+            sessions.create_session,
+            body=SessionCreate,
+            body_optional=True,
+            answer=SessionCreated,
+            problems=(*_START, "too_many_sessions"),
+        ),
+        Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, problems=("invalid", "bad_request")),
+        Route("GET", "/sessions/{session_id}", sessions.get_session, answer=SessionInfo, problems=("not_found",)),
+        Route("DELETE", "/sessions/{session_id}", sessions.close_session, problems=("not_found", "storage_full")),
+        Route(
+            "POST",
+            "/sessions/{session_id}/turn",
+            turns.turn,
+            body=TurnRequest,
+            answer=TurnResult,
+            problems=(*_TURN, "session_closed", "turn_in_progress"),
+        ),
+        Route("GET", "/agents", agents.list_agents),
+        Route("GET", "/agents/{name}", agents.get_agent, problems=("not_found",)),
+        Route(
+            "POST", "/admin/tokens", admin.mint_token, body=TokenCreate, answer=AppToken, problems=("name_taken",)
+        ),
+        Route("GET", "/admin/tokens", admin.list_tokens),
+        Route("DELETE", "/admin/tokens/{name}", admin.revoke_token, problems=("not_found",)),
+    ]
+    api = Api(
+        routes,
+        title="clawdforge",
+        version=version("clawdforge"),
+        description="Coding agents as a service on your own machine.",
+    )
+    api.state.context = rooms
+    return api
+
+
+async def openapi_json(request: Request) -> Answer:
+    """This document.
+
+    It is the published contract and holds nothing of this gateway, so it asks for no token.
+    """
+    context.of(request).gate.anyone(request)
+    return Answer(request.app.document())

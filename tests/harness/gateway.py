@@ -1,0 +1,178 @@
+"""A real gateway process for tests: started as a user starts it, ended and looked after by pid."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from clawdforge import Forge
+from clawdforge.testing import fake_agent
+
+PATIENCE_S = 30
+
+
+@dataclass
+class Gateway:
+    """A gateway process, from `start` to `stop` or `kill`; it can be started again on the same data."""
+
+    root: Path
+    agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.data_dir = self.root / "data"
+        self.agent_log = self.root / "agent.jsonl"
+        self._process: subprocess.Popen[str] | None = None
+        self._stderr = self.root / "gateway.log"
+
+    def start(self) -> Gateway:
+        """Starts the process and waits until it says that it listens."""
+        config = self.root / "config.toml"
+        config.write_text(self._config())
+        argv = [sys.executable, "-m", "clawdforge", "serve", "--port", "0"]
+        with self._stderr.open("a") as stderr:
+            self._process = subprocess.Popen(
+                [*argv, "--data-dir", str(self.data_dir), "--config", str(config)],
+                env={**_clean_environ(), **self.env},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        line = self._first_line()
+        self.url = line.rsplit(" ", 1)[-1].strip()
+        assert self.url.startswith("http://127.0.0.1:"), f"the gateway said {line!r}; {self.log()}"
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def log(self) -> str:
+        """What the gateway wrote to stderr."""
+        return self._stderr.read_text()
+
+    def admin(self) -> Forge:
+        """The SDK with the admin token."""
+        return Forge(base_url=self.url, token=(self.data_dir / "admin-token").read_text().strip())
+
+    def app(self, name: str = "app", **options: Any) -> Forge:
+        """The SDK with a new app's token."""
+        with self.admin() as admin:
+            return Forge(base_url=self.url, token=admin.mint_token(name).token, **options)
+
+    def stop(self, within_s: float = PATIENCE_S) -> int:
+        """SIGTERM, then the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._end(within_s)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._end(PATIENCE_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, within_s: float = PATIENCE_S) -> int:
+        return self._end(within_s)
+
+    def close(self) -> None:
+        """Ends whatever is left; every process that it started must be gone after."""
+        if self.running:
+            self.stop()
+        left = self.children()
+        assert not left, f"left running: {left}"
+
+    def children(self) -> list[str]:
+        """Processes that this gateway's data directory started, wherever they are now, as text."""
+        mark = f"{(self.data_dir / 'gateway-id').read_text().strip()}:"
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("CLAWDFORGE_CHILD", "").startswith(mark):
+                    found.append(f"{process.pid} {process.cmdline()}")
+            except psutil.Error:
+                continue
+        return found
+
+    def _end(self, within_s: float) -> int:
+        assert self._process is not None
+        try:
+            code = self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"the gateway did not end within {within_s} s; {self.log()}") from None
+        finally:
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+        return code
+
+    def _first_line(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(PATIENCE_S):
+                self.kill()
+                raise AssertionError(f"the gateway said nothing in {PATIENCE_S} s; {self.log()}")
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._end(PATIENCE_S)
+            raise AssertionError(f"the gateway exited with {code} before it listened; {self.log()}")
+        return line
+
+    def _config(self) -> str:
+        fake = {"argv": fake_agent.argv(), "env": {"FAKE_AGENT_LOG": str(self.agent_log)}, "ask_mode": "ask"}
+        lines = [f"{name} = {_toml(value)}" for name, value in self.settings.items()]
+        for name, entry in {"fake": fake, **self.agents}.items():
+            lines.append(f"[agents.{name}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in entry.items()]
+        return "\n".join(lines) + "\n"
+
+
+def until(condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
+    """Waits for something that happens in another process and tells nobody."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {within_s} s for: {what}"
+        time.sleep(0.01)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f'"{key}" = {_toml(item)}' for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _clean_environ() -> dict[str, str]:
+    """This process's environment without what would steer a gateway, an SDK or an agent."""
+    steering = ("CLAWDFORGE_", "ANTHROPIC_", "CLAUDE", "OPENAI_", "GEMINI_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(steering)}
