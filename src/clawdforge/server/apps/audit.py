@@ -1,4 +1,4 @@
-"""The audit: who had which agent do work, when, for how long, and how it ended. Builds the line; stores nothing."""
+"""The audit: who had which agent do work, when, and how it ended. Builds the line; stores nothing."""
 
 from __future__ import annotations
 
