@@ -30,7 +30,6 @@ from clawdforge.wire.permissions import Decision, PermissionAsk
 from clawdforge.wire.problems import invalid
 
 _NOISE_LIMIT: Final = 1_000
-_EXIT_GRACE_S: Final = 0.5
 # What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
 # would answer later requests that nobody has judged.
 _KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
@@ -61,7 +60,6 @@ class AcpAgent:
         self._asks: dict[str, Callable[[str | None], None]] = {}
         self._fs: set[asyncio.Task[None]] = set()
         self._noise = 0
-        self._broken: str | None = None
         self._failure: Failed | None = None
         self._ending = False
 
@@ -177,19 +175,13 @@ class AcpAgent:
         self._peer.feed(line)
 
     def on_broken(self, reason: str) -> None:
-        """The agent can no longer be talked to; if it does not exit by itself, it is ended."""
-        if self._broken is None:
-            self._broken = reason
-            asyncio.get_running_loop().call_later(_EXIT_GRACE_S, self._give_up)
+        """The agent can no longer be talked to: it is of no more use, though it may still run."""
+        self._lost(self._failed(reason))
 
     def on_exit(self, code: int) -> None:
         """The process is gone."""
-        detail = self._broken or f"the agent exited with code {code}"
-        self._lost(self._failed(detail, exit_code=code))
-
-    def _give_up(self) -> None:
-        if self._process.running:
-            self._lost(self._failed(self._broken or "the agent is broken"))
+        how = f"exited with code {code}" if code >= 0 else f"was ended by signal {-code}"
+        self._lost(self._failed(f"the agent {how}", exit_code=code))
 
     def _lost(self, failure: Failed) -> None:
         if self._failure is not None:

@@ -50,7 +50,7 @@ class AgentEntry:
     title: str
     argv: tuple[str, ...]
     package: str | None = None
-    env: Mapping[str, str] = field(default=_NOTHING)
+    env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     inherit_env: tuple[str, ...] = ()
     login_files: tuple[str, ...] = ()
     ask_mode: str | None = None
@@ -59,7 +59,7 @@ class AgentEntry:
     efforts: tuple[str, ...] = ()
     system: Way = field(default_factory=FirstPrompt)
     system_replace: Way | None = None
-    new_meta: Mapping[str, Any] = field(default=_NOTHING)
+    new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     default_model: str | None = None
 
 

@@ -23,6 +23,7 @@ _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _EOF_GRACE_S: Final = 0.5
 _TERM_GRACE_S: Final = 0.5
 _DRAIN_GRACE_S: Final = 1.0
+_EXIT_GRACE_S: Final = 0.5
 
 
 class Spawner:
@@ -235,6 +236,10 @@ class ChildProcess:
     def _stdout_closed(self, cutter: LineCutter) -> None:
         cutter.finish()
         self._drained.set()
+        # The end of the output comes a moment before the exit that it belongs to.
+        self._loop.call_later(_EXIT_GRACE_S, self._closed_and_alive)
+
+    def _closed_and_alive(self) -> None:
         if not self._exited.is_set():
             self._owner.on_broken("the agent closed its output")
 

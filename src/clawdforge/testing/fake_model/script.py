@@ -86,9 +86,9 @@ def reply_to(ask: Ask, earlier: int) -> Reply | Failure:
     Raises:
         ValueError: a directive is unknown or its argument is wrong.
     """
-    if ask.tool_result is not None:
-        return spoken(f"TOOLDONE: {ask.tool_result}")
     directives = DIRECTIVE.findall(ask.last_text)
+    if ask.tool_result is not None and not directives:  # with both, the result is of a turn that was cancelled
+        return spoken(f"TOOLDONE: {ask.tool_result}")
     if ask.side or not directives:
         return spoken(f"FAKE: {ask.last_text}")
     for verb, argument in directives:
