@@ -1,0 +1,140 @@
+"""`clawdforge doctor`: what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clawdforge.cli import terminal
+from clawdforge.cli.agents import list_agents
+from clawdforge.cli.options import EXISTING_FILE, Caller, Command, pass_caller
+from clawdforge.cli.serve import load_settings
+from clawdforge.errors import ForgeAuthError, ForgeError
+
+if TYPE_CHECKING:
+    from clawdforge.server.settings import Settings
+    from clawdforge.wire.agents import AgentInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `mend` says what to do, "" where nothing needs to be done."""
+
+    name: str
+    ok: bool
+    says: str
+    mend: str = ""
+    needed: bool = True
+
+
+@click.command(cls=Command)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The gateway's data directory.",
+)
+@click.option("--config", type=EXISTING_FILE, metavar="FILE", help="The gateway's settings, as TOML.")
+@pass_caller
+@click.pass_context
+def doctor(context: click.Context, caller: Caller, data_dir: Path | None, config: Path | None) -> None:
+    """Say what is missing on this machine, and the command that mends it.
+
+    Exits with 1 where something is missing that every use needs.
+
+    \b
+    Example:
+      clawdforge doctor
+    """
+    settings = load_settings(config, data_dir=data_dir)
+    infos = list_agents(settings)
+    checks = [_data_dir(settings.data_dir), _some_agent(infos), *_agents(settings, infos), *_gateway(caller)]
+    ok = all(check.ok for check in checks if check.needed)
+    if caller.as_json:
+        terminal.emit({"ok": ok, "checks": [asdict(check) for check in checks]})
+    else:
+        for check in checks:
+            _show(check)
+    if not ok:
+        context.exit(1)
+
+
+def _show(check: Check) -> None:
+    mark = "ok     " if check.ok else "MISSING" if check.needed else "note   "
+    terminal.say(f"{mark}  {check.name}: {check.says}")
+    if check.mend:
+        terminal.say(f"         -> {check.mend}")
+
+
+def _data_dir(path: Path) -> Check:
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return Check(
+            "data directory", True, str(path) + ("" if place == path.absolute() else ", made at the first start")
+        )
+    return Check(
+        "data directory", False, f"{path} cannot be written", "Name another: clawdforge serve --data-dir DIR"
+    )
+
+
+def _some_agent(infos: list[AgentInfo]) -> Check:
+    names = [info.name for info in infos if info.available]
+    if names:
+        return Check("agents", True, ", ".join(names))
+    return Check("agents", False, "none of the known agents is installed", "clawdforge agents install local")
+
+
+def _agents(settings: Settings, infos: list[AgentInfo]) -> list[Check]:
+    """About the agents that most people want, and those that the settings name."""
+    from clawdforge.server.agents import catalog
+
+    entries = catalog.catalog(settings.agents)
+    checks = []
+    for info in infos:
+        if info.name not in ("claude", "local", *settings.agents):
+            continue
+        if not info.available:
+            checks.append(Check(info.name, False, info.reason or "not available", needed=False))
+            if entries[info.name].package is not None and shutil.which("npm") is None:
+                checks.append(
+                    Check(
+                        "npm",
+                        False,
+                        f"installing {info.name} needs it",
+                        "Install Node.js 20 or newer.",
+                        needed=False,
+                    )
+                )
+            continue
+        entry = entries[info.name]
+        if not entry.login_files or any(os.environ.get(name) for name in entry.inherit_env):
+            continue
+        if not any(Path(file).expanduser().is_file() for file in entry.login_files):
+            mend = f"Log in with {info.title} itself as this user, or set {' or '.join(entry.inherit_env)}."
+            checks.append(Check(f"{info.name} login", False, "none was found on this machine", mend, needed=False))
+    return checks
+
+
+def _gateway(caller: Caller) -> list[Check]:
+    """Whether a gateway runs, and takes the token. Neither is needed to start one."""
+    from clawdforge.client.forge import Forge
+
+    try:
+        with Forge(base_url=caller.url, token=caller.token) as forge:
+            health = forge.healthz()
+            checks = [Check("gateway", True, f"{forge.base_url}, version {health.get('version')}")]
+            try:
+                forge.agents()
+                checks.append(Check("token", True, "taken by the gateway", needed=False))
+            except ForgeAuthError as error:
+                mend = "export CLAWDFORGE_TOKEN=$(clawdforge token mint NAME)"
+                checks.append(Check("token", False, str(error), mend, needed=False))
+            return checks
+    except (ForgeError, ValueError) as error:
+        return [Check("gateway", False, str(error), "clawdforge serve", needed=False)]

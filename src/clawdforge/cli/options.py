@@ -1,0 +1,184 @@
+"""What commands have in common: the options known everywhere, the options of asking an agent, the way in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from clawdforge.cli import failures
+from clawdforge.errors import ForgeError
+
+if TYPE_CHECKING:
+    from clawdforge.client.forge import Forge
+
+F = TypeVar("F", bound=Callable[..., Any])
+EXISTING_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+POLICIES: Final = ("allow", "workspace", "reads", "deny")
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who types, where to, and how the answer shall look. None: what the environment says."""
+
+    url: str | None = None
+    token: str | None = field(default=None, repr=False)
+    as_json: bool = False
+
+    @contextmanager
+    def forge(self, token: str | None = None) -> Iterator[Forge]:
+        """The gateway, for one command. What the SDK raises within ends the command as a `Failure`.
+
+        Args:
+            token: asks as somebody else than `--token` and `CLAWDFORGE_TOKEN` say: the administrator.
+        """
+        from clawdforge.client.forge import Forge  # here: loading it takes longer than most commands
+
+        url = self.url or ""
+        try:
+            with Forge(base_url=self.url, token=token or self.token) as forge:
+                url = forge.base_url
+                yield forge
+        except (ForgeError, ValueError, TypeError) as error:
+            raise failures.from_error(error, url) from error
+
+
+pass_caller = click.make_pass_decorator(Caller)
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    caller = context.ensure_object(Caller)
+    if value:
+        setattr(caller, str(option.name), value)
+
+
+def _global_options() -> list[click.Parameter]:
+    """Taken before and after the command's name alike. The SDK reads the environment: see `client._config`."""
+    return [
+        click.Option(
+            ["--url"],
+            metavar="URL",
+            help="The gateway. Default: CLAWDFORGE_URL, then http://127.0.0.1:8800.",
+            expose_value=False,
+            callback=_remember,
+        ),
+        click.Option(
+            ["--token"],
+            metavar="TOKEN",
+            help="The app's token. Better set CLAWDFORGE_TOKEN: a command line is visible to other users.",
+            expose_value=False,
+            callback=_remember,
+        ),
+        click.Option(
+            ["--json", "as_json"],
+            is_flag=True,
+            help="Print exactly one JSON document, also for a failure (but for wrong usage).",
+            expose_value=False,
+            callback=_remember,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the global options too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_global_options())
+
+
+class Group(click.Group):
+    """A group of such commands, and one that takes the global options itself."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_global_options())
+
+
+def choosing_an_agent(command: F) -> F:
+    """Adds the options that say who shall work, and how."""
+    for option in (
+        click.option("--permissions", type=click.Choice(POLICIES), help="What the agent may do unasked."),
+        click.option("--effort", type=click.Choice(EFFORTS), help="How hard it shall think."),
+        click.option("--system", metavar="TEXT", help="A system prompt, added to the agent's own."),
+        click.option("--model", metavar="NAME", help="The model, by the agent's own name for it."),
+        click.option("--agent", metavar="NAME", help="Which agent: see `clawdforge agents`. Default: claude."),
+    ):
+        command = option(command)
+    return command
+
+
+def asking(command: F) -> F:
+    """Adds the prompt, and the options that go with one."""
+    for decorate in (
+        click.option(
+            "--schema",
+            type=EXISTING_FILE,
+            callback=_json_object,
+            metavar="FILE",
+            help="A JSON Schema for the result.",
+        ),
+        click.option(
+            "--timeout",
+            "timeout_secs",
+            type=click.IntRange(1, 86_400),
+            metavar="SECONDS",
+            help="When to give up. Default: 120.",
+        ),
+        click.option(
+            "--file",
+            "paths",
+            type=EXISTING_FILE,
+            multiple=True,
+            metavar="PATH",
+            help="Upload this file and hand it to the agent. May be repeated.",
+        ),
+        click.argument("prompt", callback=_prompt),
+    ):
+        command = decorate(command)
+    return command
+
+
+def _prompt(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The prompt itself, or all of stdin for `-`."""
+    if value == "-" and not context.resilient_parsing:
+        try:
+            value = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise click.BadParameter(f"stdin is not UTF-8 (byte {error.start})", context, parameter) from None
+    if not value.strip():
+        raise click.BadParameter("it is empty", context, parameter)
+    return value
+
+
+def _json_object(context: click.Context, parameter: click.Parameter, value: Path | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        return parsed_object(value.read_bytes())
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{value}: {error}", context, parameter) from None
+
+
+def parsed_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        parsed = json.loads(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("not a JSON object")
+    return parsed

@@ -1,0 +1,167 @@
+"""`clawdforge session …`: conversations of many turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clawdforge.cli import terminal
+from clawdforge.cli.options import (
+    Caller,
+    Group,
+    asking,
+    choosing_an_agent,
+    parsed_object,
+    pass_caller,
+)
+from clawdforge.cli.run import end_unless_answered
+from clawdforge.errors import ForgeProtocolError
+from clawdforge.wire import codec
+
+
+@click.group(cls=Group)
+def session() -> None:
+    """Talk with an agent over many turns.
+
+    \b
+    Example:
+      ID=$(clawdforge session new --agent claude)
+      clawdforge session turn $ID "Write a prime sieve in sieve.py"
+      clawdforge session turn $ID "Now make it faster"
+      clawdforge session close $ID
+    """
+
+
+def _meta(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        return parsed_object(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+@session.command()
+@choosing_an_agent
+@click.option("--meta", callback=_meta, metavar="JSON", help="Your own JSON object, kept with the session.")
+@pass_caller
+def new(caller: Caller, /, agent: str | None, meta: dict[str, Any] | None, **options: Any) -> None:
+    """Open a session and print its id; its agent has started then.
+
+    \b
+    Example:
+      clawdforge session new --agent codex --meta '{"ticket": 17}'
+    """
+    with caller.forge() as forge, terminal.waiting(f"{agent or 'claude'} starts"):
+        made = forge.create_session(agent=agent, meta=meta, **options)
+        session_id = made.session_id
+        state = made.state() if caller.as_json else {}
+    if caller.as_json:
+        terminal.emit(state)
+    else:
+        terminal.say(session_id)
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@asking
+@pass_caller
+def turn(
+    caller: Caller,
+    session_id: str,
+    prompt: str,
+    paths: tuple[Path, ...],
+    timeout_secs: int | None,
+    schema: dict[str, Any] | None,
+) -> None:
+    """Send one prompt and print the agent's answer; PROMPT - reads it from stdin.
+
+    \b
+    Examples:
+      clawdforge session turn sess_abc "What did we decide?"
+      clawdforge session turn sess_abc - --file log.txt < question.txt
+    """
+    with caller.forge() as forge, terminal.waiting("the agent works"):
+        talk = forge.attach_session(session_id)
+        files = [forge.upload_file(path) for path in paths] or None
+        result = talk.turn(prompt, files=files, timeout_secs=timeout_secs, schema=schema)
+    if caller.as_json:
+        terminal.emit(codec.to_json(result))
+    elif result.result is not None:
+        terminal.say(terminal.value_text(result.result))
+    elif result.text():
+        terminal.say(result.text())
+    end_unless_answered(result.ok, result.stop_reason, result.schema_valid, result.schema_errors)
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@pass_caller
+def get(caller: Caller, session_id: str) -> None:
+    """Print the gateway's record of a session.
+
+    \b
+    Example:
+      clawdforge session get sess_abc
+    """
+    with caller.forge() as forge:
+        state = forge.get_session(session_id)
+    if caller.as_json:
+        terminal.emit(state)
+    else:
+        terminal.record({name: value for name, value in state.items() if name != "ok"})
+
+
+@session.command("list")
+@click.option("--open", "open_only", is_flag=True, help="Leave out closed sessions.")
+@pass_caller
+def list_(caller: Caller, open_only: bool) -> None:
+    """List this app's sessions, newest first.
+
+    \b
+    Example:
+      clawdforge session list --open
+    """
+    with caller.forge() as forge:
+        answer = forge.list_sessions(include_closed=not open_only)
+        rows = answer.get("sessions")
+        if not isinstance(rows, list):
+            raise ForgeProtocolError("the list of sessions is missing")
+    if caller.as_json:
+        terminal.emit(answer)
+        return
+    terminal.table(
+        ("SESSION", "AGENT", "TURNS", "CREATED", "LAST TURN", "CLOSED"),
+        [
+            (
+                str(row.get("session_id")),
+                str(row.get("agent")),
+                str(row.get("turn_count")),
+                terminal.time_text(row.get("created_at")),
+                terminal.time_text(row.get("last_turn_at")),
+                terminal.time_text(row.get("closed_at")),
+            )
+            for row in rows
+            if isinstance(row, dict)
+        ],
+    )
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@pass_caller
+def close(caller: Caller, session_id: str) -> None:
+    """Close a session and end its agent. Closing it again does no harm.
+
+    \b
+    Example:
+      clawdforge session close sess_abc
+    """
+    with caller.forge() as forge, terminal.waiting("the session closes"):
+        forge.attach_session(session_id).close()
+    if caller.as_json:
+        terminal.emit({"ok": True, "session_id": session_id})
+    else:
+        terminal.note(f"Closed {session_id}.")

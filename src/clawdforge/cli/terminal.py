@@ -1,0 +1,136 @@
+"""What a person sees: text, tables, JSON, and a sign of life while they wait.
+
+Results go to stdout, everything else to stderr. To a terminal nothing is printed that could steer it; to a
+pipe a result goes exactly as it came.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+# Control characters but newline and tab, marks that reorder text, and halves of surrogate pairs.
+_STEERING: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """A text that a terminal shows instead of obeying: escape sequences become visible signs."""
+    return _STEERING.sub(_visible, text.replace("\r\n", "\n"))
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)  # Unicode's pictures of control characters: ␛ for ESC
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def say(text: str) -> None:
+    """Prints a result."""
+    # Not by click.echo: it would take escape sequences out of what goes to a pipe.
+    print(printable(text) if sys.stdout.isatty() else text, flush=True)
+
+
+def note(text: str) -> None:
+    """Prints a remark that is no part of the result."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def emit(document: Any) -> None:
+    """Prints a result as one JSON document, in ASCII: safe for every terminal, pipe and locale."""
+    print(json.dumps(document, allow_nan=False), flush=True)
+
+
+def value_text(value: Any) -> str:
+    """A JSON value as a person reads it: a text is itself, the rest is indented JSON."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def time_text(value: Any) -> str:
+    """Epoch seconds as UTC, or `-`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return "-"
+    try:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, OSError, ValueError):
+        return str(value)
+
+
+def record(fields: Mapping[str, Any]) -> None:
+    """Prints an object, one field a line."""
+    for name, value in fields.items():
+        say(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows under headings: aligned on a terminal, else tab-separated lines, the headings first."""
+    if not sys.stdout.isatty():
+        for row in (headings, *rows):
+            print("\t".join(_cell(cell) for cell in row), flush=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False)
+    for heading in headings:
+        grid.add_column(heading, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(_cell(cell)) for cell in row))
+    Console().print(grid)
+
+
+def _cell(text: str) -> str:
+    return " ".join(printable(text).split()) or "-"
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Shows, on a terminal, that something goes on and for how long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(printable(label), total=None)
+        yield
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Yields a function to be told what is fetched, the bytes done, and all bytes (None: not known)."""
+    if not sys.stderr.isatty():
+        yield _say_nothing
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, Any] = {}
+
+        def show(what: str, done_bytes: int, total_bytes: int | None) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(printable(what), total=None)
+            progress.update(bars[what], completed=done_bytes, total=total_bytes)
+
+        yield show
+
+
+def _say_nothing(what: str, done_bytes: int, total_bytes: int | None) -> None:
+    """A log is no place for a bar."""

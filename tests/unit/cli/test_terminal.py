@@ -1,0 +1,136 @@
+"""What a person sees on a real terminal: the command runs in a pseudo-terminal of its own."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+from typing import Any
+
+import pytest
+
+from clawdforge.cli import terminal
+
+HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\x9b31md\x7fe\u202ef\rg\r\nh\ti\x00 ü🚲\u200d\u3000"
+
+
+def test_a_terminal_is_shown_signs_instead_of_orders() -> None:
+    shown = terminal.printable(HOSTILE)
+
+    assert shown == "a␛]0;title␇b␛[2Jc\\x9b31md\\x7fe\\u202ef␍g\nh\ti␀ ü🚲\u200d\u3000"
+
+
+def test_a_half_of_a_surrogate_pair_can_be_printed() -> None:
+    assert terminal.printable("x\ud800y") == "x\\ud800y"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "1970-01-01 00:00:00Z"),
+        (1_700_000_000, "2023-11-14 22:13:20Z"),
+        (None, "-"),
+        ("soon", "-"),
+        (True, "-"),
+        (10**20, str(10**20)),
+        (-(10**15), str(-(10**15))),
+    ],
+)
+def test_times_are_utc_and_nonsense_is_no_crash(value: Any, shown: str) -> None:
+    assert terminal.time_text(value) == shown
+
+
+def test_without_a_terminal_there_is_no_sign_of_life(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.waiting("x"):
+        pass
+    with terminal.download_bar() as progress:
+        progress("x", 1, 2)
+
+    assert capsys.readouterr() == ("", "")
+
+
+def in_terminal(arguments: list[str], **env: str) -> tuple[int, str]:
+    """Runs the command with a terminal as its stdout and stderr; returns its exit code and what it wrote there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "clawdforge", *arguments]
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", **env}
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                piece = os.read(ours, 65_536)
+            except OSError:  # how a pseudo-terminal says that its last writer is gone
+                break
+            if not piece:
+                break
+            written += piece
+    finally:
+        os.close(ours)
+    return child.wait(60), written.decode()
+
+
+def test_an_agents_words_cannot_steer_the_terminal(live_gateway: Any) -> None:
+    live_gateway.body = (
+        b'{"ok": true, "result": "\\u001b]0;owned\\u0007 \\u009b31m \\u202e end", '
+        b'"duration_ms": 1, "stop_reason": "end_turn"}'
+    )
+
+    code, written = in_terminal(["run", "x"])
+
+    assert code == 0
+    assert "␛]0;owned␇ \\x9b31m \\u202e end" in written
+    for order in ("\x1b]0;", "\x07", "\x9b", "\u202e"):
+        assert order not in written
+
+
+def test_an_error_cannot_steer_the_terminal_either(live_gateway: Any) -> None:
+    live_gateway.status = 502
+    live_gateway.body = b'{"detail": "x", "code": "agent_failed", "stderr_tail": "\\u001b[2Jgone"}'
+
+    code, written = in_terminal(["run", "x"])
+
+    assert code == 5
+    assert "␛[2Jgone" in written
+    assert "\x1b[2J" not in written
+
+
+def test_while_one_waits_on_a_terminal_time_goes_by(live_gateway: Any) -> None:
+    _, written = in_terminal(["run", "x", "--agent", "co\x1bdex"])
+
+    assert "co␛dex works" in written
+    assert "0:00:0" in written
+    assert "hello" in written
+
+
+def test_names_in_a_table_cannot_steer_the_terminal(live_gateway: Any) -> None:
+    live_gateway.body = (
+        b'{"ok": true, "count": 1, "sessions": '
+        b'[{"session_id": "sess_1", "agent": "[red]\\u001b[31mred", "turn_count": 1}]}'
+    )
+
+    code, written = in_terminal(["session", "list"])
+
+    assert code == 0
+    assert "[red]␛[31mred" in written
+    assert "\x1b[31m" not in written
+
+
+@pytest.mark.parametrize(("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_no_color_is_respected(live_gateway: Any, env: dict[str, str], coloured: bool) -> None:
+    live_gateway.body = b'{"ok": true, "count": 0, "sessions": []}'
+
+    code, written = in_terminal(["session", "list"], **env)
+
+    assert code == 0
+    assert "SESSION" in written
+    # Bold is no colour: NO_COLOR leaves it alone, a dumb terminal has neither.
+    colours = [f"\x1b[{attribute}" for attribute in ("3", "9", "4", "38", "1;3")]
+    assert not any(colour in written for colour in colours)
+    assert ("\x1b[" in written) or not coloured
