@@ -1,0 +1,91 @@
+# Everything a person does with this project: `make` tells. What a command needs (the virtual environment, the pinned
+# agent, the model's weights) are file targets below, made once and again only when what they are made of changes.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+bin := .venv/bin
+agents := .cache/agents/claude
+pin := tests/agents/claude_pin
+say = printf '\n\033[1m%s\033[0m\n'
+
+.PHONY: help run test bench clean lock
+
+help:
+	@echo 'clawdforge: coding agents as a service on your own machine'
+	@echo
+	@echo '  make run      a gateway with a small language model on this CPU, a conversation with it through the SDK,'
+	@echo '                curl lines to go on with; it serves until Ctrl-C'
+	@echo '                ONCE=1 ends after the conversation; AGENT=claude talks to Claude Code by your own login'
+	@echo '  make test     all that must hold: lint, types, import walls, tests, a real agent'
+	@echo '                (later, some of it: .venv/bin/pytest tests/unit/wire, .venv/bin/pytest -k permission)'
+	@echo '  make bench    measures the numbers of bench/RESULTS.md on this machine'
+	@echo '  make clean    removes all that these have made: .venv, .cache, the caches of the tools'
+	@echo
+	@echo 'Needs Python 3.11 or newer, Node 20 or newer (make test), and make. The rest is put into .venv and .cache.'
+
+run: .venv/installed .cache/models/installed
+	@AGENT='$(AGENT)' ONCE='$(ONCE)' $(bin)/python tools/demo.py
+
+test: .venv/installed $(agents)/installed .cache/models/installed
+	@$(say) 'Lint'
+	@$(bin)/ruff check
+	@$(bin)/ruff format --check
+	@$(say) 'Types'
+	@$(bin)/mypy
+	@$(say) 'Import walls'
+	@$(bin)/lint-imports --no-logo
+	@$(say) 'Tests'
+	@$(bin)/pytest -n 2 --durations=15
+
+bench: .venv/installed
+	@$(bin)/python -m bench
+
+clean:
+	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+# For developers: pins anew what everything runs on, after a change of pyproject.toml or to take newer releases.
+# The lock has the hashes of all files of a release, and names no place to fetch them from. There is one lock, for
+# `make run` too: one environment then serves both, and the second of the two commands installs no Python again.
+lock:
+	@python3 -m venv .cache/lock
+	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.6,<8'
+	@CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --extra dev \
+	    --build-deps-for editable --strip-extras --generate-hashes --no-annotate --no-emit-options \
+	    --output-file requirements/dev.txt pyproject.toml
+
+# --- What the targets above stand on ---------------------------------------------------------------------------
+
+.venv/locked: requirements/dev.txt
+	@$(say) 'Making .venv'
+	@for python in python3.11 python3; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	    python=; \
+	done; \
+	test -n "$$python" || { echo 'clawdforge needs Python 3.11 or newer: install it so that python3 runs it.' >&2; exit 1; }; \
+	"$$python" -m venv --clear .venv || { echo 'A virtual environment could not be made: on Debian and Ubuntu, install python3-venv.' >&2; exit 1; }
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/installed: .venv/locked pyproject.toml
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+# The agent that the tests talk to, exactly as pinned; its lifecycle scripts never run.
+$(agents)/installed: $(pin)/package.json $(pin)/package-lock.json
+	@$(say) 'Installing the agent of the tests'
+	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && command -v npm >/dev/null \
+	    || { echo 'The tests talk to a real agent, which needs Node 20 or newer with npm: install these (nodejs, npm).' >&2; exit 1; }
+	@rm -rf $(agents) && mkdir -p $(agents) && cp $^ $(agents)
+	@cd $(agents) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Weights that are there and whole are not fetched again.
+.cache/models/installed: src/clawdforge/local_agent/weights.py | .venv/installed
+	@$(say) 'Fetching the weights of the embedded model'
+	@$(bin)/clawdforge agents --data-dir .cache install local
+	@touch $@
