@@ -1,0 +1,143 @@
+"""Where workspaces are, and what lies inside of them: judged on real paths, safe against links planted by agents.
+
+An agent may change its workspace at any moment, also between two calls of ours. So what is opened here is opened
+relative to a directory that is open already, and never through a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from clawdforge.server.workspaces import removal
+from clawdforge.server.workspaces.names import clean, numbered
+
+PROTECTED: Final = frozenset({".claude", ".codex", ".gemini", ".git"})
+"""Directories that arm an agent, or that change what a checkout does."""
+
+NAMES_TRIED: Final = 1000
+COPY_BYTES: Final = 16 * 1024 * 1024
+
+_SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_COPY_RANGE: Final = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+
+
+def workspace_of(data_dir: Path, session_id: str) -> Path:
+    """Where a session's workspace is, or would be.
+
+    Raises:
+        ValueError: the id is not one that could name a directory.
+    """
+    if not _SESSION_ID.fullmatch(session_id):
+        raise ValueError("a session id is letters, digits, _ and -")
+    return data_dir / "workspaces" / session_id
+
+
+def make_workspace(data_dir: Path, session_id: str) -> Path:
+    """Makes a session's workspace, empty and private (0700).
+
+    Raises:
+        OSError: it exists already, or cannot be made.
+    """
+    path = workspace_of(data_dir, session_id)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700)
+    return path
+
+
+def remove_workspace(data_dir: Path, session_id: str) -> None:
+    """Removes a session's workspace with all that is in it; one that is not there is no error.
+
+    Raises:
+        OSError: something in it could not be removed.
+    """
+    removal.remove(workspace_of(data_dir, session_id))
+
+
+def inside(root: Path, path: str | Path) -> Path | None:
+    """The real path that a path means, if that is the root or below it; else None.
+
+    Links are resolved, a relative path starts at the root, and what does not exist yet is judged by the part
+    that does. The answer holds for this moment only.
+    """
+    try:
+        real_root = os.path.realpath(root)
+        real = os.path.realpath(Path(real_root) / path)
+    except (ValueError, OSError):  # NUL in it, or too long
+        return None
+    if real != real_root and not real.startswith(real_root.rstrip("/") + "/"):
+        return None
+    if _has_link(real, real_root):  # a circle of links, which is not resolved because it leads nowhere
+        return None
+    return Path(real)
+
+
+def protected(root: Path, real_path: Path) -> bool:
+    """Whether a real path below the root lies in, or is, a directory that agents must not change."""
+    below = real_path.relative_to(os.path.realpath(root))
+    return any(part.casefold() in PROTECTED for part in below.parts)
+
+
+def lay(root: Path, source: Path, name: str) -> Path:
+    """Copies a file into a workspace under its cleaned name; a taken name gets ` (2)`, ` (3)`, ….
+
+    Nothing that is there is overwritten or followed, whatever it is. After the call the file is there, readable
+    (0644), whole; after an error it is not.
+
+    Raises:
+        FileNotFoundError: the workspace or the source is gone.
+        OSError: it cannot be written.
+    """
+    wanted = clean(name)
+    directory = os.open(root, _DIRECTORY)
+    try:
+        with source.open("rb") as reading:
+            written_as, fd = _create(directory, wanted)
+            try:
+                _copy(reading.fileno(), fd)
+                os.fchmod(fd, 0o644)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(written_as, dir_fd=directory)
+                raise
+            finally:
+                os.close(fd)
+    finally:
+        os.close(directory)
+    return root / written_as
+
+
+def _has_link(path: str, root: str) -> bool:
+    while path != root:
+        if os.path.islink(path):  # noqa: PTH114 - a Path a component would cost more than the question
+            return True
+        path = os.path.dirname(path)  # noqa: PTH120
+    return False
+
+
+def _create(directory: int, wanted: str) -> tuple[str, int]:
+    for number in range(1, NAMES_TRIED + 1):
+        name = numbered(wanted, number)
+        try:
+            return name, os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+        except FileExistsError:
+            continue
+    raise FileExistsError(errno.EEXIST, "every way to write this name is taken", wanted)
+
+
+def _copy(source: int, target: int) -> None:
+    """Copies to the end of the source, in the kernel; file systems that can share the blocks."""
+    try:
+        while os.copy_file_range(source, target, COPY_BYTES):
+            pass
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+        while os.sendfile(target, source, None, COPY_BYTES):
+            pass
