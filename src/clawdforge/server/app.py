@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import ASGIApp
-
 from clawdforge.server.agents.catalog import catalog
 from clawdforge.server.agents.host import LocalHost
 from clawdforge.server.agents.tree import adopt_orphans
@@ -21,6 +19,7 @@ from clawdforge.server.data_dir import DataDirectory
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.context import Context
+from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.routes import application
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
@@ -40,7 +39,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.asgi: ASGIApp
+        self.asgi: Api
         self.admin_token: AdminToken
         self._sessions: Sessions
         self._closing = AsyncExitStack()
