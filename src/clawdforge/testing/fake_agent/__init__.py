@@ -55,6 +55,8 @@ Time
   [[SLEEP s]]                a pause that a cancel ends
   [[HANG]]                   until cancelled
   [[NO_READ s]]              s seconds without reading stdin
+  [[DEAF s]]                 the same, from the turn's answer on
+  [[CANCEL_ERROR]]           answers a cancel with an error, -32800
   [[IGNORE_CANCEL]] [[IGNORE_SIGTERM]] [[IGNORE_EOF]]   from now on
 
 Noise and size

@@ -70,6 +70,14 @@ def no_read(turn: Turn, seconds: str) -> None:
     time.sleep(float(seconds))
 
 
+def deaf(turn: Turn, seconds: str) -> None:
+    turn.deaf_s = float(seconds)
+
+
+def cancel_error(turn: Turn, _: str) -> None:
+    turn.fails_when_cancelled = True
+
+
 def ignore_cancel(turn: Turn, _: str) -> None:
     turn.agent.ignores_cancel = True
 
@@ -96,6 +104,8 @@ VERBS: dict[str, Verb] = {
     "SLEEP": sleep,
     "HANG": hang,
     "NO_READ": no_read,
+    "DEAF": deaf,
+    "CANCEL_ERROR": cancel_error,
     "IGNORE_CANCEL": ignore_cancel,
     "IGNORE_SIGTERM": ignore_sigterm,
     "IGNORE_EOF": ignore_eof,

@@ -60,8 +60,13 @@ class Pipe:
             write_all(self._log, b'{"t":%.6f,"pid":%d,%s}\n' % (time.time(), os.getpid(), member))
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write one message. Lone surrogates and NUL leave as escapes."""
-        write_all(STDOUT, json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode() + b"\n")
+        """Write one message, in UTF-8; all in escapes if it holds lone surrogates."""
+        message = {"jsonrpc": "2.0", **message}
+        try:
+            line = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            line = json.dumps(message, separators=(",", ":")).encode()
+        write_all(STDOUT, line + b"\n")
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -13,7 +13,7 @@ MODES = {"ask": "Asks before a tool runs", "auto": "Runs tools unasked"}
 MODELS = ["default", "fake-small", "fake-large"]
 EFFORTS = ["default", "low", "medium", "high", "xhigh", "max"]
 
-INVALID_PARAMS, UNKNOWN_METHOD = -32602, -32601
+INVALID_PARAMS, UNKNOWN_METHOD, CANCELLED = -32602, -32601, -32800
 
 
 class RpcError(Exception):

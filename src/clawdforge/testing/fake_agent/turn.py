@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 from . import asks, endings, noise, processes, speech
-from .session import INVALID_PARAMS, RpcError
+from .session import CANCELLED, INVALID_PARAMS, RpcError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ class Turn:
         self.params = params
         self.result = {"stopReason": "end_turn"}
         self.option_kinds = ["allow_always", "allow_once", "reject_once"]
-        self.late_texts: list[str] = []
+        self.fails_when_cancelled = False
         self.answers_twice = False
+        self.late_texts: list[str] = []
+        self.deaf_s = 0.0
         self._message_kind = ""
         self._message_count = 0
         self._tool_count = 0
@@ -68,6 +71,8 @@ class Turn:
                 self._do(verb, argument)
                 self.check_cancelled()
         except Cancelled:
+            if self.fails_when_cancelled:
+                raise RpcError(CANCELLED, "Request cancelled") from None
             return {"stopReason": "cancelled"}
         return self.result
 
@@ -85,6 +90,7 @@ class Turn:
             self.agent.pipe.send(self.agent.last_answer)
         for text in self.late_texts:
             self.say(text)
+        time.sleep(self.deaf_s)
 
     def prompt_text(self) -> str:
         blocks = self.params.get("prompt") or []
