@@ -53,7 +53,7 @@ clean:
 # `make run` too: one environment then serves both, and the second of the two commands installs no Python again.
 lock:
 	@python3 -m venv .cache/lock
-	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.6,<8'
+	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check 'pip-tools>=7.6,<8'
 	@CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --extra dev \
 	    --build-deps-for editable --strip-extras --generate-hashes --no-annotate --no-emit-options \
 	    --output-file requirements/dev.txt pyproject.toml
@@ -68,17 +68,17 @@ lock:
 	done; \
 	test -n "$$python" || { echo 'clawdforge needs Python 3.11 or newer: install it so that python3 runs it.' >&2; exit 1; }; \
 	"$$python" -m venv --clear .venv || { echo 'A virtual environment could not be made: on Debian and Ubuntu, install python3-venv.' >&2; exit 1; }
-	@$(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(bin)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .venv/installed: .venv/locked pyproject.toml
-	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(bin)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
 # The agent that the tests talk to, exactly as pinned; its lifecycle scripts never run.
 $(agents)/installed: $(pin)/package.json $(pin)/package-lock.json
 	@$(say) 'Installing the agent of the tests'
-	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && command -v npm >/dev/null \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null \
 	    || { echo 'The tests talk to a real agent, which needs Node 20 or newer with npm: install these (nodejs, npm).' >&2; exit 1; }
 	@rm -rf $(agents) && mkdir -p $(agents) && cp $^ $(agents)
 	@cd $(agents) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
