@@ -40,11 +40,10 @@ def agents(context: click.Context, data_dir: Path | None, config: Path | None) -
       clawdforge agents
       clawdforge agents install local
     """
-    settings = load_settings(config, data_dir=data_dir)
-    context.meta[__name__] = settings
+    context.meta[__name__] = (config, data_dir)
     if context.invoked_subcommand is not None:
         return
-    infos = list_agents(settings)
+    infos = list_agents(load_settings(config, data_dir=data_dir))
     if context.ensure_object(Caller).as_json:
         terminal.emit({"ok": True, "agents": [codec.to_json(info) for info in infos], "count": len(infos)})
         return
@@ -70,7 +69,11 @@ def install(context: click.Context, caller: Caller, name: str) -> None:
       clawdforge agents install local
       clawdforge agents --data-dir ./data install claude
     """
-    settings: Settings = context.meta[__name__]
+    config, data_dir = context.meta[__name__]
+    settings = load_settings(config, data_dir=data_dir)
+    known = [info.name for info in list_agents(settings)]
+    if name not in known:
+        raise Failure(f"no agent is called {name!r}; known are: {', '.join(known)}", Exit.USAGE)
     terminal.note(f"Installing {name}.")
     with terminal.download_bar() as progress:
         install_agent(name, settings, progress)

@@ -17,6 +17,9 @@ from clawdforge.cli.serve import load_settings
 from clawdforge.errors import ForgeAuthError, ForgeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clawdforge.server.agents.catalog import AgentEntry
     from clawdforge.server.settings import Settings
     from clawdforge.wire.agents import AgentInfo
 
@@ -33,11 +36,7 @@ class Check:
 
 
 @click.command(cls=Command)
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The gateway's data directory.",
-)
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="The gateway's data directory.")
 @click.option("--config", type=EXISTING_FILE, metavar="FILE", help="The gateway's settings, as TOML.")
 @pass_caller
 @click.pass_context
@@ -75,12 +74,9 @@ def _data_dir(path: Path) -> Check:
     while not place.exists() and place != place.parent:
         place = place.parent
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
-        return Check(
-            "data directory", True, str(path) + ("" if place == path.absolute() else ", made at the first start")
-        )
-    return Check(
-        "data directory", False, f"{path} cannot be written", "Name another: clawdforge serve --data-dir DIR"
-    )
+        return Check("data directory", True, f"{path}" if path.exists() else f"{path}, made at the first start")
+    mend = "Name another: clawdforge serve --data-dir DIR"
+    return Check("data directory", False, f"{path} cannot be written", mend)
 
 
 def _some_agent(infos: list[AgentInfo]) -> Check:
@@ -91,34 +87,30 @@ def _some_agent(infos: list[AgentInfo]) -> Check:
 
 
 def _agents(settings: Settings, infos: list[AgentInfo]) -> list[Check]:
-    """About the agents that most people want, and those that the settings name."""
+    """What is amiss with the agents that most people want, and with those that the settings name."""
     from clawdforge.server.agents import catalog
 
     entries = catalog.catalog(settings.agents)
-    checks = []
-    for info in infos:
-        if info.name not in ("claude", "local", *settings.agents):
-            continue
-        if not info.available:
-            checks.append(Check(info.name, False, info.reason or "not available", needed=False))
-            if entries[info.name].package is not None and shutil.which("npm") is None:
-                checks.append(
-                    Check(
-                        "npm",
-                        False,
-                        f"installing {info.name} needs it",
-                        "Install Node.js 20 or newer.",
-                        needed=False,
-                    )
-                )
-            continue
-        entry = entries[info.name]
-        if not entry.login_files or any(os.environ.get(name) for name in entry.inherit_env):
-            continue
-        if not any(Path(file).expanduser().is_file() for file in entry.login_files):
-            mend = f"Log in with {info.title} itself as this user, or set {' or '.join(entry.inherit_env)}."
-            checks.append(Check(f"{info.name} login", False, "none was found on this machine", mend, needed=False))
-    return checks
+    wanted = [info for info in infos if info.name in ("claude", "local", *settings.agents)]
+    return [check for info in wanted for check in _agent(info, entries[info.name])]
+
+
+def _agent(info: AgentInfo, entry: AgentEntry) -> Iterator[Check]:
+    if not info.available:
+        yield Check(info.name, False, info.reason or "not available", needed=False)
+        if entry.package is not None and shutil.which("npm") is None:
+            says = f"installing {info.name} needs it"
+            yield Check("npm", False, says, "Install Node.js 20 or newer, which brings it.", needed=False)
+    elif entry.login_files and not _logged_in(entry):
+        mend = " or ".join(
+            (f"Log in with {info.title} as this user", *(f"set {name}" for name in entry.inherit_env))
+        )
+        yield Check(f"{info.name} login", False, "none was found on this machine", mend, needed=False)
+
+
+def _logged_in(entry: AgentEntry) -> bool:
+    files = (Path(file).expanduser() for file in entry.login_files)
+    return any(os.environ.get(name) for name in entry.inherit_env) or any(file.is_file() for file in files)
 
 
 def _gateway(caller: Caller) -> list[Check]:

@@ -1,7 +1,7 @@
 """A file as a `multipart/form-data` body that is never whole in memory.
 
-The encoder that comes with requests reads a file whole; this one yields it in pieces. It reads the file that
-it is given, and must not open, close or rewind it.
+The encoder that comes with requests reads a file whole; this one yields the same bytes in pieces. It reads the
+file that it is given, and must not open, close or rewind it.
 """
 
 from __future__ import annotations
@@ -77,11 +77,8 @@ def _field(boundary: str, name: str, value: str) -> bytes:
 
 
 def _file_head(boundary: str, name: str) -> bytes:
-    return (
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="file"; filename="{_quoted(name)}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    ).encode("utf-8", "replace")
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{_quoted(name)}"'
+    return f"--{boundary}\r\n{disposition}\r\n\r\n".encode("utf-8", "replace")
 
 
 def _quoted(name: str) -> str:

@@ -69,14 +69,19 @@ def test_an_agent_that_nobody_knows_cannot_be_installed(invoke: Invoke, tmp_path
 
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
-    assert "nobody" in result.stderr
+    assert "no agent is called 'nobody'; known are: " in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_installed")
-def test_doctor_says_what_is_missing_and_what_mends_it(invoke: Invoke, http: responses.RequestsMock) -> None:
+def test_doctor_says_what_is_missing_and_what_mends_it(
+    invoke: Invoke, http: responses.RequestsMock, tmp_path: Path
+) -> None:
     http.get(f"{URL}/healthz", body=requests.ConnectionError("refused"))
+    # By itself this one is started by the very interpreter that runs here, which no PATH can hide.
+    config = tmp_path / "none.toml"
+    config.write_text('[agents.deepagents]\nargv = ["no-such-program-anywhere"]\n')
 
-    result = invoke("doctor")
+    result = invoke("doctor", "--config", config)
 
     assert result.exit_code == 1
     lines = result.stdout.splitlines()

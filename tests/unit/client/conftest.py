@@ -94,6 +94,12 @@ def live_server() -> Iterator[LiveServer]:
 
         do_GET = do_POST = do_DELETE = handle_any
 
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except ConnectionError:
+                return  # a client may hang up in mid request: that is what some tests are about
+
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":
                 return self.rfile.read(int(self.headers.get("Content-Length", 0)))

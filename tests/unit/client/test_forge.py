@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 import responses
+import responses.matchers
 import urllib3
 
 from clawdforge import (
@@ -198,6 +199,19 @@ def test_an_upload_by_path_and_one_by_file_object(
     body = http.calls[2].request.body
     assert isinstance(body, bytes)
     assert b'filename="upload"' in body
+
+
+def test_a_small_upload_is_what_requests_itself_would_send(
+    forge: Forge, http: responses.RequestsMock, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"hello\r\n\x00")
+    same = responses.matchers.multipart_matcher(
+        {"file": ("notes.txt", path.read_bytes())}, data={"ttl_secs": "60"}
+    )
+    http.post(f"{URL}/files", json=UPLOAD, match=[same])
+
+    assert forge.upload_file(path, 60).file_token == "ff_1"
 
 
 def test_uploads_that_cannot_be_read_never_leave(
