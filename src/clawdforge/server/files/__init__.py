@@ -1,0 +1,1 @@
+"""Files that apps hand in for their agents. Knows no HTTP."""
