@@ -146,7 +146,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         if self._unfinished_bytes > self.max_head_bytes:
-            # One header, trailer or chunk extension that does not end: the parser keeps all of it.
+            # One header, trailer or chunk extension that does not end: the parser keeps all of it. What came in
+            # one read with something finished is not counted, so one read more than the limit can get this far.
             self._refuse(self._head_too_large())
         elif self._in_head and self._head_clock is None and (self._head_begun or not self._busy()):
             self._start_head_clock()
