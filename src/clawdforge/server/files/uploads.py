@@ -155,7 +155,7 @@ class Uploads:
 
 
 class Receiving:
-    """An upload that is coming in: `async with` it, `write` its bytes, `finish` it; unfinished it leaves nothing."""
+    """An upload on its way in: `async with` it, `write` its bytes, `finish` it; unfinished it leaves nothing."""
 
     def __init__(self, uploads: Uploads, app_id: str, incoming: Incoming) -> None:
         self._uploads = uploads
