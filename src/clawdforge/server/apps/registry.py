@@ -140,7 +140,8 @@ class AppRegistry:
         """Notes that the app's token was used now. It is stored at most once a minute."""
         now = self._clock()
         entry = self._entries[app.app_id]
-        entry.row = replace(entry.row, last_used_at=int(now))
+        if entry.row.last_used_at != int(now):
+            entry.row = replace(entry.row, last_used_at=int(now))
         # A clock that was set back must not stop the notes: the distance counts, not its sign.
         if abs(now - entry.touch_stored_at) >= TOUCH_INTERVAL_S:
             entry.touch_stored_at = now
@@ -164,6 +165,8 @@ def _checked_name(name: str) -> str:
         raise invalid(f"a name has at most {NAME_LIMIT} characters", "name")
     if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
         raise invalid("a name must not hold control characters", "name")
+    if "/" in name or name in {".", ".."}:
+        raise invalid("a name must not hold a slash, nor be . or ..: it stands in URLs", "name")
     return name
 
 

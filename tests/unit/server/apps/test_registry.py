@@ -99,7 +99,8 @@ async def test_a_name_that_never_was_cannot_be_revoked(apps: AppRegistry) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["", "  ", "\u3000", "a\nb", "a\0", "\x1b[31m", "a\x7f", "a\u2028b", "\ud800", "x" * 101]
+    "name",
+    ["", "  ", "\u3000", "a\nb", "a\0", "\x1b[31m", "a\x7f", "a\u2028b", "\ud800", "x" * 101, "a/b", ".", ".."],
 )
 async def test_a_bad_name_is_invalid(apps: AppRegistry, name: str) -> None:
     with pytest.raises(Problem) as caught:
