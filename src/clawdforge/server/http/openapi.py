@@ -10,18 +10,16 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from clawdforge.server.http.problems import Front
+from clawdforge.server.http.problems import Front, MethodNotAllowed
 from clawdforge.wire.problems import STATUS
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
@@ -127,7 +125,7 @@ class Route(APIRoute):
             responses=_responses(codes),
         )
         self.endpoint = endpoint
-        self.method = method
+        self.serves = frozenset({method, "HEAD"} if method == "GET" else {method})
         self.body = body
         named = {parameter.name for parameter in parameters}
         in_path = [
@@ -150,12 +148,12 @@ class Route(APIRoute):
         found = self.path_regex.match(scope["path"]) if scope["type"] == "http" else None
         if found is None:
             return Match.NONE, {}
-        full = scope["method"] == self.method or (scope["method"] == "HEAD" and self.method == "GET")
-        return Match.FULL if full else Match.PARTIAL, {"path_params": found.groupdict(), "route": self}
+        match = Match.FULL if scope["method"] in self.serves else Match.PARTIAL
+        return match, {"path_params": found.groupdict(), "route": self}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != self.method and not (scope["method"] == "HEAD" and self.method == "GET"):
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+        if scope["method"] not in self.serves:
+            raise MethodNotAllowed(scope["method"], _serves(scope))
         answer = await self.endpoint(Request(scope, receive, send))
         await answer(scope, receive, send)
 
@@ -170,7 +168,7 @@ class Api(FastAPI):
 
     def __init__(
         self,
-        routes: Sequence[BaseRoute],
+        routes: Sequence[Route],
         *,
         title: str,
         version: str,
@@ -217,6 +215,12 @@ class Api(FastAPI):
 
 async def _raw(request: Request) -> None:
     """What FastAPI sees of every endpoint: a signature without parameters of its own."""
+
+
+def _serves(scope: Scope) -> list[str]:
+    """The methods of all routes that have the request's path: one route alone knows only its own."""
+    routes: list[Route] = scope["router"].routes
+    return sorted({method for route in routes if route.path_regex.match(scope["path"]) for method in route.serves})
 
 
 def _responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:

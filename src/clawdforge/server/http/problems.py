@@ -156,8 +156,6 @@ def _problem(raised: BaseException, scope: Scope) -> Problem:
             return raised
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return Problem("not_found", "no such path")
-        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
-            return MethodNotAllowed(scope["method"], _methods(scope))
         case asyncio.CancelledError():
             # The server cancels what still runs when it ends. This is the outermost frame of the request's task,
             # which ends here in any case; the caller is owed a reason.
@@ -169,18 +167,6 @@ def _problem(raised: BaseException, scope: Scope) -> Problem:
         case _:
             _log.error("%s %s failed\n%s", scope[_REQUEST_ID], _route(scope), _traceback(raised, scope))
     return Problem("internal", "something went wrong inside the gateway; its log names this request's id")
-
-
-def _methods(scope: Scope) -> list[str]:
-    """The methods of all routes that have the request's path: one route alone knows only its own."""
-    return sorted(
-        {
-            method
-            for route in scope["router"].routes
-            if route.path_regex.match(scope["path"])
-            for method in route.methods
-        }
-    )
 
 
 def _route(scope: Scope) -> str:
