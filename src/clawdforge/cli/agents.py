@@ -1,7 +1,7 @@
 """`clawdforge agents`: what can run on this machine, and putting it there.
 
-Asks the catalog directly, no gateway. Only shows: what is known and how it is installed is the business of
-`clawdforge.server.agents`, reached through the two functions at the end of this file.
+Asks the catalog directly, no gateway. Only shows: what is known of an agent, whether it can start, and how it
+is installed is the business of `clawdforge.server.agents`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
+    from clawdforge.server.agents.catalog import AgentEntry
     from clawdforge.server.settings import Settings
 
 
@@ -71,52 +72,44 @@ def install(context: click.Context, caller: Caller, name: str) -> None:
     """
     config, data_dir = context.meta[__name__]
     settings = load_settings(config, data_dir=data_dir)
-    known = [info.name for info in list_agents(settings)]
-    if name not in known:
-        raise Failure(f"no agent is called {name!r}; known are: {', '.join(known)}", Exit.USAGE)
+    entries = catalog_of(settings)
+    if name not in entries:
+        raise Failure(f"no agent is called {name!r}; known are: {', '.join(sorted(entries))}", Exit.USAGE)
+    from clawdforge.server.agents import available
+    from clawdforge.server.agents import install as installer
+
     terminal.note(f"Installing {name}.")
-    with terminal.download_bar() as progress:
-        install_agent(name, settings, progress)
-    installed = next((info for info in list_agents(settings) if info.name == name), None)
-    if installed is None or not installed.available:
-        reason = installed.reason if installed is not None else None
-        raise Failure(f"{name} was installed but cannot start: {reason}", Exit.GATEWAY, "Run: clawdforge doctor")
+    try:
+        with terminal.download_bar() as progress:
+            done = installer.install(entries[name], settings.data_dir, progress)
+    except installer.InstallError as error:
+        raise Failure(str(error), Exit.GATEWAY) from error
+    info = available.info(entries[name], settings.data_dir)
+    if not info.available:
+        raise Failure(f"{done} But it cannot start: {info.reason}", Exit.GATEWAY)
     if caller.as_json:
-        terminal.emit({"ok": True, **codec.to_json(installed)})
+        terminal.emit({"ok": True, **codec.to_json(info)})
     else:
-        terminal.note(f"{name} is ready. Try it: clawdforge run --agent {name} 'Hello'")
+        terminal.note(f"{done}\nTry it: clawdforge run --agent {name} 'Hello'")
 
 
 def list_agents(settings: Settings) -> list[AgentInfo]:
-    """Every agent of the catalog, with the settings' own.
+    """Every agent of the catalog, by name."""
+    entries = catalog_of(settings)
+    from clawdforge.server.agents import available
+
+    return [available.info(entries[name], settings.data_dir) for name in sorted(entries)]
+
+
+def catalog_of(settings: Settings) -> Mapping[str, AgentEntry]:
+    """What is known about each agent, with the settings' own.
 
     Raises:
         Failure: the settings describe an agent that cannot be.
     """
-    from clawdforge.server.agents import available, catalog
+    from clawdforge.server.agents import catalog
 
     try:
-        entries = catalog.catalog(settings.agents)
+        return catalog.catalog(settings.agents)
     except ValueError as error:
         raise Failure(f"a setting is wrong: {error}", Exit.USAGE) from None
-    return [available.info(entries[name], settings.data_dir) for name in sorted(entries)]
-
-
-def install_agent(name: str, settings: Settings, progress: Callable[[str, int, int | None], None]) -> None:
-    """Puts an agent on this machine.
-
-    Args:
-        name: of the catalog.
-        settings: the gateway's; the agent goes below `data_dir`.
-        progress: is told what is fetched, the bytes done, and all bytes (None where nobody knows).
-
-    Raises:
-        Failure: there is nothing to install by that name, or it did not work.
-    """
-    from clawdforge.server.agents import install as installer
-    from clawdforge.server.agents.available import Unavailable
-
-    try:
-        installer.install(name, settings, progress)
-    except (Unavailable, OSError, ValueError) as error:
-        raise Failure(f"{name} could not be installed: {error}", Exit.GATEWAY) from error

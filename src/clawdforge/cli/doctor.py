@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clawdforge.cli import terminal
-from clawdforge.cli.agents import list_agents
+from clawdforge.cli.agents import catalog_of, list_agents
 from clawdforge.cli.options import EXISTING_FILE, Caller, Command, pass_caller
 from clawdforge.cli.serve import load_settings
 from clawdforge.errors import ForgeAuthError, ForgeError
@@ -88,9 +88,7 @@ def _some_agent(infos: list[AgentInfo]) -> Check:
 
 def _agents(settings: Settings, infos: list[AgentInfo]) -> list[Check]:
     """What is amiss with the agents that most people want, and with those that the settings name."""
-    from clawdforge.server.agents import catalog
-
-    entries = catalog.catalog(settings.agents)
+    entries = catalog_of(settings)
     wanted = [info for info in infos if info.name in ("claude", "local", *settings.agents)]
     return [check for info in wanted for check in _agent(info, entries[info.name])]
 

@@ -68,9 +68,8 @@ def _reason(error: OSError | ValueError, config: Path | None) -> str:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        # Without the values: one of them may be the admin token.
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        # Not str(error): that quotes the values, and one of them may be the admin token.
+        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
     if isinstance(error, (tomllib.TOMLDecodeError, UnicodeDecodeError)):
         return f"{config} is no TOML: {error}"
     return str(error)

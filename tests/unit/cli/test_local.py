@@ -16,8 +16,12 @@ import requests
 import responses
 from click.testing import Result
 
+from clawdforge.server.agents.catalog import BUILT_IN
+
 URL = "http://gateway.test:8800"
 SECRET = "short-secret"
+CLAUDE = str(BUILT_IN["claude"].package)
+VERSION = CLAUDE.rpartition("@")[2]
 
 Invoke = Callable[..., Result]
 
@@ -70,6 +74,60 @@ def test_an_agent_that_nobody_knows_cannot_be_installed(invoke: Invoke, tmp_path
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
     assert "no agent is called 'nobody'; known are: " in result.stderr
+
+
+def test_an_agent_that_clawdforge_does_not_install_is_said_to_be_so(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("agents", "--data-dir", tmp_path / "data", "install", "opencode", "--json")
+
+    assert result.exit_code == 5
+    assert "opencode" in json.loads(result.stdout)["error"]["message"]
+
+
+@pytest.fixture
+def stand_in_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An npm on the PATH that knows one package, of which it lays down a program, and fails on all others."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    npm = place / "npm"
+    npm.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        f"if sys.argv[-1] != {CLAUDE!r}: sys.exit('npm error code E404')\n"
+        "root = pathlib.Path(sys.argv[sys.argv.index('--prefix') + 1]) / 'node_modules'\n"
+        f"package = root / {CLAUDE.rpartition('@')[0]!r}\n"
+        "package.mkdir(parents=True)\n"
+        f"(package / 'package.json').write_text(json.dumps({{'version': {VERSION!r}}}))\n"
+        "(package / 'main.js').write_text('')\n"
+        "(package / 'main.js').chmod(0o755)\n"
+        "(root / '.bin').mkdir()\n"
+        "(root / '.bin' / 'claude-agent-acp').symlink_to(package / 'main.js')\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("stand_in_npm")
+def test_an_agent_is_installed_and_listed_from_then_on(invoke: Invoke, tmp_path: Path) -> None:
+    place = ["--data-dir", tmp_path / "data"]
+    before = invoke("agents", *place).stdout
+
+    result = invoke("agents", *place, "install", "claude")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "clawdforge run --agent claude" in result.stderr
+    after = invoke("agents", *place).stdout
+    assert "claude\tno" in before
+    assert f"claude\tyes\t{VERSION}" in after
+    again = json.loads(invoke("agents", *place, "install", "claude", "--json").stdout)
+    assert (again["ok"], again["available"], again["version"]) == (True, True, VERSION)
+
+
+@pytest.mark.usefixtures("stand_in_npm")
+def test_an_installation_that_fails_says_why(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("agents", "--data-dir", tmp_path / "data", "install", "codex")
+
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "npm failed" in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_installed")

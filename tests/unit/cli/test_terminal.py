@@ -52,11 +52,13 @@ def test_without_a_terminal_there_is_no_sign_of_life(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "")
 
 
-def in_terminal(arguments: list[str], **env: str) -> tuple[int, str]:
-    """Runs the command with a terminal as its stdout and stderr; returns its exit code and what it wrote there."""
+def in_terminal(
+    arguments: list[str], program: tuple[str, ...] = ("-m", "clawdforge"), **env: str
+) -> tuple[int, str]:
+    """Runs Python with a terminal as its stdout and stderr; returns its exit code and what it wrote there."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    command = [sys.executable, "-m", "clawdforge", *arguments]
+    command = [sys.executable, *program, *arguments]
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", **env}
     )
@@ -134,3 +136,19 @@ def test_no_color_is_respected(live_gateway: Any, env: dict[str, str], coloured:
     colours = [f"\x1b[{attribute}" for attribute in ("3", "9", "4", "38", "1;3")]
     assert not any(colour in written for colour in colours)
     assert ("\x1b[" in written) or not coloured
+
+
+def test_a_download_is_a_bar_on_a_terminal() -> None:
+    script = (
+        "from clawdforge.cli import terminal\n"
+        "with terminal.download_bar() as progress:\n"
+        "    progress('[b]mo\\x1bdel', 10, None)\n"
+        "    progress('[b]mo\\x1bdel', 3_000_000, 6_000_000)\n"
+        "    progress('[b]mo\\x1bdel', 6_000_000, 6_000_000)\n"
+    )
+
+    code, written = in_terminal([], program=("-c", script))
+
+    assert code == 0
+    assert "[b]mo␛del" in written
+    assert "6.0/6.0 MB" in written
