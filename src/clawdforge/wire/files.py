@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Final
 
-from clawdforge.wire.bounds import Range
-
-TtlSeconds = Annotated[int, Range(60, 86_400)]
-DEFAULT_TTL_SECS = 3_600
+TTL_SECS: Final = range(60, 86_401)
+DEFAULT_TTL_SECS: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
