@@ -47,7 +47,7 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         linger_s: float,
     ) -> None:
-        """`tidy` does a bounded piece of housekeeping in a transaction and says whether there may be more."""
+        """`tidy` does a bounded piece of housekeeping and says whether there may be more."""
         self._connection = connection
         self._tidy = tidy
         self._loop = loop
@@ -166,14 +166,12 @@ class Writer:
         return None
 
     def _tidy_a_piece(self) -> bool:
+        # Each of its statements is a transaction of its own: mostly there is nothing to do, and then a look costs
+        # microseconds while the loop wants to go on with what was just stored.
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            more = self._tidy(self._connection)
-            self._connection.execute("COMMIT" if more else "ROLLBACK")
+            return self._tidy(self._connection)
         except sqlite3.Error:
-            self._roll_back()  # tried again after the next group: it is only housekeeping
-            return False
-        return more
+            return False  # tried again after the next group: it is only housekeeping
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # some errors have rolled back by themselves
