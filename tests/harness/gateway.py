@@ -19,6 +19,7 @@ from clawdforge import Forge
 from clawdforge.testing import fake_agent
 
 PATIENCE_S = 30
+STDERR = 2
 
 
 @dataclass
@@ -83,6 +84,17 @@ class Gateway:
         self._process.terminate()
         return self._end(within_s)
 
+    def fails_to_start(self) -> str:
+        """Starts it where it must not start. Returns what it said on stderr; its exit code was 1."""
+        said = len(self.log()) if self._stderr.exists() else 0
+        try:
+            self.start()
+        except AssertionError:
+            assert self._process is not None
+            assert self._process.returncode == 1, self.log()
+            return self.log()[said:]
+        raise AssertionError("the gateway started")
+
     def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None
@@ -98,6 +110,8 @@ class Gateway:
 
     def close(self) -> None:
         """Ends whatever is left; every process that it started must be gone after."""
+        if self._process is None:
+            return
         if self.running:
             self.stop()
         left = self.children()
@@ -105,7 +119,10 @@ class Gateway:
 
     def children(self) -> list[str]:
         """Processes that this gateway's data directory started, wherever they are now, as text."""
-        mark = f"{(self.data_dir / 'gateway-id').read_text().strip()}:"
+        identity = self.data_dir / "gateway-id"
+        if not identity.exists():
+            return []
+        mark = f"{identity.read_text().strip()}:"
         found = []
         for process in psutil.process_iter():
             try:
@@ -114,6 +131,46 @@ class Gateway:
             except psutil.Error:
                 continue
         return found
+
+    def heard(self, text: str) -> int:
+        """How many prompts that hold this text have reached an agent."""
+        prompts = fake_agent.read_log(self.agent_log, "session/prompt")
+        return sum(
+            any(text in block.get("text", "") for block in each["m"]["params"]["prompt"]) for each in prompts
+        )
+
+    def until_heard(self, text: str) -> None:
+        """Waits until an agent has this prompt."""
+        until(lambda: self.heard(text) > 0, f"an agent to hear {text!r}")
+
+    def settle(self) -> None:
+        """Waits until no agent is left, nor any pipe to one."""
+        until(lambda: not self.children(), "the agents' processes to be gone")
+        until(lambda: not self.pipes(), f"the pipes to agents to be closed: {self.pipes()}")
+
+    def pipes(self) -> list[str]:
+        """What the gateway process holds open of its children: pipes and process descriptors."""
+        folder = Path(f"/proc/{self.pid}/fd")
+        found = []
+        for each in folder.iterdir():
+            try:
+                target = os.readlink(each)
+            except FileNotFoundError:
+                continue
+            if int(each.name) > STDERR and (target.startswith("pipe:") or "pidfd" in target):
+                found.append(f"{each.name} {target}")
+        return found
+
+    def forget_peak(self) -> int:
+        """Begins a new measurement of `peak_bytes`. Returns the memory that is resident now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return psutil.Process(self.pid).memory_info().rss
+
+    def peak_bytes(self) -> int:
+        """The most memory that was resident since `forget_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
 
     def _end(self, within_s: float) -> int:
         assert self._process is not None

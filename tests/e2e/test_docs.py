@@ -1,0 +1,90 @@
+"""What README and docs show is run as it stands: their Python, their curl lines, their settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clawdforge.server.agents.catalog import catalog
+from clawdforge.server.settings import AgentSettings
+from clawdforge.testing import fake_agent
+from harness.gateway import Gateway
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    # The scripted agent answers in claude's name: what is tested here is what the reader types.
+    root = tmp_path_factory.mktemp("docs")
+    gateway = Gateway(root, agents={"claude": {"argv": fake_agent.argv(), "ask_mode": "ask"}}).start()
+    yield gateway
+    gateway.close()
+
+
+def environment(gateway: Gateway, name: str) -> dict[str, str]:
+    with gateway.admin() as admin:
+        token = admin.mint_token(name).token
+    return {"PATH": os.environ["PATH"], "CLAWDFORGE_URL": gateway.url, "CLAWDFORGE_TOKEN": token}
+
+
+@pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
+def test_the_python_of_the_readme_runs(gateway: Gateway, number: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", blocks(README, "python")[number]],
+        env=environment(gateway, f"python-{number}"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "it failed" not in done.stdout
+    assert "turn " in done.stdout, "the scripted agent's answer is printed"
+
+
+def test_the_curl_line_of_the_readme_runs(gateway: Gateway) -> None:
+    assert shutil.which("curl"), "curl is needed to try the README's curl line: install curl"
+    [line] = [each for each in blocks(README, "sh") if "curl" in each]
+    done = subprocess.run(
+        ["sh", "-c", line.replace("http://127.0.0.1:8800", gateway.url)],
+        env=environment(gateway, "curl"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"ok":true' in done.stdout
+    assert '"session_id":"run_' in done.stdout
+
+
+def test_the_settings_in_the_docs_are_settings() -> None:
+    [text] = blocks((ROOT / "docs" / "agents.md").read_text(), "toml")
+    agents = {name: AgentSettings(**entry) for name, entry in tomllib.loads(text)["agents"].items()}
+    entry = catalog(agents)["mine"]
+    assert entry.argv == ("python3", "my_agent.py")
+    assert entry.login_files == ("~/.mine/credentials.json",)
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "ARCHITECTURE.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert ((ROOT / document).parent / target).exists(), f"{document} links to {target}"

@@ -1,0 +1,205 @@
+"""The table of ends: each end of a turn and of a run, produced by a real child, and what comes after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clawdforge import Forge
+from harness.gateway import Gateway
+from harness.http import Answer, ask
+from harness.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class End:
+    """A prompt, and how its turn ends: `ok` where it is an answer, `code` where it is an error."""
+
+    prompt: str
+    stop_reason: str
+    status: int
+    ok: bool | None = None
+    code: str | None = None
+    same_agent_after: bool = True
+    body: dict[str, Any] = field(default_factory=dict)
+    timeout_secs: int | None = None
+
+
+def answer(prompt: str, stop_reason: str, *, ok: bool, empty: bool = False) -> End:
+    return End(prompt, stop_reason, 200, ok=ok, body={"empty": empty})
+
+
+def failure(prompt: str, *, same_agent_after: bool, **body: Any) -> End:
+    return End(prompt, "agent_failed", 502, code="agent_failed", same_agent_after=same_agent_after, body=body)
+
+
+ENDS = {
+    "an answer": answer("[[ECHO hi]]", "end_turn", ok=True),
+    "only a tool call": answer("[[TOOL t {}]]", "end_turn", ok=True),
+    "nothing at all": answer("[[EMPTY]]", "end_turn", ok=False, empty=True),
+    "only a thought": answer("[[THINK hm]]", "end_turn", ok=False, empty=True),
+    "out of tokens": answer("[[SAY cut]][[STOP max_tokens]]", "max_tokens", ok=True),
+    "out of tokens, silently": answer("[[STOP max_tokens]]", "max_tokens", ok=True),
+    "out of requests": answer("[[SAY cut]][[STOP max_turn_requests]]", "max_turn_requests", ok=True),
+    "refused": answer("[[SAY no]][[STOP refusal]]", "refusal", ok=False),
+    "cancelled by the agent": answer("[[STOP cancelled]]", "cancelled", ok=False),
+    "total": End(
+        "[[SAY so far]][[HANG]]",
+        *("timeout", 504),
+        code="timeout",
+        same_agent_after=False,
+        body={"phase": "total"},
+        timeout_secs=1,
+    ),
+    "exit 0": failure("[[EXIT 0]]", same_agent_after=False, exit_code=0),
+    "exit 1": failure("[[EXIT 1]]", same_agent_after=False, exit_code=1),
+    "exit 137": failure("[[EXIT 137]]", same_agent_after=False, exit_code=137),
+    "killed": failure("[[KILL9]]", same_agent_after=False, exit_code=-9),
+    "an error answer": failure("[[ERROR -32603 the model failed]]", same_agent_after=True, exit_code=None),
+    "a login is wanted": failure("[[ERROR -32000 log in first]]", same_agent_after=False, exit_code=None),
+    "an unknown stop reason": failure("[[STOP tired]]", same_agent_after=True, exit_code=None),
+    "no stop reason": failure("[[RESULT {}]]", same_agent_after=True, exit_code=None),
+    "a result that is no object": failure("[[RESULT 7]]", same_agent_after=True, exit_code=None),
+    "an unfinished last line": failure("[[NO_NEWLINE]]", same_agent_after=False, exit_code=0),
+    "stdout closed": failure("[[CLOSE_STDOUT]]", same_agent_after=False, exit_code=None),
+}
+
+
+def check(found: Answer, end: End) -> None:
+    """An answer against its row of the table."""
+    assert found.status == end.status, found.raw
+    assert found.body["stop_reason"] == end.stop_reason
+    assert {name: found.body[name] for name in end.body} == end.body
+    if end.code is None:
+        assert found.body["ok"] is end.ok
+    else:
+        assert found.problem() == (end.status, end.code)
+        assert "ok" not in found.body
+    if end.code == "agent_failed":
+        assert isinstance(found.body["stderr_tail"], str)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
+    end = ENDS[name]
+    session = app.create_session(agent="fake")
+    first_pid = session.turn("[[PID]]").text()
+    body = {"prompt": end.prompt, **({"timeout_secs": end.timeout_secs} if end.timeout_secs else {})}
+    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", body)
+    check(found, end)
+    assert (found.body["session_id"], found.body["turn_index"]) == (session.session_id, 2)
+    assert session.state()["live"] is True
+    after = session.turn("[[PID]]")
+    assert after.turn_index == 3
+    assert (after.text() == first_pid) is end.same_agent_after
+    [_, turn, _] = db.turns(session.session_id)
+    assert (turn["stop_reason"], turn["error"]) == (end.stop_reason, end.code)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_run_ends(app: Forge, db: Ledger, name: str) -> None:
+    end = ENDS[name]
+    body = {"prompt": end.prompt, "agent": "fake"}
+    found = ask(app, "POST", "/run", body | ({"timeout_secs": end.timeout_secs} if end.timeout_secs else {}))
+    check(found, end)
+    assert found.body["session_id"].startswith("run_")
+    assert found.body["turn_index"] == 1
+    [row] = db.rows("SELECT * FROM sessions WHERE session_id = ?", found.body["session_id"])
+    assert (row["kind"], row["close_reason"]) == ("run", "run")
+    [turn] = db.turns(found.body["session_id"])
+    assert (turn["stop_reason"], turn["error"]) == (end.stop_reason, end.code)
+
+
+def test_what_was_seen_before_an_error_stays_in_the_log(app: Forge, db: Ledger) -> None:
+    session = app.create_session(agent="fake")
+    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[SAY so far]][[EXIT 3]]"})
+    assert found.problem() == (502, "agent_failed")
+    events = [event for event in db.events(session.session_id) if event["turn_index"] == 1]
+    assert [event["type"] for event in events] == ["turn_start", "text", "error", "turn_end"]
+    assert events[1]["data"]["content"] == "so far"
+    assert events[2]["data"]["code"] == "agent_failed"
+
+
+def test_the_end_of_stderr_is_told(app: Forge) -> None:
+    found = ask(app, "POST", "/run", {"prompt": "[[STDERR 100000]][[EXIT 2]]", "agent": "fake"})
+    assert found.problem() == (502, "agent_failed")
+    assert "stderr stderr" in found.body["stderr_tail"]
+    assert len(found.body["stderr_tail"]) <= 2000
+
+
+def test_an_agent_without_a_sign_of_life_runs_out_of_idle_time(app: Forge) -> None:
+    session = app.create_session(agent="fake", idle_timeout_secs=1)
+    pid = session.turn("[[PID]]").text()
+    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[SAY a]][[HANG]]"})
+    assert found.problem() == (504, "timeout")
+    assert (found.body["phase"], found.body["stop_reason"]) == ("idle", "timeout")
+    assert session.turn("[[PID]]").text() != pid
+
+
+def test_every_update_begins_the_idle_time_anew(app: Forge) -> None:
+    session = app.create_session(agent="fake", idle_timeout_secs=1)
+    turn = session.turn("[[RATE 12 5]]")  # 2.4 s in all, a fifth of a second between two
+    assert turn.text() == "".join(f"{number} " for number in range(12))
+
+
+def test_a_run_has_its_own_idle_time(app: Forge) -> None:
+    found = ask(app, "POST", "/run", {"prompt": "[[HANG]]", "agent": "fake", "idle_timeout_secs": 1})
+    assert found.problem() == (504, "timeout")
+    assert found.body["phase"] == "idle"
+
+
+def test_a_turn_whose_fresh_agent_does_not_start_in_time_is_a_timeout_of_the_startup(
+    strict_app: Forge, strict_gateway: Gateway
+) -> None:
+    session = strict_app.create_session(agent="moody")
+    ask(strict_app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[EXIT 1]]"})
+    fault = Path(session.cwd, "fault")
+    for name in ("hang-initialize", "hang-new"):
+        fault.write_text(name)
+        found = ask(strict_app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": f"for {name}"})
+        assert found.problem() == (504, "timeout")
+        assert (found.body["phase"], found.body["stop_reason"]) == ("startup", "timeout")
+        assert strict_gateway.heard(f"for {name}") == 0
+    fault.unlink()
+    assert session.turn("awake").text() == "turn 1: awake"
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_code"), [("exit1", 1), ("exit-new", 1), ("error-new", None), ("old-protocol 2", None)]
+)
+def test_a_turn_whose_fresh_agent_does_not_start_is_a_failure_and_the_next_one_tries_again(
+    app: Forge, fault: str, exit_code: int | None
+) -> None:
+    session = app.create_session(agent="moody")
+    ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[EXIT 1]]"})
+    Path(session.cwd, "fault").write_text(fault)
+    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "two"})
+    assert found.problem() == (502, "agent_failed")
+    assert (found.body["turn_index"], found.body["exit_code"]) == (2, exit_code)
+    Path(session.cwd, "fault").unlink()
+    assert session.turn("three").turn_index == 3
+
+
+def test_a_run_whose_agent_does_not_start_in_time_is_a_timeout_of_the_startup(strict_app: Forge) -> None:
+    found = ask(strict_app, "POST", "/run", {"prompt": "hi", "agent": "fake-hang-new"})
+    assert found.problem() == (504, "timeout")
+    assert found.body["phase"] == "startup"
+    assert found.body["session_id"].startswith("run_")
+
+
+def test_the_total_time_counts_from_the_turn_s_start_also_while_the_agent_starts(app: Forge) -> None:
+    found = ask(app, "POST", "/run", {"prompt": "hi", "agent": "fake-hang-initialize", "timeout_secs": 1})
+    assert found.problem() == (504, "timeout")
+    assert found.body["phase"] == "total"
+
+
+def test_sizes_are_in_the_audit_and_words_are_not(app: Forge, db: Ledger) -> None:
+    session = app.create_session(agent="fake", model="fake-small")
+    session.turn("[[SAY größe]]")
+    [line] = db.audit(session.session_id)
+    assert (line["prompt_bytes"], line["answer_bytes"]) == (len("[[SAY größe]]".encode()), len("größe".encode()))
+    assert (line["agent"], line["model"], line["kind"]) == ("fake", "fake-small", "session")
+    assert not any("größe" in str(value) for value in line.values())

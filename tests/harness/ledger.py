@@ -1,0 +1,107 @@
+"""What a gateway has stored and what its agents were told, read from outside, and the laws that both must obey."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from clawdforge.testing import fake_agent
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """The database of a gateway, opened anew for each question and only to read."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "clawdforge.db"
+
+    def rows(self, question: str, *values: Any) -> list[Row]:
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(question, values)]
+
+    def sessions(self, app_name: str) -> list[Row]:
+        """The app's sessions and runs."""
+        return self.rows("SELECT * FROM sessions WHERE app_name = ?", app_name)
+
+    def turns(self, session_id: str) -> list[Row]:
+        return self.rows(
+            "SELECT turns.* FROM turns JOIN sessions USING (session_key) WHERE session_id = ? ORDER BY turn_index",
+            session_id,
+        )
+
+    def events(self, session_id: str) -> list[Row]:
+        found = self.rows(
+            "SELECT events.* FROM events JOIN sessions USING (session_key) WHERE session_id = ? ORDER BY seq",
+            session_id,
+        )
+        return [{**row, "data": json.loads(row["data"])} for row in found]
+
+    def audit(self, session_id: str) -> list[Row]:
+        return self.rows("SELECT * FROM audit WHERE session_id = ? ORDER BY audit_key", session_id)
+
+
+def check(ledger: Ledger, app_name: str, agent_log: Iterable[Row]) -> None:
+    """The laws of the log, for all that an app has done. No turn of it may still run."""
+    told = prompts_by_session(agent_log)
+    for session in ledger.sessions(app_name):
+        check_session(ledger, session, told.get(session["session_id"], []))
+
+
+def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
+    """One session: its events follow each other, each turn ends once, is in the audit, was told at most once."""
+    session_id = session["session_id"]
+    events, turns, audit = ledger.events(session_id), ledger.turns(session_id), ledger.audit(session_id)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    indexes = list(range(1, session["turn_count"] + 1))
+    assert [turn["turn_index"] for turn in turns] == indexes
+    assert [line["turn_index"] for line in audit] == indexes
+    starts = [event for event in events if event["type"] == "turn_start"]
+    ends = [event for event in events if event["type"] == "turn_end"]
+    assert [event["turn_index"] for event in starts] == indexes
+    assert [event["turn_index"] for event in ends] == indexes
+    for turn, line, start, end in zip(turns, audit, starts, ends, strict=True):
+        assert start["seq"] < end["seq"]
+        check_end(turn, line, end["data"])
+        assert line["prompt"] is None
+        assert (line["app_name"], line["kind"]) == (session["app_name"], session["kind"])
+    check_told([event["data"]["prompt"] for event in starts], told)
+
+
+def check_end(turn: Row, line: Row, end: Row) -> None:
+    """A turn's row, its line of the audit and its last event tell the same."""
+    assert turn["status"] in ("done", "failed")
+    assert turn["stop_reason"] == line["stop_reason"] == end["stop_reason"]
+    assert bool(turn["ok"]) is bool(line["ok"]) is end["ok"]
+    assert turn["duration_ms"] == line["duration_ms"] == end["duration_ms"]
+    assert (turn["error"] is None) is (turn["status"] == "done")
+
+
+def check_told(asked: list[str], told: list[str]) -> None:
+    """What reached the agents is what was asked, in its order, nothing twice; some may not have reached one."""
+    left = iter(asked)
+    assert all(prompt in left for prompt in told), f"asked {asked}, told {told}"
+
+
+def prompts_by_session(agent_log: Iterable[Row]) -> dict[str, list[str]]:
+    """The prompts that scripted agents read, by the session whose workspace they worked in."""
+    session_of: dict[int, str] = {}
+    told: dict[str, list[str]] = {}
+    for entry in agent_log:
+        message = entry.get("m", {})
+        if message.get("method") == "session/new":
+            session_of[entry["pid"]] = Path(message["params"]["cwd"]).name
+        elif message.get("method") == "session/prompt":
+            blocks = message["params"]["prompt"]
+            texts = [block["text"] for block in blocks if block["type"] == "text"]
+            told.setdefault(session_of[entry["pid"]], []).append(texts[-1])
+    return told
+
+
+def read_agent_log(path: Path) -> list[Row]:
+    return fake_agent.read_log(path)
