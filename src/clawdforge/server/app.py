@@ -87,7 +87,7 @@ class Gateway:
         audit = Audit(keep_prompts=settings.audit_prompts)
         self._sessions = Sessions(settings, store, host, uploads, audit)
         await self._sessions.recover()
-        reaper = Reaper(self._sessions, uploads, settings.reap_interval_secs)
+        reaper = Reaper(settings, store, self._sessions, uploads)
         self._closing.push_async_callback(reaper.stop)
         gate = Gate(_Keys(apps, self.admin_token), settings)
         self.asgi = application(Context(settings, gate, apps, self._sessions, uploads, host))

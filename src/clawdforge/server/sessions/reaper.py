@@ -10,18 +10,22 @@ from typing import Final
 
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions.registry import Sessions
-from clawdforge.server.store.base import StorageError
+from clawdforge.server.settings import Settings
+from clawdforge.server.store.base import RemoveSession, StorageError, Store
+from clawdforge.server.workspaces import paths
 
 _log: Final = logging.getLogger(__name__)
+_AT_ONCE: Final = 100
 
 
 class Reaper:
-    """A task that looks every `interval_s` seconds, from its making until `stop`."""
+    """A task that looks every `reap_interval_secs`, from its making until `stop`."""
 
-    def __init__(self, sessions: Sessions, uploads: Uploads, interval_s: float) -> None:
+    def __init__(self, settings: Settings, store: Store, sessions: Sessions, uploads: Uploads) -> None:
+        self._settings = settings
+        self._store = store
         self._sessions = sessions
         self._uploads = uploads
-        self._interval_s = interval_s
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -30,16 +34,26 @@ class Reaper:
         with suppress(asyncio.CancelledError):
             await self._task
 
-    async def look(self) -> None:
-        """One look at everything."""
-        await self._sessions.expire()
-        await self._sessions.remove_old()
-        await self._uploads.sweep(int(time.time()))
-
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(self._settings.reap_interval_secs)
             try:
-                await self.look()
+                await self._sessions.expire()
+                await self._remove_old()
+                await self._uploads.sweep(int(time.time()))
             except (StorageError, OSError) as error:
                 _log.error("clearing away failed, and is tried again: %s", error)
+
+    async def _remove_old(self) -> None:
+        """Removes sessions whose time after their close is over, workspaces too."""
+        before = int(time.time()) - self._settings.session_hard_ttl_secs
+        for row in await self._store.closed_before(before, _AT_ONCE):
+            if self._sessions.is_live(row.session_id):
+                continue
+            try:
+                await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+            except OSError as error:
+                # One that cannot be removed must not keep the others; it is tried again.
+                _log.error("the workspace of %s could not be removed: %s", row.session_id, error)
+                continue
+            await self._store.write(RemoveSession(row.session_id))

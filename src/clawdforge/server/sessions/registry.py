@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.agents.base import AgentFailed, AgentHost, Attachment
@@ -22,7 +22,7 @@ from clawdforge.server.sessions import answers, recovery, results, state
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.turn import Deadlines
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, RemoveSession, SessionKind, SessionRow, Store, UploadRow
+from clawdforge.server.store.base import AddSession, SessionKind, SessionRow, Store, UploadRow
 from clawdforge.server.workspaces import paths
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
@@ -73,6 +73,7 @@ class Sessions:
         self._live: dict[str, LiveSession] = {}
         self._open: dict[str, OpenSession] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._opening: set[asyncio.Task[SessionCreated]] = set()
         self._running_turns = 0
         self._draining = False
 
@@ -84,7 +85,10 @@ class Sessions:
         Raises:
             Problem: `invalid`, `agent_unavailable`, `agent_failed`, `timeout`, `too_many_sessions`, ….
         """
-        return await self._own_task(self._create(app, request))
+        task = self._background(self._create(app, request))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        return await asyncio.shield(task)
 
     async def turn(self, app: App, session_id: str, request: TurnRequest) -> TurnResult:
         """Runs a turn in a session and waits for its end; a caller that stops waiting does not stop it.
@@ -92,12 +96,17 @@ class Sessions:
         Raises:
             Problem: `not_found`, `session_closed`, `turn_in_progress`, …, or the turn's own end.
         """
-        live = await self._open_session(app, session_id)
+        row = await self._row(app, session_id)
+        if row.closed_at is not None:
+            raise answers.closed()
         results.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
-        if not live.usable or self._live.get(session_id) is not live:
-            live = await self._open_session(app, session_id)
-        self._admit_turn(live)
+        live = await self._load(row)
+        try:
+            self._admit_turn(live)
+        except Problem:
+            self._let_go(live)
+            raise
         live.task = self._background(self._turn(live, request, uploads))
         live.task.add_done_callback(lambda _: self._let_go(live))
         return await asyncio.shield(live.task)
@@ -113,7 +122,7 @@ class Sessions:
         results.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
         self._admit_new(app, "run")
-        return await self._own_task(self._run(app, request, uploads))
+        return await asyncio.shield(self._background(self._run(app, request, uploads)))
 
     async def list_sessions(
         self, app: App, *, include_closed: bool, limit: int | None, before: tuple[int, str] | None
@@ -162,6 +171,8 @@ class Sessions:
         self._draining = True
         if self._tasks and drain_s > 0:
             await asyncio.wait(set(self._tasks), timeout=drain_s)
+        for task in self._opening:
+            task.cancel()
         for live in list(self._live.values()):
             live.stop_turn(state.interrupted())
         if self._tasks:
@@ -178,15 +189,9 @@ class Sessions:
             if (row := await self._store.session(session_id)) is not None:
                 await self._close(await self._load(row), "idle")
 
-    async def remove_old(self, limit: int = 100) -> int:
-        """Removes sessions whose time after their close is over, workspaces too. Returns how many."""
-        before = epoch_ms() // 1000 - self._settings.session_hard_ttl_secs
-        rows = await self._store.closed_before(before, limit)
-        for row in rows:
-            if row.session_id not in self._live:
-                await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
-                await self._store.write(RemoveSession(row.session_id))
-        return len(rows)
+    def is_live(self, session_id: str) -> bool:
+        """Whether a session still has an agent or a turn."""
+        return session_id in self._live
 
     # --- steps, each in a task of its own --------------------------------------------------------------------
 
@@ -285,9 +290,7 @@ class Sessions:
 
     def _new_row(self, app: App, options: AgentOptions, kind: SessionKind, meta: dict[str, Any]) -> SessionRow:
         session_id = f"{'sess' if kind == 'session' else 'run'}_{self._new_id()}"
-        chosen = {
-            name: value for name, value in asdict(options).items() if name in AgentOptions.__dataclass_fields__
-        }
+        chosen = {field.name: getattr(options, field.name) for field in fields(AgentOptions)}
         return SessionRow(
             session_id=session_id,
             app_id=app.app_id,
@@ -336,12 +339,6 @@ class Sessions:
             raise Problem("not_found", "session not found")
         return row
 
-    async def _open_session(self, app: App, session_id: str) -> LiveSession:
-        row = await self._row(app, session_id)
-        if row.closed_at is not None:
-            raise answers.closed()
-        return await self._load(row)
-
     async def _load(self, row: SessionRow) -> LiveSession:
         """The live session of a row; one that is not live is taken up from where its log ends."""
         live = self._live.get(row.session_id)
@@ -377,11 +374,8 @@ class Sessions:
         if (entry := self._open.get(session_id)) is not None:
             entry.used_at = time.monotonic()
 
-    async def _own_task(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs work to its end even if the caller stops waiting."""
-        return await asyncio.shield(self._background(work))
-
     def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work that goes on to its end even if nobody waits for it any more."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
