@@ -231,7 +231,7 @@ class Forge:
         url = self._config.base_url + call.path
         timeout_s = call.patience_s + self._margin_s
         try:
-            response = self._http.request(
+            with self._http.request(
                 call.method,
                 url,
                 params=call.params,
@@ -240,9 +240,10 @@ class Forge:
                 auth=_Bearer(self._config.token if call.authorized else None),
                 timeout=timeout_s,
                 allow_redirects=False,  # a redirected POST loses its body, and the token is for one host
+                stream=True,  # so that a body that breaks off leaves no socket: requests itself would lose it
                 proxies=self._proxies,
-            )
-            reply = _api.Reply(response.status_code, response.headers, response.content)
+            ) as response:
+                reply = _api.Reply(response.status_code, response.headers, response.content)
         except _FAULTS as error:
             raise ForgeTransportError(f"{call.method} {url}: {_reason(error, timeout_s)}") from error
         return _api.read(reply, token=self._config.token)
@@ -283,11 +284,27 @@ class _Bearer(AuthBase):
         return request
 
 
+class _Adapter(HTTPAdapter):
+    """requests' own adapter, but that closing it closes its connections at once.
+
+    It only forgets them otherwise, and an exception that somebody keeps keeps them open. `send` stays as it is:
+    apps' tests put their own in its place.
+    """
+
+    def close(self) -> None:
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # its other ways of iterating are forbidden
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
+
 def _new_http() -> requests.Session:
     http = requests.Session()
     for scheme in ("http://", "https://"):
         # As many connections kept as threads are likely; beyond that they are made and dropped.
-        http.mount(scheme, HTTPAdapter(pool_maxsize=_POOL_SIZE))
+        http.mount(scheme, _Adapter(pool_maxsize=_POOL_SIZE))
     # The contract knows no cookies, and threads would share them.
     http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return http
