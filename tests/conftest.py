@@ -1,0 +1,149 @@
+"""What all tests share: where things are, and the check that no test leaves anything behind.
+
+What is asked for and missing fails with a sentence; nothing here skips a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from clawdforge.server.agents.tree import adopt_orphans
+
+LEFTOVERS_END_WITHIN_S = 2.0
+
+Left = TypeVar("Left", set[int], dict[int, str])
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The checkout."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def node_agents(repo_root: Path) -> Path:
+    """The program of the pinned claude agent."""
+    program = repo_root / ".cache/agents/claude/node_modules/.bin/claude-agent-acp"
+    if not program.exists():
+        pytest.fail(f"the claude agent of the tests is not installed ({program}). Run: make test", pytrace=False)
+    return program
+
+
+@pytest.fixture(scope="session")
+def model_weights(repo_root: Path) -> Path:
+    """The file of the embedded model's weights."""
+    from clawdforge.local_agent import weights
+
+    folder = repo_root / ".cache/models"
+    file = weights.installed(folder)
+    if file is None:
+        pytest.fail(f"the embedded model's weights are not in {folder}. Run: make test", pytrace=False)
+    return file
+
+
+@pytest.fixture(scope="session")
+def expected_children() -> set[int]:
+    """Add the pid of a child that outlives the test which starts it, and remove it when the child has ended.
+
+    Only what a test starts late needs this: wider fixtures that are there before the test begins are known.
+    """
+    # Descendants whose own parents die become our children, so that none is out of sight.
+    adopt_orphans()
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest, expected_children: set[int]) -> Iterator[None]:
+    """Fails a test that leaves a process, an open file or socket, or a pending task.
+
+    Being automatic it is set up before a test's own fixtures, so it looks after all of them are gone.
+    """
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("no_task_left")
+    children, files = _children(), _open_files()
+    yield
+    left_children = _until_empty(lambda: set(filter(_running, _children() - children - expected_children)))
+    left_files = _until_empty(lambda: _more(files, _open_files()))
+    if left_children or left_files:
+        told = [f"process {pid}: {_end(pid)}" for pid in sorted(left_children)]
+        told += [f"file {number}: {target}" for number, target in sorted(left_files.items())]
+        pytest.fail("the test left behind\n  " + "\n  ".join(told), pytrace=False)
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fails an asynchronous test that leaves a task in its loop, which would be cancelled without a word."""
+    yield
+    pending = asyncio.all_tasks() - {asyncio.current_task()}
+    if pending:
+        _, pending = await asyncio.wait(pending, timeout=LEFTOVERS_END_WITHIN_S)
+    if pending:
+        pytest.fail("the test left tasks\n  " + "\n  ".join(map(repr, pending)), pytrace=False)
+
+
+def _until_empty(look: Callable[[], Left]) -> Left:
+    """What is left when time is up. Threads and the kernel may need a moment to end what a test has given up."""
+    if not (left := look()):
+        return left
+    # A caught exception often keeps its frames, and all they hold, in a cycle. What should have been closed and
+    # was not then still fails the test, by a ResourceWarning.
+    gc.collect()
+    deadline = time.monotonic() + LEFTOVERS_END_WITHIN_S
+    while (left := look()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return left
+
+
+def _children() -> set[int]:
+    pids: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(FileNotFoundError), open(f"/proc/self/task/{thread}/children") as children:
+            pids.update(map(int, children.read().split()))
+    return pids
+
+
+def _running(pid: int) -> bool:
+    """Whether a child of ours still runs. A zombie is reaped: adopted orphans have nobody else who would."""
+    try:
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
+def _open_files() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def _more(before: dict[int, str], now: dict[int, str]) -> dict[int, str]:
+    """The new ones, if there are more than before: a log that was opened anew is no leak."""
+    if len(now) <= len(before):
+        return {}
+    return {number: target for number, target in now.items() if before.get(number) != target}
+
+
+def _end(pid: int) -> str:
+    """Ends a leftover, so that no other test meets it. Returns what it was."""
+    try:
+        process = psutil.Process(pid)
+        what = f"{process.status()} {' '.join(process.cmdline())}"
+        process.send_signal(signal.SIGKILL)
+        process.wait(LEFTOVERS_END_WITHIN_S)
+    except psutil.Error as error:
+        return f"gone by now ({error})"
+    return what
