@@ -11,6 +11,10 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+# Kept, because `json.dumps` with arguments makes an encoder a call: that was 40 % of a small event's cost.
+text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""Compact JSON text; NaN and infinities raise ValueError instead of becoming invalid JSON."""
+
 
 class Malformed(ValueError):
     """An object lacks a field that its type needs, or holds one of a wrong type."""
@@ -26,8 +30,8 @@ def to_json(value: Any) -> dict[str, Any]:
 
 
 def dumps(body: Any) -> bytes:
-    """Compact UTF-8 JSON; NaN and infinities raise ValueError instead of becoming invalid JSON."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    """`text`, as UTF-8."""
+    return text(body).encode()
 
 
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:

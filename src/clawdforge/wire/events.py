@@ -6,10 +6,11 @@ An event is flat on the wire: `{seq, type, turn_index, ts, …data}`. `seq` is c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from clawdforge.wire import codec
 
 TEXT: Final = "text"
 THINKING: Final = "thinking"
@@ -27,9 +28,6 @@ AGENT_START: Final = "agent_start"
 ERROR: Final = "error"
 SESSION_CLOSED: Final = "session_closed"
 OTHER: Final = "other"
-
-# Kept, because `json.dumps` with arguments makes an encoder a call: that was 40 % of a small event's cost.
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +60,4 @@ class Event:
 
     def data_json(self) -> str:
         """`data` as compact JSON text: what the store keeps."""
-        return _encode(self.data)
+        return codec.text(self.data)

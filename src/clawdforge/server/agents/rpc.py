@@ -12,6 +12,8 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from clawdforge.wire import codec
+
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
@@ -177,8 +179,7 @@ class Peer:
 
     def _write(self, body: dict[str, Any]) -> None:
         if self._gone is None:
-            text = json.dumps({"jsonrpc": "2.0", **body}, ensure_ascii=False, separators=(",", ":"))
-            self._send(text.encode() + b"\n")
+            self._send(codec.dumps({"jsonrpc": "2.0", **body}) + b"\n")
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
