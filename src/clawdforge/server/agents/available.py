@@ -45,6 +45,8 @@ def find(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
     found = shutil.which(program, path=os.pathsep.join((str(bin_dir), os.environ.get("PATH", os.defpath))))
     if found is None:
         raise Unavailable(f"the program {program!r} was not found on this machine. {_mend(entry)}")
+    if entry.argv[:2] == ("{python}", "-m") and importlib.util.find_spec(arguments[1]) is None:
+        raise Unavailable(f"the Python module {arguments[1]!r} is not installed here. {_mend(entry)}")
     return (str(Path(found).absolute()), *arguments)
 
 
