@@ -65,7 +65,9 @@ def install(entry: AgentEntry, data_dir: Path, progress: Progress) -> str:
     """
     try:
         if entry.name == "local":
-            path = weights.install(weights_dir(data_dir), progress)
+            path = weights.install(
+                weights_dir(data_dir), lambda done, total: progress("the model's weights", done, total)
+            )
             return f"The weights of the embedded model are in {path}."
         if entry.package is None:
             raise InstallError(
@@ -74,6 +76,8 @@ def install(entry: AgentEntry, data_dir: Path, progress: Progress) -> str:
                 f'[agents.{entry.name}] argv = ["…"]'
             )
         return _install_package(entry, entry.package, installed_dir(data_dir, entry.name), progress)
+    except weights.WeightsError as error:
+        raise InstallError(str(error)) from error
     except OSError as error:
         raise InstallError(f"{entry.title} could not be installed below {data_dir}: {error}") from error
 
