@@ -37,7 +37,7 @@ async def read_json(request: Request, kind: type[T], settings: Settings, *, opti
         ClientDisconnect: the client went away before the body was whole.
     """
     if is_bodiless(request):
-        raw = b""
+        raw: bytes | bytearray = b""
     else:
         check_encoding(request)
         _check_json_type(request)
@@ -107,14 +107,18 @@ class Inflow:
         return b""
 
 
-async def read(request: Request, limit_bytes: int, settings: Settings) -> bytes:
+async def read(request: Request, limit_bytes: int, settings: Settings) -> bytes | bytearray:
     """The whole body. Raises as `Inflow`."""
     inflow = Inflow(request, limit_bytes, settings)
     first = await inflow.next()
-    chunks = [first]
-    while chunks[-1]:
-        chunks.append(await inflow.next())
-    return first if len(chunks) == 2 else b"".join(chunks)
+    second = await inflow.next()
+    if not second:
+        return first
+    whole = bytearray(first)
+    while second:
+        whole += second
+        second = await inflow.next()
+    return whole
 
 
 def header(request: Request, name: bytes) -> bytes | None:
@@ -172,7 +176,7 @@ def _too_large(limit_bytes: int) -> Problem:
 # --- strict JSON -------------------------------------------------------------------------------------------
 
 
-def parse(raw: bytes, kind: type[T]) -> T:
+def parse(raw: bytes | bytearray, kind: type[T]) -> T:
     """A wire value from the bytes of a body.
 
     Raises:
@@ -185,7 +189,7 @@ def parse(raw: bytes, kind: type[T]) -> T:
         raise _invalid(error) from None
 
 
-def check_json(raw: bytes) -> None:
+def check_json(raw: bytes | bytearray) -> None:
     """Demands JSON that every reader understands in the same way.
 
     That is: UTF-8 without a byte order mark, each key once in its object, finite numbers, integers of 64 bits,

@@ -93,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_head_clock()
         if self._linger_clock is not None:
             self._linger_clock.cancel()
+        self._unset_keepalive_if_required()  # uvicorn forgets it where the connection was reset
         super().connection_lost(exc)
 
     # --- what the parser calls; an exception ends its work, and uvicorn calls `send_400_response`

@@ -251,7 +251,8 @@ async def test_the_head_of_a_stream_does_not_wait_for_its_first_event(serve, raw
 
     connection = await (await serve(Front(stream))).connect()
     await connection.send(raw("GET", "/", "Connection: close"))
-    head = await connection.reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        head = await connection.reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     more.set()
     assert await connection.rest() == b"d\r\nHTTP/1.1 late\r\n0\r\n\r\n"
