@@ -23,8 +23,9 @@ from typing import Any
 
 import pytest
 
+from clawdforge.local_agent import weights
 from clawdforge.server.agents.available import find, version_of
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
 from clawdforge.server.agents.install import InstallError, install
 
 TINY = AgentEntry(name="tiny", title="Tiny Agent", argv=("tiny-agent",), package="tiny-agent@1.2.3")
@@ -291,3 +292,22 @@ def running_below(folder: Path) -> list[str]:
         if cwd.startswith(str(folder)):
             found.append(proc.name)
     return found
+
+
+def test_weights_that_are_there_are_not_fetched_again(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    with (folder / weights.FILE_NAME).open("wb") as file:
+        file.truncate(weights.SIZE_BYTES)
+
+    assert str(folder / weights.FILE_NAME) in install(BUILT_IN["local"], tmp_path, nothing)
+
+
+def test_weights_that_cannot_be_fetched_are_an_error_of_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    with pytest.raises(InstallError, match="pip could not fetch"):
+        install(BUILT_IN["local"], tmp_path, nothing)
