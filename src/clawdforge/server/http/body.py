@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 100_000  # megabytes of text are honest work; millions of values only cost memory
-OFF_LOOP_BYTES: Final = 256 * 1024
+OFF_LOOP_BYTES: Final = (
+    256 * 1024
+)  # a millisecond's work; for megabytes a thread keeps the loop's stalls at a third
+MAX_PATIENCE: Final = 6  # times the first patience: what no sent bytes can earn more than
 INTEGERS: Final = range(-(2**63), 2**63)
 MAX_ERRORS: Final = 20
 MAX_COUNTED_ERRORS: Final = 1_000
@@ -58,7 +61,7 @@ class Inflow:
     """A request's body as it comes, never more than `limit_bytes` of it, from a client that keeps its pace.
 
     The clock runs only while the gateway waits for the client, not while it works. A client may let it wait for
-    as long as for a request's head, and longer by what its bytes so far have earned.
+    as long as for a request's head, and longer by what its bytes have earned; but no megabytes earn it an hour.
     """
 
     def __init__(self, request: Request, limit_bytes: int, settings: Settings) -> None:
@@ -74,6 +77,7 @@ class Inflow:
         self._limit_bytes = limit_bytes
         self._rate = settings.min_body_bytes_per_sec
         self._patience_s = settings.head_timeout_secs
+        self._max_patience_s = settings.head_timeout_secs * MAX_PATIENCE
         self._ended = False
         self.counted_bytes = 0
 
@@ -98,7 +102,8 @@ class Inflow:
                 raise ClientDisconnect
             chunk: bytes = message.get("body", b"")
             self._ended = not message.get("more_body", False)
-            self._patience_s += len(chunk) / self._rate - (loop.time() - asked_at)
+            earned_s = len(chunk) / self._rate - (loop.time() - asked_at)
+            self._patience_s = min(self._patience_s + earned_s, self._max_patience_s)
             self.counted_bytes += len(chunk)
             if self.counted_bytes > self._limit_bytes:
                 raise _too_large(self._limit_bytes)

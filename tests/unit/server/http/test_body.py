@@ -286,6 +286,12 @@ async def test_a_byte_now_and_then_does_not_reset_the_clock() -> None:
     assert inflow.counted_bytes < 100
 
 
+async def test_megabytes_at_once_do_not_earn_an_hour_of_silence(serve, raw) -> None:
+    server = await serve(Front(Reader(Anything, head_timeout_secs=0.05, min_body_bytes_per_sec=1)))
+    reply = await server.ask(raw("POST", "/", JSON, length=2_000_000) + b" " * 1_000_000)
+    assert (reply.status, reply.code) == (408, "request_timeout")
+
+
 @pytest.mark.parametrize("sent", [b"", b'{"value": 1'])
 async def test_a_client_that_leaves_before_its_body_is_whole_ends_the_request_quietly(
     serve, raw, caplog, sent
