@@ -48,16 +48,21 @@ def adopt_orphans() -> None:
 
 
 def end_tree(leader: int, mark: str, *, within_s: float = 2.0) -> list[int]:
-    """Kills the leader's whole tree; zombies of it that became our children are reaped.
+    """Kills the leader's whole tree. What became our child by that is left to `ended_orphans`.
 
     Returns the pids that still run after `within_s` seconds: empty, unless the kernel holds one.
     """
     deadline = time.monotonic() + within_s
     while True:
-        alive = [each for each in members(leader, mark) if not _reap_orphan(each, leader)]
+        alive = [each for each in members(leader, mark) if not each.zombie]
         if not alive or time.monotonic() > deadline:
             return [each.pid for each in alive]
         _kill(alive)
+        # A zombie shows no mark any more: what has just been killed is reaped while it is still known.
+        for each in alive:
+            now = _stat(each.pid)
+            if now is not None and now.started == each.started:
+                _reap_orphan(now, leader)
 
 
 def end_marked(mark_prefix: str) -> list[int]:
@@ -65,6 +70,11 @@ def end_marked(mark_prefix: str) -> list[int]:
     found = [each for each in _processes() if _mark_of(each.pid).startswith(mark_prefix)]
     _kill(found)
     return [each.pid for each in found]
+
+
+def ended_orphans() -> list[int]:
+    """Zombies that are our children: adopted ones, which nobody reaps, and children that their owners will."""
+    return [each.pid for each in _processes() if each.zombie and each.parent == os.getpid()]
 
 
 def members(leader: int, mark: str) -> list[ProcessStat]:
@@ -85,14 +95,6 @@ def members(leader: int, mark: str) -> list[ProcessStat]:
         tree |= more
         grown = bool(more)
     return [stats[pid] for pid in tree]
-
-
-def _reap_orphan(stat: ProcessStat, leader: int) -> bool:
-    """Whether a process is a zombie; one that became our child is reaped. The leader is its owner's to reap."""
-    if stat.zombie and stat.parent == os.getpid() and stat.pid != leader:
-        with suppress(ChildProcessError):
-            os.waitpid(stat.pid, os.WNOHANG)
-    return stat.zombie
 
 
 def _kill(targets: Sequence[ProcessStat]) -> None:
