@@ -15,7 +15,7 @@ class TokenCreate:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     name: Annotated[str, Length(1, 100)]
-    ip_cidrs: tuple[str, ...] | None = None
+    ip_cidrs: Annotated[tuple[str, ...], Length(0, 256)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class RunRequest(AgentOptions):
     """Body of `POST /run`. `schema` is a JSON Schema that the result shall fit."""
 
     prompt: Annotated[str, Length(1)]
-    files: tuple[str, ...] | None = None
+    files: Annotated[tuple[str, ...], Length(0, 100)] | None = None
     timeout_secs: Seconds | None = None
     schema: dict[str, Any] | None = None
 

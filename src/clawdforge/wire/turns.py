@@ -18,7 +18,7 @@ class TurnRequest:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     prompt: Annotated[str, Length(1)]
-    files: tuple[str, ...] | None = None
+    files: Annotated[tuple[str, ...], Length(0, 100)] | None = None
     timeout_secs: Seconds | None = None
     schema: dict[str, Any] | None = None
 
