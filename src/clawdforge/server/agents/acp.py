@@ -24,12 +24,14 @@ from clawdforge.server.agents.base import (
 )
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.agents.launch import how_to_log_in
 from clawdforge.server.agents.process import ChildProcess, Spawner
 from clawdforge.server.agents.translate import Translator, turn_usage
 from clawdforge.wire.permissions import Decision, PermissionAsk
 from clawdforge.wire.problems import invalid
 
 _NOISE_LIMIT: Final = 1_000
+_AUTH_REQUIRED: Final = -32000
 # What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
 # would answer later requests that nobody has judged.
 _KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
@@ -225,7 +227,9 @@ class AcpAgent:
         if isinstance(answer, rpc.Gone):
             return  # the owner hears of it by `on_exit`
         if isinstance(answer, rpc.RpcError):
-            self._owner.on_prompt_end(self._failed(f"the agent reported: {answer}", alive=True))
+            # Without a login it is of no use: the next turn starts one that sees what has been mended by then.
+            alive = answer.code != _AUTH_REQUIRED
+            self._owner.on_prompt_end(self._failed(self._said("reported", answer), alive=alive))
             return
         reason = answer.get("stopReason") if isinstance(answer, dict) else None
         if reason not in prompts.STOP_REASONS:
@@ -255,7 +259,12 @@ class AcpAgent:
         """What to say of a start that failed: an exit is told as one, also where the pipe closed before it."""
         if isinstance(error, rpc.Gone) and self._failure is not None:
             return self._failure
-        return self._failed(f"the agent refused to start: {error}")
+        return self._failed(self._said("refused to start", error))
+
+    def _said(self, did: str, error: Exception) -> str:
+        if isinstance(error, rpc.RpcError) and error.code == _AUTH_REQUIRED:
+            return f"the agent wants a login ({error}): {how_to_log_in(self._entry)}"
+        return f"the agent {did}: {error}"
 
     def _failed(self, detail: str, **known: Any) -> Failed:
         hidden = self._launch.secrets

@@ -74,6 +74,14 @@ _CLAUDE = AgentEntry(
             "DISABLE_ERROR_REPORTING": "1",
             "DISABLE_AUTOUPDATER": "1",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            # By default it retries a failing endpoint for three minutes without a word: longer than a blocking
+            # turn may last. Four retries take about eight seconds, and the failure still reaches the caller.
+            "CLAUDE_CODE_MAX_RETRIES": "4",
+            # All of these work on when a turn is over, and report to the model by a prompt of their own: it would
+            # be paid for by nobody's turn, and its answer was seen in the middle of the next one's.
+            "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+            "CLAUDE_CODE_DISABLE_CRON": "1",
+            "CLAUDE_CODE_DISABLE_WORKFLOWS": "1",
         }
     ),
     inherit_env=(
@@ -90,8 +98,20 @@ _CLAUDE = AgentEntry(
     efforts=("low", "medium", "high", "xhigh", "max"),
     system=MetaSystemPrompt(),
     system_replace=MetaSystemPrompt(),
-    # Without this a workspace could grant itself rights and run hooks by its own .claude/settings.json.
-    new_meta=MappingProxyType({"claudeCode": {"options": {"settingSources": ["user"]}}}),
+    new_meta=MappingProxyType(
+        {
+            "claudeCode": {
+                "options": {
+                    # Else a workspace could grant itself rights and run hooks by its own .claude/settings.json.
+                    "settingSources": ["user"],
+                    # While it plans it would let its model judge which commands run, and not ask.
+                    "settings": {"useAutoModeDuringPlan": False},
+                    # Planning ends when a person says yes to the plan: in a turn there is none.
+                    "disallowedTools": ["EnterPlanMode"],
+                }
+            }
+        }
+    ),
 )
 
 _CODEX = AgentEntry(

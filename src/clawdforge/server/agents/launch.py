@@ -77,6 +77,18 @@ def prepare(
     return Launch(argv, env, home.path, home.tmp, _secrets(inherited | dict(entry.env)))
 
 
+def how_to_log_in(entry: AgentEntry) -> str:
+    """What a person does so that an agent which wants a login has one the next time that it starts."""
+    ways_in = []
+    if entry.login_files:
+        ways_in.append(f"log in with it on the gateway's machine ({', '.join(entry.login_files)})")
+    if keys := [name for name in entry.inherit_env if _names_a_secret(name)]:
+        ways_in.append(f"set {' or '.join(keys)} in the gateway's environment")
+    if not ways_in:
+        ways_in.append(f"give it its key in the settings: [agents.{entry.name}] env or inherit_env")
+    return ", or ".join(ways_in)
+
+
 def _carried(
     way: ways.Way, name: str, value: str, argv: tuple[str, ...], env: dict[str, str], home: AgentHome
 ) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -98,5 +110,9 @@ def _secrets(variables: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         value
         for name, value in variables.items()
-        if len(value) >= _SECRET_MIN_CHARS and any(word in name for word in _SECRET_WORDS)
+        if len(value) >= _SECRET_MIN_CHARS and _names_a_secret(name)
     )
+
+
+def _names_a_secret(variable: str) -> bool:
+    return any(word in variable for word in _SECRET_WORDS)
