@@ -108,9 +108,7 @@ def _carried(
 def _secrets(variables: Mapping[str, str]) -> frozenset[str]:
     """Values that must not be seen in an error: those of variables that are named like secrets."""
     return frozenset(
-        value
-        for name, value in variables.items()
-        if len(value) >= _SECRET_MIN_CHARS and _names_a_secret(name)
+        value for name, value in variables.items() if len(value) >= _SECRET_MIN_CHARS and _names_a_secret(name)
     )
 
 
