@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,40 +11,16 @@ from typing import Any
 import pytest
 
 from clawdforge import Forge
-from clawdforge.testing import fake_agent
-from harness import ledger
+from harness import agents, ledger
 from harness.gateway import Gateway
 from harness.ledger import Ledger
-
-START_FAULTS = (
-    *("exit0", "exit1", "exit137", "stderr-then-exit", "exit-new", "hang-initialize", "hang-new"),
-    *("error-initialize", "error-new", "auth-required", "garbage-first", "garbage", "old-protocol 2"),
-    *("no-session-id", "ignore-eof"),
-)
-
-
-def agents(log: Path) -> dict[str, dict[str, Any]]:
-    """Scripted agents: one for each fault at the start, and one whose workspace says what is wrong with it."""
-    env = {"FAKE_AGENT_LOG": str(log)}
-    faulty = {
-        f"fake-{fault.split()[0]}": {
-            "argv": fake_agent.argv("--start-fault", fault),
-            "env": env,
-            "ask_mode": "ask",
-        }
-        for fault in START_FAULTS
-    }
-    program = " ".join(fake_agent.argv("--start-fault"))
-    moody = {"argv": ["sh", "-c", f'exec {program} "$(cat fault 2>/dev/null)"'], "env": env, "ask_mode": "ask"}
-    absent = {"argv": ["no-program-has-this-name"]}
-    return {**faulty, "moody": moody, "absent": absent}
 
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway that no test ends. Its tests mint an app each: `app`."""
     root = tmp_path_factory.mktemp("gateway")
-    shared = Gateway(root, agents=agents(root / "agent.jsonl"), settings={"cancel_timeout_secs": 0.5})
+    shared = Gateway(root, agents=agents.faulty(root / "agent.jsonl"), settings={"cancel_timeout_secs": 0.5})
     shared.start()
     yield shared
     assert shared.stop() == 0, shared.log()
@@ -56,7 +32,7 @@ def strict_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
     """A gateway with little patience for agents that start, and for the length of their lines."""
     root = tmp_path_factory.mktemp("strict")
     settings = {"startup_timeout_secs": 1.5, "cancel_timeout_secs": 0.5, "max_agent_line_bytes": 20_000}
-    strict = Gateway(root, agents=agents(root / "agent.jsonl"), settings=settings)
+    strict = Gateway(root, agents=agents.faulty(root / "agent.jsonl"), settings=settings)
     strict.start()
     yield strict
     assert strict.stop() == 0, strict.log()
@@ -89,7 +65,7 @@ def db(gateway: Gateway) -> Ledger:
 
 
 @pytest.fixture
-def new_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+def new_gateway(tmp_path: Path) -> Iterator[agents.NewGateway]:
     """Makes gateways (not started) that the test may do anything to; nothing of them is left after it."""
     made: list[Gateway] = []
 
@@ -98,7 +74,7 @@ def new_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
         root.mkdir(exist_ok=True)
         options = {"settings": {}, **options}
         options["settings"] = {"cancel_timeout_secs": 0.5, **options["settings"]}
-        made.append(Gateway(root, **{"agents": agents(root / "agent.jsonl"), **options}))
+        made.append(Gateway(root, **{"agents": agents.faulty(root / "agent.jsonl"), **options}))
         return made[-1]
 
     yield make

@@ -143,9 +143,19 @@ class Gateway:
         """Waits until an agent has this prompt."""
         until(lambda: self.heard(text) > 0, f"an agent to hear {text!r}")
 
+    def until_gone(self, pid: int) -> None:
+        """Waits until a child has ended and the gateway knows."""
+        until(lambda: not psutil.pid_exists(pid), f"process {pid} to be reaped")
+
+    def zombies(self) -> list[int]:
+        """Children of the gateway that ended and were not reaped."""
+        children = psutil.Process(self.pid).children()
+        return [each.pid for each in children if each.status() == psutil.STATUS_ZOMBIE]
+
     def settle(self) -> None:
         """Waits until no agent is left, nor any pipe to one."""
         until(lambda: not self.children(), "the agents' processes to be gone")
+        until(lambda: not self.zombies(), f"zombies to be reaped: {self.zombies()}")
         until(lambda: not self.pipes(), f"the pipes to agents to be closed: {self.pipes()}")
 
     def pipes(self) -> list[str]:

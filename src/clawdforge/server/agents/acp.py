@@ -31,6 +31,7 @@ from clawdforge.wire.permissions import Decision, PermissionAsk
 from clawdforge.wire.problems import invalid
 
 _NOISE_LIMIT: Final = 1_000
+_START_LIMIT_BYTES: Final = 32 * 1024 * 1024
 _AUTH_REQUIRED: Final = -32000
 # What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
 # would answer later requests that nobody has judged.
@@ -62,6 +63,7 @@ class AcpAgent:
         self._asks: dict[str, Callable[[str | None], None]] = {}
         self._fs: set[asyncio.Task[None]] = set()
         self._noise = 0
+        self._start_bytes = 0
         self._failure: Failed | None = None
         self._ending = False
 
@@ -96,6 +98,7 @@ class AcpAgent:
                 line_limit_bytes=line_limit_bytes,
             )
         except OSError as error:
+            await asyncio.to_thread(home.clear)
             raise AgentFailed(
                 Failed(f"the agent could not be started: {os.strerror(error.errno or 0)}")
             ) from error
@@ -123,6 +126,11 @@ class AcpAgent:
             raise AgentFailed(self._failure)
         self._acp_session, self._prefix = started.session_id, started.prefix
         return self
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a prompt (see `base.Agent`)."""
+        return self._failure is None and self._process.running
 
     # --- the five verbs ------------------------------------------------------------------------------------
 
@@ -172,7 +180,14 @@ class AcpAgent:
     # --- what the process tells ----------------------------------------------------------------------------
 
     def on_line(self, line: bytes) -> None:
-        """A line came on stdout."""
+        """A line came on stdout. Before the start there may only be so much of them: they are kept in memory."""
+        if self._failure is not None:
+            return
+        if self._acp_session is None:
+            self._start_bytes += len(line)
+            if self._start_bytes > _START_LIMIT_BYTES:
+                self.on_broken("the agent said too much before it was ready")
+                return
         self._owner.on_activity()
         self._peer.feed(line)
 

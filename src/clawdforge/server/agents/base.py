@@ -105,6 +105,10 @@ class Agent(Protocol):
     def agent_cwd(self) -> str:
         """The workspace, as the agent sees it."""
 
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a prompt: False from where it has ended or failed, a moment before `on_exit`."""
+
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt; `on_prompt_end` tells its end. One at a time."""
 

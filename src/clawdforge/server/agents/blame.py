@@ -30,6 +30,6 @@ def sentence(text: str, secrets: Iterable[str]) -> str:
 
 def _clean(text: str, secrets: Iterable[str]) -> str:
     text = _UNPRINTABLE.sub("", _ESCAPES.sub("", text))
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be the beginning of another
         text = text.replace(secret, "[removed]")
     return _CREDENTIALS.sub("[removed]", text)

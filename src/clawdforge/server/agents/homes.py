@@ -9,15 +9,22 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clawdforge.server.workspaces import removal
+
 _LOGIN_LIMIT_BYTES: Final = 1024 * 1024
+
+
+def clear_leftovers(data_dir: Path) -> None:
+    """Removes the temporary directories that an earlier life of the gateway left. No agent may run."""
+    with suppress(OSError):
+        removal.remove(data_dir / "tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,8 @@ class AgentHome:
 
     def clear(self) -> None:
         """Removes the session's temporary directory; the home stays."""
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        with suppress(OSError):  # what is left is removed at the gateway's next start
+            removal.remove(self.tmp)
 
     def _copied_in(self, name: str) -> Login:
         source = Path(name).expanduser()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from clawdforge.server.agents import available, launch
+from clawdforge.server.agents import available, homes, launch
 from clawdforge.server.agents.acp import AcpAgent
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
@@ -37,8 +37,13 @@ class LocalHost:
         self._spawner = Spawner()
 
     def end_leftovers(self) -> list[int]:
-        """Ends every process that an earlier life of this gateway left running. Returns their pids."""
-        return end_marked(f"{self._gateway_id}:")
+        """Ends every process that an earlier life of this gateway left running. Returns their pids.
+
+        Their temporary directories go too.
+        """
+        pids = end_marked(f"{self._gateway_id}:")
+        homes.clear_leftovers(self._data_dir)
+        return pids
 
     def infos(self) -> list[AgentInfo]:
         """Every agent of the catalog, by name."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
-from clawdforge.server.agents.tree import MARK, end_tree
+from clawdforge.server.agents.tree import MARK, end_tree, ended_orphans
 
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -36,30 +36,50 @@ class Spawner:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn")
         self._sweeps = ThreadPoolExecutor(4, thread_name_prefix="tree")
+        self._unreaped: set[int] = set()
 
     async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
-        """Starts a child as the leader of a session of its own, with pipes.
+        """Starts a child as the leader of a session of its own, with pipes. It must be given to `reap` in the end.
 
         Raises:
             OSError: it could not be started.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread,
-            lambda: subprocess.Popen(
-                argv,
-                env=env,
-                cwd=cwd,
-                bufsize=0,
-                start_new_session=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            ),
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._spawn, argv, env, cwd)
 
-    async def end_tree(self, leader: int, mark: str) -> list[int]:
-        """`tree.end_tree`, off the loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._sweeps, end_tree, leader, mark)
+    def reap(self, popen: subprocess.Popen[bytes]) -> int:
+        """The exit code of a child that has ended."""
+        code = popen.wait()  # returns at once
+        self._unreaped.discard(popen.pid)
+        return code
+
+    async def end_tree(self, leader: int, mark: str) -> None:
+        """`tree.end_tree`, off the loop; then reaps what has ended without a parent of its own."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._sweeps, end_tree, leader, mark)
+        ended = await loop.run_in_executor(self._sweeps, ended_orphans)
+        if ended:
+            await loop.run_in_executor(self._thread, self._reap_orphans, ended)
+
+    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+        popen = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            bufsize=0,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._unreaped.add(popen.pid)
+        return popen
+
+    def _reap_orphans(self, ended: Sequence[int]) -> None:
+        """In the thread that spawns, so that no child of its own can be among them before it is noted."""
+        for pid in ended:
+            if pid not in self._unreaped:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
 
     def close(self) -> None:
         """Ends the threads; children must have been ended before."""
@@ -99,6 +119,7 @@ class ChildProcess:
         self._stdout: asyncio.ReadTransport
         self._stderr_pipe: asyncio.ReadTransport
         self._pidfd: int
+        self._exit_code: int
 
     @classmethod
     async def start(
@@ -211,7 +232,7 @@ class ChildProcess:
     def _leader_exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._popen.wait()  # returns at once: the kernel has said so
+        self._exit_code = self._spawner.reap(self._popen)
         self._exited.set()
         self._gone = self._loop.create_task(self._after_exit())
 
@@ -224,7 +245,7 @@ class ChildProcess:
         self._stderr_pipe.close()
         if self._stdin_end.open:
             self._stdin.abort()
-        self._owner.on_exit(self._popen.returncode)
+        self._owner.on_exit(self._exit_code)
 
     def _cut(self, cutter: LineCutter, chunk: bytes) -> None:
         try:

@@ -48,7 +48,7 @@ def adopt_orphans() -> None:
 
 
 def end_tree(leader: int, mark: str, *, within_s: float = 2.0) -> list[int]:
-    """Kills the leader's whole tree. What became our child by that is left to `ended_orphans`.
+    """Kills the leader's whole tree; its zombies that became our children are for `ended_orphans` to find.
 
     Returns the pids that still run after `within_s` seconds: empty, unless the kernel holds one.
     """
@@ -58,11 +58,6 @@ def end_tree(leader: int, mark: str, *, within_s: float = 2.0) -> list[int]:
         if not alive or time.monotonic() > deadline:
             return [each.pid for each in alive]
         _kill(alive)
-        # A zombie shows no mark any more: what has just been killed is reaped while it is still known.
-        for each in alive:
-            now = _stat(each.pid)
-            if now is not None and now.started == each.started:
-                _reap_orphan(now, leader)
 
 
 def end_marked(mark_prefix: str) -> list[int]:

@@ -165,6 +165,8 @@ class LiveSession:
             creation: tuple[Change, ...] = () if first is None else (first,)
             await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
             self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
+            if self.agent is not None and not self.agent.usable:
+                await self.end_agent(now=True)  # it has ended since the last turn, and is about to tell
             end = await turn.play(self)
             if not end.agent_usable:
                 await self.end_agent(now=True)

@@ -1,0 +1,42 @@
+"""Agents for tests: the scripted one with its faults at the start, and ones of a few lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.gateway import Gateway
+
+from clawdforge.testing import fake_agent
+
+NewGateway = Callable[..., Gateway]
+
+START_FAULTS = (
+    *("exit0", "exit1", "exit137", "stderr-then-exit", "exit-new", "hang-initialize", "hang-new"),
+    *("error-initialize", "error-new", "auth-required", "garbage-first", "garbage", "old-protocol 2"),
+    *("no-session-id", "ignore-eof"),
+)
+
+
+def scripted(log: Path, *arguments: str, **entry: Any) -> dict[str, Any]:
+    """The entry of a scripted agent that asks before it acts."""
+    env = {"FAKE_AGENT_LOG": str(log), **entry.pop("env", {})}
+    return {"argv": fake_agent.argv(*arguments), "env": env, "ask_mode": "ask", **entry}
+
+
+def faulty(log: Path) -> dict[str, dict[str, Any]]:
+    """One scripted agent for each fault at the start; one whose workspace says its fault; one that is not there."""
+    program = " ".join(fake_agent.argv("--start-fault"))
+    moody = {"argv": ["sh", "-c", f'exec {program} "$(cat fault 2>/dev/null)"']}
+    return {
+        **{f"fake-{fault.split()[0]}": scripted(log, "--start-fault", fault) for fault in START_FAULTS},
+        "moody": scripted(log, **moody),
+        "absent": {"argv": ["no-program-has-this-name"]},
+    }
+
+
+def python(code: str) -> dict[str, Any]:
+    """The entry of an agent that is a few lines of Python."""
+    return {"argv": [sys.executable, "-I", "-S", "-c", code]}
