@@ -27,7 +27,7 @@ help:
 	@echo
 	@echo 'Needs Python 3.11 or newer, Node 20 or newer (make test), and make. The rest is put into .venv and .cache.'
 
-run: .venv/installed .cache/models/installed
+run: .venv/installed
 	@AGENT='$(AGENT)' ONCE='$(ONCE)' $(bin)/python tools/demo.py
 
 test: .venv/installed $(agents)/installed .cache/models/installed

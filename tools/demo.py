@@ -31,14 +31,13 @@ COMMAND: Final = (sys.executable, "-m", "clawdforge")
 STARTS_WITHIN_S: Final = 60
 STOPS_WITHIN_S: Final = 45
 
-QUESTION: Final = "Name a fruit and say what colour it is."
+QUESTION: Final = "Name three fruits."
 SCHEMA: Final = {
     "type": "object",
     "properties": {
-        "fruit": {"type": "string", "maxLength": 30},
-        "colour": {"enum": ["red", "green", "yellow", "orange", "blue"]},
+        "fruits": {"type": "array", "items": {"type": "string", "maxLength": 30}, "minItems": 3, "maxItems": 3}
     },
-    "required": ["fruit", "colour"],
+    "required": ["fruits"],
     "additionalProperties": False,
 }
 SYSTEM: Final = "You are a helpful assistant. Answer in one short sentence."
@@ -125,7 +124,7 @@ def ask_once(forge: Forge, agent: str) -> None:
     print("\nOne run, whose result must fit a JSON Schema\n")
     _say("you", QUESTION)
     run = forge.run(QUESTION, agent=agent, schema=SCHEMA)
-    _say(agent, json.dumps(run.result), run.duration_ms)
+    _say(agent, json.dumps(run.result, ensure_ascii=False), run.duration_ms)
     if not run.ok or not run.schema_valid:
         raise DemoError(f"the result does not fit the schema: {run.schema_errors or run.stop_reason}")
 
