@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from clawdforge.client import _api, _call
 from clawdforge.client._call import Call
@@ -17,10 +17,21 @@ from clawdforge.wire.files import FileToken
 from clawdforge.wire.sessions import SessionCreated
 from clawdforge.wire.turns import TurnResult
 
-if TYPE_CHECKING:
-    from clawdforge.client.forge import Forge
-
 _log = logging.getLogger("clawdforge")
+
+
+class Sender(Protocol):
+    """What a session needs of the Forge that it came from."""
+
+    @property
+    def default_timeout_secs(self) -> int:
+        """The deadline of turns that name none."""
+
+    def send(self, call: Call) -> dict[str, Any]:
+        """Performs a call."""
+
+    def get_session(self, session_id: str) -> dict[str, Any]:
+        """The gateway's record of a session."""
 
 
 class Session:
@@ -32,7 +43,7 @@ class Session:
     """
 
     def __init__(
-        self, forge: Forge, *, opening: Call | None = None, created: SessionCreated | None = None
+        self, forge: Sender, *, opening: Call | None = None, created: SessionCreated | None = None
     ) -> None:
         self._forge = forge
         self._opening = opening
@@ -57,8 +68,8 @@ class Session:
         return self
 
     @property
-    def forge(self) -> Forge:
-        """Where this session came from."""
+    def forge(self) -> Sender:
+        """The Forge that this session came from."""
         return self._forge
 
     @property

@@ -150,10 +150,10 @@ def test_a_typo_is_loud(agent: Child, prompt: str) -> None:
 
 
 def test_every_verb_is_in_the_help() -> None:
-    from clawdforge.testing.fake_agent import start, turn
+    from clawdforge.testing.fake_agent import agent, start
 
     shown = subprocess.run(fake_agent.argv("--help"), capture_output=True, text=True, check=True).stdout
-    assert [verb for verb in turn.VERBS if f"[[{verb}" not in shown] == []
+    assert [verb for verb in agent.VERBS if f"[[{verb}" not in shown] == []
     assert [fault for fault in start.NAMES if fault not in shown] == []
 
 

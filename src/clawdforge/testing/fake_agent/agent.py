@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import start
+from . import asks, endings, noise, processes, speech, start
 from .pipe import Pipe
 from .session import INVALID_PARAMS, UNKNOWN_METHOD, RpcError, Session
 from .turn import Turn
@@ -30,6 +30,7 @@ CAPABILITIES: Message = {
     "sessionCapabilities": {"close": {}},
 }
 LIFETIME_S = 300.0
+VERBS = {**speech.VERBS, **asks.VERBS, **endings.VERBS, **noise.VERBS, **processes.VERBS}
 
 
 class InputEnded(Exception):
@@ -65,7 +66,7 @@ class Agent:
         while True:
             self.wait_for(lambda: bool(self._prompts))
             message = self._prompts.pop(0)
-            turn = Turn(self, message.get("params") or {})
+            turn = Turn(self, message.get("params") or {}, VERBS)
             self._answer(message.get("id"), turn.run)
             turn.finish()
 

@@ -9,22 +9,39 @@ import os
 import re
 import time
 
-from . import asks, endings, noise, processes, speech
 from .session import CANCELLED, INVALID_PARAMS, RpcError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
 
-    from .agent import Agent
+    from .pipe import Pipe
     from .session import Session
 
     Message = dict[str, Any]
     Verb = Callable[["Turn", str], None]
 
+    class Agent(Protocol):
+        """What a turn needs of its agent."""
+
+        pipe: Pipe
+        last_answer: Message
+
+        client: Message
+        answers: dict[int | str, Message]
+        ignores_cancel: bool
+        ignores_eof: bool
+
+        def session(self, params: Message) -> Session: ...
+        def call(self, method: str, params: Any, request_id: int | str | None = None) -> int | str: ...
+        def ask(self, method: str, params: Any) -> Message: ...
+        def ask_all(self, calls: list[tuple[str, Any]]) -> list[Message]: ...
+        def take(self, timeout_s: float | None) -> None: ...
+        def wait_for(self, done: Callable[[], bool], timeout_s: float | None = None) -> bool: ...
+
+
 DIRECTIVE = re.compile(r"\[\[([A-Z][A-Z0-9_]*)(?:\s(.*?))?\]\](?!\])", re.DOTALL)
-VERBS: dict[str, Verb] = {**speech.VERBS, **asks.VERBS, **endings.VERBS, **noise.VERBS, **processes.VERBS}
 
 
 class Cancelled(Exception):
@@ -39,9 +56,10 @@ class Turn:
     params: Message
     result: Any
 
-    def __init__(self, agent: Agent, params: Message) -> None:
+    def __init__(self, agent: Agent, params: Message, verbs: Mapping[str, Verb]) -> None:
         self.agent = agent
         self.params = params
+        self.verbs = verbs
         self.result = {"stopReason": "end_turn"}
         self.option_kinds = ["allow_always", "allow_once", "reject_once"]
         self.fails_when_cancelled = False
@@ -77,10 +95,10 @@ class Turn:
         return self.result
 
     def _do(self, verb: str, argument: str) -> None:
-        if verb not in VERBS:
+        if verb not in self.verbs:
             raise RpcError(INVALID_PARAMS, f"no such directive: {verb}")
         try:
-            VERBS[verb](self, argument)
+            self.verbs[verb](self, argument)
         except ValueError as error:
             raise RpcError(INVALID_PARAMS, f"bad argument of {verb}: {error}") from error
 
