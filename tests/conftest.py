@@ -19,6 +19,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from clawdforge.local_agent import weights
 from clawdforge.server.agents.tree import adopt_orphans
 
 LEFTOVERS_END_WITHIN_S = 2.0
@@ -44,8 +45,6 @@ def node_agents(repo_root: Path) -> Path:
 @pytest.fixture(scope="session")
 def model_weights(repo_root: Path) -> Path:
     """The file of the embedded model's weights."""
-    from clawdforge.local_agent import weights
-
     folder = repo_root / ".cache/models"
     file = weights.installed(folder)
     if file is None:
