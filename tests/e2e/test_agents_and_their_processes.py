@@ -6,11 +6,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from clawdforge import Forge
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
-
-from clawdforge import Forge
 
 LOST = {
     "a child that ignores SIGTERM": "[[CHILD]]",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
+from clawdforge import Forge
 from harness import agents
 from harness.gateway import Gateway
 from harness.http import ask
 from harness.ledger import Ledger
-
-from clawdforge import Forge
 
 DIES = {
     "fake-exit0": 0,

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
+from clawdforge import Forge
+from clawdforge.client.session import Session
 from harness import agents
 from harness.gateway import Gateway
 from harness.http import Answer, ask
 from harness.ledger import Ledger
-
-from clawdforge import Forge
-from clawdforge.client.session import Session
 
 MIB = 1024 * 1024
 

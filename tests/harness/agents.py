@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.gateway import Gateway
-
 from clawdforge.testing import fake_agent
+from harness.gateway import Gateway
 
 NewGateway = Callable[..., Gateway]
 
@@ -27,7 +26,7 @@ def scripted(log: Path, *arguments: str, **entry: Any) -> dict[str, Any]:
 
 
 def faulty(log: Path) -> dict[str, dict[str, Any]]:
-    """One scripted agent for each fault at the start; one whose workspace says its fault; one that is not there."""
+    """A scripted agent for each fault at the start, one whose workspace says its fault, one that is not there."""
     program = " ".join(fake_agent.argv("--start-fault"))
     moody = {"argv": ["sh", "-c", f'exec {program} "$(cat fault 2>/dev/null)"']}
     return {

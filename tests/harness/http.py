@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from clawdforge import Forge
 
+HTTPException = http.client.HTTPException
 DEADLINE_S = 60
 
 

@@ -56,7 +56,8 @@ class Turn:
         self._last_sign = self.started_at
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
-        self._agent_done = asyncio.Event()
+        # True once the agent is done with the prompt, False once nobody waits for that any more.
+        self._agent_done: asyncio.Future[bool] = self._loop.create_future()
 
     async def play(self, session: TurnSession) -> TurnEnd:
         """Runs the turn to its end. The agent, if still there, is quiet by then or of no more use."""
@@ -68,7 +69,7 @@ class Turn:
                 self._watch_idle()
                 agent.prompt(self.prompt)
                 end = await self._over
-                return end if self._agent_done.is_set() else await self._wind_down(agent, end)
+                return end if self._agent_done.done() else await self._wind_down(agent, end)
             return await self._over
         finally:
             self.listening = False
@@ -76,9 +77,11 @@ class Turn:
                 timer.cancel()
 
     def stop(self, end: TurnEnd) -> None:
-        """Ends the turn so, unless something has ended it already."""
+        """Ends the turn so, unless something has ended it already. `interrupted` does not wait for the agent."""
         if not self._over.done():
             self._over.set_result(end)
+        if end.stop_reason == "interrupted" and not self._agent_done.done():
+            self._agent_done.set_result(False)
 
     def on_sign(self) -> None:
         """The agent showed that it lives."""
@@ -87,7 +90,8 @@ class Turn:
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The agent is done with the prompt, or gone."""
         self.listening = False
-        self._agent_done.set()
+        if not self._agent_done.done():
+            self._agent_done.set_result(True)
         self.stop(state.by_agent(end))
 
     async def _woken(self, session: TurnSession) -> Agent | None:
@@ -116,10 +120,10 @@ class Turn:
         agent.cancel()
         try:
             async with asyncio.timeout(self._deadlines.cancel_s):
-                await self._agent_done.wait()
+                done = await self._agent_done
         except TimeoutError:
-            return state.with_lost_agent(end)
-        return end
+            done = False
+        return end if done else state.with_lost_agent(end)
 
     def _watch_total(self, total_s: float) -> None:
         detail = f"the turn took longer than {total_s:g} seconds"
