@@ -124,14 +124,16 @@ def test_its_environment_holds_what_it_needs_and_no_more(
     assert gateway.data_dir.stat().st_mode & 0o077 == 0, "other users of the machine see nothing of it"
 
 
-@pytest.mark.parametrize("mode", [None, "plan"])
-def test_planning_spares_it_from_nothing(app: Forge, model: FakeModel, mode: str | None) -> None:
-    """In its own plan mode, chosen or entered by itself, claude would let the model judge commands."""
-    with app.session(permissions="deny", mode=mode) as session:
-        session.turn("[[TOOL EnterPlanMode {}]]")
+def test_in_plan_mode_too_the_gateway_judges_and_not_the_model(app: Forge) -> None:
+    with app.session(permissions="deny", mode="plan") as session:
         assert_refused(call_of(session, "[[BASH touch by-command.txt]]"))
         assert_refused(call_of(session, "[[BASH echo mine > by-command.txt]]"))
         assert list(Path(session.cwd).iterdir()) == []
+
+
+def test_it_cannot_go_into_plan_mode_by_itself(session: Session) -> None:
+    call = call_of(session, "[[TOOL EnterPlanMode {}]]")
+    assert (call["decision"], call["status"]) == (None, "failed")
 
 
 def test_what_it_hands_to_a_sub_agent_is_asked_for_too(session: Session) -> None:

@@ -165,8 +165,8 @@ class LiveSession:
             creation: tuple[Change, ...] = () if first is None else (first,)
             await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
             self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
-            if self.agent is not None and not self.agent.usable:
-                await self.end_agent(now=True)  # it has ended since the last turn, and is about to tell
+            if self.agent is None or not self.agent.usable:
+                await self.end_agent(now=True)  # what one that ended since the last turn left goes first
             end = await turn.play(self)
             if not end.agent_usable:
                 await self.end_agent(now=True)
@@ -267,7 +267,7 @@ class LiveSession:
 
     def on_exit(self, failure: Failed) -> None:
         """The agent is gone by itself: a running turn ends by it, what it left behind is cleared away."""
-        if self.turn is not None:
+        if self.turn is not None and self.turn.listening:
             self.turn.on_prompt_end(failure)
         else:
             _log.warning("the agent of %s is gone: %s", self.row.session_id, failure.detail)

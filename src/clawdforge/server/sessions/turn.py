@@ -42,14 +42,15 @@ class Turn:
     Attributes:
         index: the turn's number in its session.
         fold: its answer so far.
-        listening: whether what the agent tells belongs to this turn: until it says that the prompt is over.
+        listening: whether what the agent tells belongs to this turn: from where it is played until the agent says
+            that the prompt is over.
     """
 
     def __init__(self, index: int, prompt: Prompt, deadlines: Deadlines) -> None:
         self.index = index
         self.prompt = prompt
         self.fold = Fold()
-        self.listening = True
+        self.listening = False
         self.started_at = time.monotonic()
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
@@ -61,6 +62,7 @@ class Turn:
 
     async def play(self, session: TurnSession) -> TurnEnd:
         """Runs the turn to its end. The agent, if still there, is quiet by then or of no more use."""
+        self.listening = True
         if self._deadlines.total_s is not None:
             self._watch_total(self._deadlines.total_s)
         try:
