@@ -27,6 +27,10 @@ def epoch_ms() -> int:
 class SessionLog:
     """The writing end of a session's log.
 
+    Attributes:
+        failure: the first error by which events were not stored. What followed on them could not be stored
+            either, by errors that only follow from it.
+
     Args:
         store: where events go.
         session_id: whose log it is.
@@ -61,7 +65,7 @@ class SessionLog:
         self._scheduled = False
         self._held = False
         self._pressed = False
-        self._failed = False
+        self.failure: BaseException | None = None
 
     def hold(self) -> None:
         """Keeps events back until a `commit` brings the session's own row: they belong below it."""
@@ -113,8 +117,8 @@ class SessionLog:
         self._unstored_bytes -= size
         self._weigh()
         error = None if future.cancelled() else future.exception()
-        if error is not None and not self._failed:
-            self._failed = True
+        if error is not None and self.failure is None:
+            self.failure = error
             self._on_failure(error)
 
     def _weigh(self) -> None:

@@ -1,4 +1,4 @@
-"""Clears away, now and then, what nobody needs any more: idle sessions, old rows, expired uploads."""
+"""Clears away, now and then, what nobody needs any more: lost turns, idle sessions, old rows, expired uploads."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Reaper:
         while True:
             await asyncio.sleep(self._settings.reap_interval_secs)
             try:
+                await self._sessions.end_lost_turns()
                 await self._sessions.expire()
                 await self._remove_old()
                 await self._uploads.sweep(int(time.time()))

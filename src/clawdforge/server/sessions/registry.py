@@ -158,10 +158,15 @@ class Sessions:
 
     async def recover(self) -> None:
         """Takes up what an earlier life of the gateway left: its running turns end `interrupted`, once."""
-        for turn in await self._store.running_turns():
-            await recovery.interrupt(self._store, self._audit, turn)
+        await self.end_lost_turns()
         for row in await self._store.open_sessions():
             self._open[row.session_id] = OpenSession(row.app_id, row.kind, time.monotonic())
+
+    async def end_lost_turns(self) -> None:
+        """Ends turns that nobody runs `interrupted`: an earlier life's, and those whose end could not be stored."""
+        for turn in await self._store.running_turns():
+            if turn.session_id not in self._live:
+                await recovery.interrupt(self._store, self._audit, turn)
 
     async def shutdown(self, drain_s: float) -> None:
         """Lets running turns end for so long, ends the others `interrupted`, and every agent.
@@ -187,7 +192,9 @@ class Sessions:
             if entry.used_at > overdue or entry.kind == "run" or (live is not None and live.busy):
                 continue
             if (row := await self._store.session(session_id)) is not None:
-                await self._close(await self._load(row), "idle")
+                live = await self._load(row)
+                if not live.busy:  # it may have been used while it was looked up
+                    await self._close(live, "idle")
 
     def is_live(self, session_id: str) -> bool:
         """Whether a session still has an agent or a turn."""

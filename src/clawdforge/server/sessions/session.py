@@ -35,6 +35,7 @@ from clawdforge.server.store.base import (
     EndTurn,
     SessionRow,
     StartTurn,
+    StorageError,
     Store,
     TurnRow,
 )
@@ -173,6 +174,8 @@ class LiveSession:
             elif self.agent is not None:
                 await self.agent.turn_over()
             return await self._finish(turn, row, end, closing=first is not None)
+        except StorageError as error:
+            raise self.log.failure or error from None
         finally:
             self.turn = None
             if not self.usable:
