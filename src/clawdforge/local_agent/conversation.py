@@ -65,7 +65,7 @@ class Conversation:
             return f"This prompt does not fit the model's context window: {sizes}. Please send a shorter one."
         return (
             f"With this prompt the conversation no longer fits the model's context window: {sizes}. "
-            "Please start a new session."
+            "Please start a new session, or send a shorter prompt."
         )
 
 

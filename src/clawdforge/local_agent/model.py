@@ -20,19 +20,19 @@ Message = Mapping[str, str]
 """`{"role": "system" | "user" | "assistant", "content": …}`"""
 
 ANSWER_TOKENS: Final = 512
-"""The longest answer: some five seconds on two cores."""
+"""The longest answer: some eight seconds on one core."""
 
 # Measured on SmolLM2-135M at 4 bits, 15 short conversations with 29 answers that can be checked. Always taking
 # the most likely token is best (drawing at a temperature of 0.4 got fewer right with each of three seeds) and says
-# the same again. It also runs into loops: a trace of a repeat penalty, and DRY striking at runs of a dozen repeated
-# tokens, end these and keep 27 answers right; a usual repeat penalty, 1.1, costs a third of them.
+# the same again. It also runs into loops: a trace of a repeat penalty, and DRY striking at runs of a dozen
+# repeated tokens, end most of these with 27 answers right; a usual repeat penalty, 1.1, costs a third of them.
 _SAMPLING: Final[Mapping[str, Any]] = {"temperature": 0.0, "seed": 1, "repeat_penalty": 1.01}
 _AGAINST_LOOPS: Final[Mapping[str, Any]] = {
     "dry_multiplier": 0.8,
     "dry_allowed_length": 12,
     "dry_sequence_breakers": ["<|im_end|>"],
 }
-# A batch is the step in which a prompt is read, and a cancel heard: 64 tokens take 0.3 s, and larger ones were
+# A batch is the step in which a prompt is read, and a cancel heard: 64 tokens take 0.4 s, and larger ones were
 # not faster.
 _BATCH_TOKENS: Final = 64
 # No known vocabulary has a longer token. What is beyond this many characters a token of the window is refused
@@ -182,7 +182,7 @@ def parameters(path: Path, window_tokens: int, socket: str) -> Any:
     params.n_ctx = window_tokens
     params.n_batch = params.n_ubatch = _BATCH_TOKENS
     params.n_parallel = 1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.warmup = False
     params.cache_ram_mib = 0  # else it keeps up to 8 GiB of other conversations' state
     params.verbosity = -1
@@ -191,6 +191,15 @@ def parameters(path: Path, window_tokens: int, socket: str) -> Any:
     params.n_threads_http = 1
     params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
     return params
+
+
+def _threads() -> int:
+    """How many threads compute: half of the cores, for an agent is seldom alone.
+
+    They wait for each other by spinning, so that one that is kept from its core holds up all. On two cores, two
+    agents at once wrote 7 tokens a second each with two threads, and 57 with one; alone it was 92 and 66.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 @contextlib.contextmanager

