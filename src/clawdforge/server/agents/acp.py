@@ -226,7 +226,7 @@ class AcpAgent:
         if method == "session/request_permission":
             self._ask(self._translator.permission(ask_id, params), lambda chosen: _permission(reply, chosen))
         elif (access := fs.access(method, params)) is not None:
-            self._ask(access.ask(ask_id), lambda chosen: self._file_access(access, reply, chosen is not None))
+            self._ask(access.ask(ask_id), lambda chosen: self._file_access(access, reply, chosen == fs.ALLOWED))
         else:
             reply.error(rpc.METHOD_NOT_FOUND, f"this client does not offer {method}")
 

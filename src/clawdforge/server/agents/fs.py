@@ -16,8 +16,9 @@ from clawdforge.server.workspaces import paths
 from clawdforge.wire.permissions import PermissionAsk, PermissionOption
 
 _READ_LIMIT_BYTES: Final = 8 * 1024 * 1024
+ALLOWED: Final = "allow"
 _OPTIONS: Final = (
-    PermissionOption("allow", "Allow", "allow_once"),
+    PermissionOption(ALLOWED, "Allow", "allow_once"),
     PermissionOption("reject", "Reject", "reject_once"),
 )
 
@@ -31,7 +32,7 @@ class FileAccess:
     content: str | None
 
     def ask(self, permission_id: str) -> PermissionAsk:
-        """The request as a question to the policy."""
+        """The request as a question to the policy; it is let through by the option `ALLOWED` only."""
         title = f"{self.kind} {self.path}"
         return PermissionAsk(permission_id, None, title, self.kind, (self.path,), _OPTIONS)
 

@@ -163,7 +163,7 @@ class Sessions:
             self._open[row.session_id] = OpenSession(row.app_id, row.kind, time.monotonic())
 
     async def end_lost_turns(self) -> None:
-        """Ends turns that nobody runs `interrupted`: an earlier life's, and those whose end could not be stored."""
+        """Ends turns that nobody runs as `interrupted`: an earlier life's, and those whose end was not stored."""
         for turn in await self._store.running_turns():
             if turn.session_id not in self._live:
                 await recovery.interrupt(self._store, self._audit, turn)
