@@ -17,7 +17,6 @@ import jsonschema_rs
 import pytest
 from acp import schema as acp
 
-from clawdforge.local_agent import weights
 from harness.acp_lines import PATIENCE_S, AcpLines
 
 # Small, so that it is soon full.
@@ -30,12 +29,6 @@ COLOURS: dict[str, Any] = {
 }
 # More than the window holds, whatever the model makes of it.
 ENDLESS = {"type": "array", "items": {"type": "integer"}, "minItems": 200}
-
-
-@pytest.fixture(scope="module")
-def model_weights(repo_root: Path) -> Path:
-    """The weights, fetched if a clean clone has none yet."""
-    return weights.install(repo_root / ".cache/models", lambda done, total: None)
 
 
 @pytest.fixture(scope="module")

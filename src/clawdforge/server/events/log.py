@@ -1,7 +1,6 @@
 """One session's log: gives each event its place and its time, and hands it to the store in that order.
 
-Events of one turn of the loop go to the store together; they wait there for company unless somebody waits for
-them. Must not know what an event means.
+Events go to the store in batches, and with whatever is committed after them. Must not know what an event means.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from clawdforge.wire.events import Draft, Event
 _PRESSURE_BYTES: Final = 8 * 1024 * 1024
 _RELIEF_BYTES: Final = 2 * 1024 * 1024
 _EVENT_BYTES: Final = 200
+_BATCH_BYTES: Final = 64 * 1024
+_LINGER_S: Final = 0.01
+"""So long an event that nobody waits for is kept for company: a turn's last ones go with its end."""
 
 
 def epoch_ms() -> int:
@@ -62,7 +64,7 @@ class SessionLog:
         self._batch: list[Event] = []
         self._batch_bytes = 0
         self._unstored_bytes = 0
-        self._scheduled = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._held = False
         self._pressed = False
         self.failure: BaseException | None = None
@@ -77,9 +79,10 @@ class SessionLog:
         event = Event(self._seq, draft.type, turn_index, self._clock_ms(), draft.data)
         self._batch.append(event)
         self._batch_bytes += _weight(draft)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._hand_over)
+        if self._batch_bytes >= _BATCH_BYTES and not self._held:
+            self._write((), flush=False)
+        elif self._lingering is None:
+            self._lingering = self._loop.call_later(_LINGER_S, self._hand_over)
         return event
 
     def commit(
@@ -96,11 +99,14 @@ class SessionLog:
         return self._write(changes, flush=True)
 
     def _hand_over(self) -> None:
-        self._scheduled = False
+        self._lingering = None
         if self._batch and not self._held:
             self._write((), flush=False)
 
     def _write(self, changes: Sequence[Change], *, flush: bool) -> asyncio.Future[None]:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         events, size = self._batch, self._batch_bytes
         self._batch, self._batch_bytes = [], 0
         # A session's row comes before its events, everything else after them.
