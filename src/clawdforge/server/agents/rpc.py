@@ -18,6 +18,7 @@ METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 _OPEN_REQUESTS_LIMIT: Final = 256
+_decode: Final = json.JSONDecoder(parse_constant=lambda _: None).decode
 
 
 class RpcError(Exception):
@@ -189,7 +190,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
     U+FFFD, as do bytes that are no UTF-8; NaN and infinities become null.
     """
     try:
-        message = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        message = _decode(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict):
