@@ -75,10 +75,7 @@ class SessionLog:
 
     def append(self, draft: Draft, turn_index: int | None) -> Event:
         """Takes an event. It is stored soon, and before anything that is committed after it."""
-        self._seq += 1
-        event = Event(self._seq, draft.type, turn_index, self._clock_ms(), draft.data)
-        self._batch.append(event)
-        self._batch_bytes += _weight(draft)
+        event = self._placed(draft, turn_index)
         if self._batch_bytes >= _BATCH_BYTES and not self._held:
             self._write((), flush=False)
         elif self._lingering is None:
@@ -92,11 +89,18 @@ class SessionLog:
 
         Returns a future that is done when they are durable, and has StorageError where they could not be stored.
         """
-        for draft in drafts:
-            self.append(draft, turn_index)
+        for draft in drafts:  # however large: they must not go ahead of the changes that they belong to
+            self._placed(draft, turn_index)
         if any(isinstance(change, AddSession) for change in changes):
             self._held = False
         return self._write(changes, flush=True)
+
+    def _placed(self, draft: Draft, turn_index: int | None) -> Event:
+        self._seq += 1
+        event = Event(self._seq, draft.type, turn_index, self._clock_ms(), draft.data)
+        self._batch.append(event)
+        self._batch_bytes += _weight(draft)
+        return event
 
     def _hand_over(self) -> None:
         self._lingering = None
