@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import pytest
 
 from clawdforge import Forge
-from harness import agents, ledger
+from harness import agents
 from harness.gateway import Gateway
 from harness.ledger import Ledger
+from harness.tenants import tenant
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +42,15 @@ def strict_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
 @pytest.fixture
 def app(gateway: Gateway) -> Iterator[Forge]:
     """A new app of the shared gateway; what it has left open is closed, and what it did obeys the laws."""
-    yield from tenant(gateway)
+    with tenant(gateway) as forge:
+        yield forge
 
 
 @pytest.fixture
 def strict_app(strict_gateway: Gateway) -> Iterator[Forge]:
     """A new app of the strict gateway."""
-    yield from tenant(strict_gateway)
+    with tenant(strict_gateway) as forge:
+        yield forge
 
 
 @pytest.fixture
@@ -80,19 +82,3 @@ def new_gateway(tmp_path: Path) -> Iterator[agents.NewGateway]:
     yield make
     for each in made:
         each.close()
-
-
-def tenant(gateway: Gateway) -> Iterator[Forge]:
-    name = f"app-{uuid.uuid4().hex}"
-    log_begins = len(ledger.read_agent_log(gateway.agent_log))
-    with gateway.app(name) as forge:
-        yield forge
-        close_all(forge)
-    gateway.settle()
-    log = ledger.read_agent_log(gateway.agent_log)[log_begins:]
-    ledger.check(Ledger(gateway.data_dir), name, log)
-
-
-def close_all(forge: Forge) -> None:
-    for row in forge.list_sessions(include_closed=False)["sessions"]:
-        forge.attach_session(row["session_id"]).close()

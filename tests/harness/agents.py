@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clawdforge.testing import fake_agent
-from harness.gateway import Gateway
+from harness.gateway import Gateway, until
 
 NewGateway = Callable[..., Gateway]
 
@@ -39,3 +39,8 @@ def faulty(log: Path) -> dict[str, dict[str, Any]]:
 def python(code: str) -> dict[str, Any]:
     """The entry of an agent that is a few lines of Python."""
     return {"argv": [sys.executable, "-I", "-S", "-c", code]}
+
+
+def until_exists(path: Path) -> None:
+    """Waits for a file that a child of an agent makes."""
+    until(path.exists, f"{path} to be made")
