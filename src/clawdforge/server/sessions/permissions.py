@@ -21,20 +21,32 @@ _KINDS: Final[Mapping[PermissionPolicy, frozenset[str]]] = MappingProxyType(
 )
 
 
-def decide(policy: PermissionPolicy, ask: PermissionAsk, workspace: Path) -> Decision:
+def decide(policy: PermissionPolicy, ask: PermissionAsk, workspace: Path, private: Path) -> Decision:
     """What a policy answers.
 
     `deny` allows nothing, `reads` what only reads, `workspace` also edits inside the workspace, outside of the
     agents' and git's own directories, `allow` everything. A write that names no path is not allowed by
     `workspace`: nobody could say where it goes.
+
+    Args:
+        policy: the session's.
+        ask: what the agent wants.
+        workspace: the session's directory.
+        private: the gateway's own directory, with the tokens, logins and workspaces of others: below it nothing
+            is read but the workspace.
     """
     if policy == "allow":
         return "allow"
     if ask.kind not in _KINDS[policy]:
         return "reject"
     if ask.kind in _READING:
-        return "allow"
+        return "allow" if all(_readable(workspace, private, path) for path in ask.paths) else "reject"
     return "allow" if ask.paths and all(_writable(workspace, path) for path in ask.paths) else "reject"
+
+
+def _readable(workspace: Path, private: Path, path: str) -> bool:
+    # A relative path starts at the workspace for both.
+    return paths.inside(workspace, path) is not None or paths.inside(private, workspace / path) is None
 
 
 def _writable(workspace: Path, path: str) -> bool:

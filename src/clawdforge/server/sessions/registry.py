@@ -329,6 +329,7 @@ class Sessions:
             audit=self._audit,
             last_seq=last_seq,
             policy=row.options.get("permissions") or self._settings.default_permissions,
+            private=self._settings.data_dir,
             on_idle=self._let_go,
         )
         self._live[row.session_id] = live

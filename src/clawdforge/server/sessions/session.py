@@ -69,6 +69,7 @@ class LiveSession:
         audit: Audit,
         last_seq: int,
         policy: PermissionPolicy,
+        private: Path,
         on_idle: Callable[[LiveSession], None],
     ) -> None:
         self.row = row
@@ -85,6 +86,7 @@ class LiveSession:
         self._host = host
         self._audit = audit
         self._policy = policy
+        self._private = private
         self._on_idle = on_idle
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -249,7 +251,7 @@ class LiveSession:
     def on_permission(self, ask: PermissionAsk) -> None:
         """The agent asks; the policy answers, and both go into the log."""
         self._note(Draft(events.PERMISSION_REQUEST, {**ask.as_data(), "expires_at": None}))
-        decision = permissions.decide(self._policy, ask, self.workspace)
+        decision = permissions.decide(self._policy, ask, self.workspace, self._private)
         chosen = self.agent.answer(ask, decision) if self.agent is not None else None
         self._note(
             Draft(
