@@ -10,6 +10,7 @@ import gc
 import inspect
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -63,8 +64,16 @@ def expected_children() -> set[int]:
     return set()
 
 
+@pytest.fixture(scope="session")
+def lasting_ports() -> set[int]:
+    """Add the port of an endpoint in this process that outlives a test: its clients come and go as they like."""
+    return set()
+
+
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest, expected_children: set[int]) -> Iterator[None]:
+def nothing_left(
+    request: pytest.FixtureRequest, expected_children: set[int], lasting_ports: set[int]
+) -> Iterator[None]:
     """Fails a test that leaves a process, an open file or socket, or a pending task.
 
     Being automatic it is set up before a test's own fixtures, so it looks after all of them are gone.
@@ -74,7 +83,7 @@ def nothing_left(request: pytest.FixtureRequest, expected_children: set[int]) ->
     children, files = _children(), _open_files()
     yield
     left_children = _until_empty(lambda: set(filter(_running, _children() - children - expected_children)))
-    left_files = _until_empty(lambda: _more(files, _open_files()))
+    left_files = _until_empty(lambda: _more(files, _open_files(), lasting_ports))
     if left_children or left_files:
         told = [f"process {pid}: {_end(pid)}" for pid in sorted(left_children)]
         told += [f"file {number}: {target}" for number, target in sorted(left_files.items())]
@@ -129,11 +138,26 @@ def _open_files() -> dict[int, str]:
     return found
 
 
-def _more(before: dict[int, str], now: dict[int, str]) -> dict[int, str]:
+def _more(before: dict[int, str], now: dict[int, str], lasting_ports: set[int]) -> dict[int, str]:
     """The new ones, if there are more than before: a log that was opened anew is no leak."""
     if len(now) <= len(before):
         return {}
-    return {number: target for number, target in now.items() if before.get(number) != target}
+    new = {number: target for number, target in now.items() if before.get(number) != target}
+    sockets = [number for number, target in new.items() if target.startswith("socket:")]
+    lasting = {number for number in sockets if _port(number) in lasting_ports}
+    if len(now) - len(lasting) <= len(before):
+        return {}
+    return {number: target for number, target in new.items() if number not in lasting}
+
+
+def _port(number: int) -> int | None:
+    """The local port of a socket; None where it has none, or was closed meanwhile."""
+    try:
+        with socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as copy:
+            name = copy.getsockname()
+    except OSError:
+        return None
+    return name[1] if isinstance(name, tuple) else None
 
 
 def _end(pid: int) -> str:
