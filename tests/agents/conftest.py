@@ -23,8 +23,10 @@ API_KEY = "sk-scripted-0123456789"
 
 
 @pytest.fixture(scope="session")
-def model() -> Iterator[FakeModel]:
+def model(lasting_ports: set[int]) -> Iterator[FakeModel]:
     with FakeModel() as endpoint:
+        # A sub-agent may open a connection of its own, in mid test, and its session keeps it.
+        lasting_ports.add(int(endpoint.url.rpartition(":")[2]))
         yield endpoint
 
 
