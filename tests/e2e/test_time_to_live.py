@@ -35,7 +35,7 @@ def test_a_session_that_nobody_uses_is_closed_and_its_agent_ended(idle_gateway: 
         until(lambda: idle_gateway.children() == [], "its agent to be gone")
         answer = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "late"})
         assert answer.problem() == (410, "session_closed")
-        assert app.healthz()["open_sessions"] == 0
+        until(lambda: app.healthz()["open_sessions"] == 0, "it to be counted no more")
 
 
 def test_a_session_whose_turn_runs_is_not_idle(idle_gateway: Gateway) -> None:

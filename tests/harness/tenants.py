@@ -14,7 +14,7 @@ from harness.ledger import Ledger
 
 @contextmanager
 def tenant(gateway: Gateway) -> Iterator[Forge]:
-    """A new app. What it leaves open is closed in the end, nothing of its agents may be left, the laws must hold."""
+    """A new app. In the end what it left open is closed, no agent of it is left, and the laws hold."""
     name = f"app-{uuid.uuid4().hex}"
     log_begins = len(ledger.read_agent_log(gateway.agent_log))
     with gateway.app(name) as forge:
