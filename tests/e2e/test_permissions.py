@@ -19,6 +19,10 @@ from harness.ledger import Ledger
 ASKS = {
     "read a.txt": {"reads", "workspace", "allow"},
     "read /etc/hostname": {"reads", "workspace", "allow"},
+    "read ../other/a.txt": {"allow"},
+    "read ../../admin-token": {"allow"},
+    "read to_etc/hostname": {"reads", "workspace", "allow"},
+    "search ../..": {"allow"},
     "search .": {"reads", "workspace", "allow"},
     "think -": {"reads", "workspace", "allow"},
     "edit a.txt": {"workspace", "allow"},

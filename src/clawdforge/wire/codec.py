@@ -83,6 +83,8 @@ def _runtime_types(hint: Any) -> tuple[type, ...]:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return tuple(each for arm in typing.get_args(hint) for each in _runtime_types(arm))
+    if origin is typing.Literal:
+        return tuple({type(word) for word in typing.get_args(hint)})
     if origin is None:
         return (hint,)
     return (origin,)

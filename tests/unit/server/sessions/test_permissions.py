@@ -1,86 +1,106 @@
-"""The ladder of policies, on a real directory with real links."""
+"""The ladder of policies: each rung allows what the one below allows, and something more."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clawdforge.server.sessions.permissions import decide
 from clawdforge.wire.agents import PermissionPolicy
 from clawdforge.wire.permissions import PermissionAsk
 
-
-@pytest.fixture
-def private(tmp_path: Path) -> Path:
-    """A gateway's data directory, with two workspaces and a secret."""
-    data = tmp_path / "data"
-    for name in ("mine", "other"):
-        (data / "workspaces" / name).mkdir(parents=True)
-    (data / "admin-token").write_text("secret")
-    (data / "workspaces" / "mine" / "link").symlink_to(data / "admin-token")
-    (data / "workspaces" / "mine" / "out").symlink_to(tmp_path)
-    (data / "workspaces" / "mine" / ".git").mkdir()
-    return data
-
-
-@pytest.fixture
-def mine(private: Path) -> Path:
-    return private / "workspaces" / "mine"
+LADDER: tuple[PermissionPolicy, ...] = ("deny", "reads", "workspace", "allow")
+KINDS = ("read", "search", "think", "edit", "delete", "move", "execute", "fetch", "switch_mode", "other", "new")
 
 
 def ask(kind: str, *paths: str) -> PermissionAsk:
-    return PermissionAsk("perm_1", None, "", kind, paths, ())
+    return PermissionAsk("perm_1", "call-1", "title", kind, paths, ())
 
 
-@pytest.mark.parametrize(
-    "kind", ["read", "search", "think", "edit", "delete", "move", "execute", "fetch", "other", "?"]
-)
-@pytest.mark.parametrize(
-    ("policy", "allowed"),
-    [
-        ("deny", set()),
-        ("reads", {"read", "search", "think"}),
-        ("workspace", {"read", "search", "think", "edit", "delete", "move"}),
-        ("allow", {"read", "search", "think", "edit", "delete", "move", "execute", "fetch", "other", "?"}),
-    ],
-)
-def test_each_policy_allows_its_kinds_inside_the_workspace(
-    policy: PermissionPolicy, allowed: set[str], kind: str, mine: Path, private: Path
-) -> None:
-    expected = "allow" if kind in allowed else "reject"
-    assert decide(policy, ask(kind, str(mine / "a.txt")), mine, private) == expected
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A session's workspace, in the gateway's own directory."""
+    folder = tmp_path / "data" / "workspaces" / "sess_1"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def private(workspace: Path) -> Path:
+    return workspace.parents[1]
+
+
+def allowed_by(kind: str, paths: tuple[str, ...], workspace: Path) -> set[str]:
+    return {
+        policy for policy in LADDER if decide(policy, ask(kind, *paths), workspace, private(workspace)) == "allow"
+    }
+
+
+@pytest.mark.parametrize("kind", ["read", "search", "think"])
+@pytest.mark.parametrize("paths", [(), ("a",), ("/etc/passwd",)], ids=str)
+def test_what_only_reads_is_allowed_from_reads_on(kind: str, paths: tuple[str, ...], workspace: Path) -> None:
+    assert allowed_by(kind, paths, workspace) == {"reads", "workspace", "allow"}
+
+
+@pytest.mark.parametrize("kind", ["edit", "delete", "move"])
+def test_what_writes_inside_is_allowed_from_workspace_on(kind: str, workspace: Path) -> None:
+    assert allowed_by(kind, ("a/b.txt",), workspace) == {"workspace", "allow"}
+    assert allowed_by(kind, (str(workspace / "c"), "d"), workspace) == {"workspace", "allow"}
 
 
 @pytest.mark.parametrize("kind", ["edit", "delete", "move"])
 @pytest.mark.parametrize(
-    "path",
-    ["/etc/passwd", "../other/a", "out/a", "link", ".git/config", "a/../.GIT/x", ".claude/settings.json", "\0"],
+    "paths",
+    [
+        (),
+        ("/etc/passwd",),
+        ("..",),
+        ("a", "/etc/passwd"),
+        ("a", "../b"),
+        (".git/config",),
+        ("x/.claude/y",),
+        ("a\0b",),
+    ],
+    ids=str,
 )
-def test_nothing_is_written_outside_or_where_it_would_arm_an_agent(
-    kind: str, path: str, mine: Path, private: Path
+def test_what_writes_elsewhere_or_nobody_knows_where_is_for_allow_alone(
+    kind: str, paths: tuple[str, ...], workspace: Path
 ) -> None:
-    assert decide("workspace", ask(kind, path), mine, private) == "reject"
-    assert decide("workspace", ask(kind, "fine.txt", path), mine, private) == "reject"
+    assert allowed_by(kind, paths, workspace) == {"allow"}
 
 
-def test_a_write_that_names_no_path_is_not_allowed(mine: Path, private: Path) -> None:
-    assert decide("workspace", ask("edit"), mine, private) == "reject"
-    assert decide("workspace", ask("search"), mine, private) == "allow"
+@pytest.mark.parametrize("kind", ["execute", "fetch", "switch_mode", "other", "", "READ", "new"])
+def test_every_other_kind_is_for_allow_alone(kind: str, workspace: Path) -> None:
+    assert allowed_by(kind, ("a",), workspace) == {"allow"}
 
 
-@pytest.mark.parametrize("policy", ["reads", "workspace"])
+@pytest.mark.parametrize("kind", ["read", "search"])
 @pytest.mark.parametrize(
-    "path", ["../../admin-token", "../other/notes", "link", "../../homes/app/claude/.x", "out/data"]
+    "path", ["../sess_2/a", "../../admin-token", "../../homes/app/claude/.claude.json", "to_db"]
 )
-def test_what_is_the_gateways_or_anothers_is_not_read(
-    policy: PermissionPolicy, path: str, mine: Path, private: Path
+def test_what_is_the_gateway_s_or_another_session_s_is_read_by_allow_alone(
+    kind: str, path: str, workspace: Path
 ) -> None:
-    assert decide(policy, ask("read", path), mine, private) == "reject"
-    assert decide(policy, ask("read", str(mine / path)), mine, private) == "reject"
-    assert decide(policy, ask("search", "fine.txt", path), mine, private) == "reject"
+    (workspace / "to_db").symlink_to(private(workspace) / "clawdforge.db")
+    assert allowed_by(kind, (path,), workspace) == {"allow"}
+    assert allowed_by(kind, ("a", str(workspace / path)), workspace) == {"allow"}
 
 
-@pytest.mark.parametrize("path", ["a.txt", ".git/config", "/etc/hostname", "out/elsewhere"])
-def test_the_workspace_and_the_rest_of_the_machine_are_read(path: str, mine: Path, private: Path) -> None:
-    assert decide("reads", ask("read", path), mine, private) == "allow"
+def test_a_workspace_that_is_itself_reached_by_a_link_is_judged_by_what_it_is(
+    workspace: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(workspace)
+    for path, decision in ((workspace / "a", "allow"), (link / "a", "allow"), (tmp_path / "other", "reject")):
+        assert decide("workspace", ask("edit", str(path)), link, private(workspace)) == decision
+
+
+@given(kind=st.sampled_from(KINDS), paths=st.lists(st.text(max_size=20), max_size=3))
+def test_a_higher_rung_never_allows_less(kind: str, paths: list[str]) -> None:
+    workspace, data = Path("/nonexistent/workspaces/sess_1"), Path("/nonexistent")
+    decisions = [decide(policy, ask(kind, *paths), workspace, data) for policy in LADDER]
+    assert decisions == sorted(decisions, key=lambda decision: decision == "allow")
+    assert decisions[0] == "reject"
+    assert decisions[-1] == "allow"

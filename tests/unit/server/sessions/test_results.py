@@ -1,0 +1,166 @@
+"""Results: the final text, its fence, its JSON, and what a schema says of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawdforge.server.sessions.results import Verdict, check_schema, final_text, judge, parse
+from clawdforge.wire.problems import Problem
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def text(content: str) -> dict[str, Any]:
+    return {"type": "text", "content": content}
+
+
+TOOL: dict[str, Any] = {"type": "tool_call", "id": "1"}
+
+
+@pytest.mark.parametrize(
+    ("folded", "expected"),
+    [
+        ([], ""),
+        ([text("a"), {"type": "thinking", "content": "t"}, text("b")], "ab"),
+        ([text("looking"), TOOL, text("the answer")], "the answer"),
+        ([text("a"), TOOL, text("b"), TOOL, text("c"), text("d")], "cd"),
+        ([text("the answer"), TOOL], "the answer"),
+        ([text("one"), TOOL, text("two"), TOOL], "onetwo"),
+        ([TOOL], ""),
+        ([{"type": "plan", "entries": []}, text("x")], "x"),
+    ],
+    ids=[
+        "nothing",
+        "no tools",
+        "after a tool",
+        "after the last tool",
+        "before it",
+        "between",
+        "only tools",
+        "plan",
+    ],
+)
+def test_the_final_text_is_what_comes_after_the_last_tool_call(
+    folded: list[dict[str, Any]], expected: str
+) -> None:
+    assert final_text(folded) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("  \n[1, 2]\n ", [1, 2]),
+        ("null", None),
+        ("true", True),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ('```\n{"a": 1}\n```\n', {"a": 1}),
+        ("\n\n~~~json\n[1]\n~~~", [1]),
+        ('````json\n{"a": "```"}\n````', {"a": "```"}),
+        ("```python\nprint(1)\n```", "print(1)"),
+        ("```\n```", ""),
+        ("no JSON", "no JSON"),
+        ('Here it is:\n```json\n{"a": 1}\n```', 'Here it is:\n```json\n{"a": 1}\n```'),
+        ('```json\n{"a": 1}\n```\nDone.', '```json\n{"a": 1}\n```\nDone.'),
+        ('{"a": 1} trailing', '{"a": 1} trailing'),
+        ("NaN", "NaN"),
+        ('{"a": Infinity}', '{"a": Infinity}'),
+        ("1e999", "1e999"),
+        ('"\\ud800"', '"\\ud800"'),
+        ("9" * 5000, "9" * 5000),
+        ("[" * 100_000, "[" * 100_000),
+        ("", ""),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_result_is_parsed_where_it_is_json_and_stays_text_where_it_is_not(raw: str, value: Any) -> None:
+    assert parse(raw) == value
+
+
+@given(JSON_VALUES)
+def test_whatever_is_json_comes_back_fenced_or_not(value: Any) -> None:
+    raw = json.dumps(value)
+    assert parse(raw) == value
+    assert parse(f"```json\n{raw}\n```") == value
+
+
+@given(st.text())
+def test_whatever_it_is_it_can_be_answered_if_it_could_be_stored(raw: str) -> None:
+    mended = raw.encode("utf-8", "replace").decode()
+    json.dumps(parse(mended), ensure_ascii=False, allow_nan=False).encode()
+
+
+PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+
+
+def test_without_a_schema_there_is_no_verdict() -> None:
+    check_schema(None)
+    assert judge({"a": 1}, None) == Verdict(None, None)
+
+
+def test_a_result_that_fits() -> None:
+    assert judge({"age": 3}, PERSON) == Verdict(True, [])
+
+
+def test_a_result_that_does_not_fit_is_told_where_and_why() -> None:
+    verdict = judge({"age": "three"}, PERSON)
+    assert verdict.valid is False
+    assert verdict.errors is not None
+    assert verdict.errors[0].startswith("/age: ")
+
+
+def test_text_is_judged_as_the_string_that_it_is() -> None:
+    assert judge("words", {"type": "string"}).valid is True
+    assert judge("words", PERSON).valid is False
+
+
+def test_of_many_complaints_ten_are_told_and_each_is_short() -> None:
+    verdict = judge([f"{'x' * 1000}{number}" for number in range(50)], {"items": {"type": "integer"}})
+    assert verdict.valid is False
+    assert verdict.errors is not None
+    assert len(verdict.errors) == 10
+    assert max(map(len, verdict.errors)) <= 300
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"type": 7},
+        {"required": "name"},
+        {"pattern": "("},
+        {"$ref": "https://localhost/none.json"},
+        {"$ref": "#/nowhere"},
+        {"properties": []},
+    ],
+    ids=str,
+)
+def test_a_schema_that_is_none_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(Problem) as raised:
+        check_schema(schema)
+    assert (raised.value.code, raised.value.extra["errors"][0]["loc"]) == ("invalid", ["schema"])
+
+
+def test_a_schema_may_refer_to_itself() -> None:
+    tree = {"$defs": {"node": {"type": "array", "items": {"$ref": "#/$defs/node"}}}, "$ref": "#/$defs/node"}
+    check_schema(tree)
+    assert judge([[], [[]]], tree).valid is True
+    assert judge([[1]], tree).valid is False
+
+
+def test_a_pattern_made_to_run_away_does_not() -> None:
+    verdict = judge("a" * 50_000 + "!", {"type": "string", "pattern": "^(a+)+$"})
+    assert verdict.valid is False

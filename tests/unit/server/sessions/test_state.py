@@ -1,0 +1,105 @@
+"""The table of ends, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from clawdforge.server.agents.base import Answered, Failed
+from clawdforge.server.sessions import state
+from clawdforge.server.sessions.state import ENDS, EndKind, TurnEnd
+from clawdforge.server.store.base import TurnRow
+from clawdforge.wire.problems import STATUS, Problem
+
+# stop reason: record's status, error code, its HTTP status, ok
+TABLE = {
+    "end_turn": ("done", None, 200, True),
+    "max_tokens": ("done", None, 200, True),
+    "max_turn_requests": ("done", None, 200, True),
+    "refusal": ("done", None, 200, False),
+    "cancelled": ("done", None, 200, False),
+    "timeout": ("failed", "timeout", 504, False),
+    "agent_failed": ("failed", "agent_failed", 502, False),
+    "interrupted": ("failed", "interrupted", 502, False),
+    "budget_exceeded": ("failed", "budget_exceeded", 429, False),
+}
+
+
+def test_the_table_has_the_contract_s_rows_and_no_more() -> None:
+    assert set(ENDS) == set(TABLE)
+
+
+@pytest.mark.parametrize("reason", TABLE)
+def test_a_row_is_what_the_contract_says(reason: str) -> None:
+    status, error, http_status, ok = TABLE[reason]
+    assert ENDS[reason] == EndKind(status, error, ok)  # type: ignore[arg-type]  # the table above is plain text
+    assert (200 if error is None else STATUS[error]) == http_status
+
+
+@pytest.mark.parametrize("reason", TABLE)
+def test_an_end_is_of_its_row(reason: str) -> None:
+    end = TurnEnd(reason)
+    assert end.kind is ENDS[reason]
+    assert end.ok(empty=False) is TABLE[reason][3]
+
+
+@pytest.mark.parametrize("reason", TABLE)
+def test_only_an_end_turn_is_spoiled_by_having_done_nothing(reason: str) -> None:
+    assert TurnEnd(reason).ok(empty=True) is (TABLE[reason][3] and reason != "end_turn")
+
+
+@pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"])
+def test_an_agent_s_answer_ends_a_turn_in_its_own_words(reason: str) -> None:
+    end = state.by_agent(Answered(reason, {"input_tokens": 3}))
+    assert (end.stop_reason, end.usage, end.agent_usable) == (reason, {"input_tokens": 3}, True)
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_an_agent_s_failure_is_told_with_what_is_known(alive: bool) -> None:
+    end = state.by_agent(Failed("it broke", exit_code=7, stderr_tail="why", alive=alive))
+    assert (end.stop_reason, end.detail, end.agent_usable) == ("agent_failed", "it broke", alive)
+    assert end.extra == {"exit_code": 7, "stderr_tail": "why"}
+
+
+def test_an_agent_that_was_too_slow_to_start_is_a_timeout() -> None:
+    end = state.by_agent(Failed("too slow", phase="startup", alive=True))
+    assert (end.stop_reason, end.extra, end.agent_usable) == ("timeout", {"phase": "startup"}, False)
+
+
+@pytest.mark.parametrize("phase", ["startup", "idle", "total"])
+def test_after_a_timeout_the_agent_is_not_asked_again(phase: str) -> None:
+    end = state.timed_out(phase, "too long")
+    assert (end.stop_reason, end.detail, end.extra) == ("timeout", "too long", {"phase": phase})
+    assert end.agent_usable is False
+
+
+def test_after_an_interruption_the_agent_is_not_asked_again() -> None:
+    end = state.interrupted()
+    assert (end.stop_reason, end.agent_usable) == ("interrupted", False)
+    assert "not known" in end.detail
+
+
+def test_after_a_cancel_the_agent_can_be_asked_again_unless_it_was_lost() -> None:
+    end = state.cancelled()
+    assert (end.stop_reason, end.agent_usable, end.refused) == ("cancelled", True, None)
+    lost = state.with_lost_agent(end)
+    assert (lost.stop_reason, lost.agent_usable) == ("cancelled", False)
+    assert end.agent_usable is True
+
+
+def test_losing_the_agent_keeps_the_rest_of_an_end() -> None:
+    refused = Problem("invalid", "no such model")
+    end = TurnEnd("agent_failed", "detail", {"exit_code": 1}, {"input_tokens": 1}, refused=refused)
+    lost = state.with_lost_agent(end)
+    assert (lost.detail, lost.extra, lost.usage, lost.refused) == (end.detail, end.extra, end.usage, refused)
+
+
+def test_the_event_of_an_end_tells_what_the_record_tells() -> None:
+    row = TurnRow("sess_1", 4, "done", 1000, "end_turn", True, 250, None, None, {"output_tokens": 9})
+    draft = state.turn_end(row)
+    assert draft.type == "turn_end"
+    assert draft.data == {
+        "stop_reason": "end_turn",
+        "ok": True,
+        "duration_ms": 250,
+        "usage": {"output_tokens": 9},
+    }
