@@ -175,9 +175,7 @@ async def test_whatever_it_started_is_gone_with_it(spawner: Spawner, tmp_path: P
     assert owner.exit_code in (3, -9)
 
 
-async def test_a_grandchild_that_holds_the_pipe_holds_nobody_up(
-    spawner: Spawner, tmp_path: Path
-) -> None:
+async def test_a_grandchild_that_holds_the_pipe_holds_nobody_up(spawner: Spawner, tmp_path: Path) -> None:
     owner = Owner()
     code = "import os, time\np = os.fork()\nif p == 0: time.sleep(600)\nprint(p, flush=True); os._exit(0)"
     process = await start(spawner, owner, tmp_path, code)
