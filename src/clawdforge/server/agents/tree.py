@@ -22,6 +22,9 @@ from typing import Final
 
 MARK: Final = "CLAWDFORGE_CHILD"
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_QUIET_LOOKS: Final = 2
+_UNCLEAR_S: Final = 0.1
+_LOOK_AGAIN_MS: Final = 2
 _PROC: Final = Path("/proc")
 
 
@@ -52,17 +55,28 @@ def end_tree(leader: int, mark: str, *, within_s: float = 2.0) -> list[int]:
 
     Returns the pids that still run after `within_s` seconds: empty, unless the kernel holds one.
     """
-    deadline = time.monotonic() + within_s
-    while True:
-        alive = [each for each in members(leader, mark) if not each.zombie]
-        if not alive or time.monotonic() > deadline:
+    began = time.monotonic()
+    quiet_looks = 0
+    # Processes start and end while /proc is being read: only what two looks do not see is not there.
+    while quiet_looks < _QUIET_LOOKS:
+        lasted = time.monotonic() - began
+        found, unclear = _look(leader, mark)
+        alive = [each for each in found if not each.zombie]
+        if lasted > within_s:
             return [each.pid for each in alive]
-        _kill(alive)
+        if alive:
+            _kill(alive)
+            quiet_looks = 0
+        elif unclear and lasted < _UNCLEAR_S:
+            _wait_for_ends(unclear, _LOOK_AGAIN_MS)
+        else:
+            quiet_looks += 1
+    return []
 
 
 def end_marked(mark_prefix: str) -> list[int]:
     """Kills every process whose mark begins so: what an earlier life of this gateway left. Returns the pids."""
-    found = [each for each in _processes() if _mark_of(each.pid).startswith(mark_prefix)]
+    found = [each for each in _processes() if (_mark_of(each.pid) or "").startswith(mark_prefix)]
     _kill(found)
     return [each.pid for each in found]
 
@@ -73,36 +87,59 @@ def ended_orphans() -> list[int]:
 
 
 def members(leader: int, mark: str) -> list[ProcessStat]:
-    """Every living process of the tree, the leader too while it lives, and its zombies that nobody reaped."""
+    """Every process of the tree, the leader too while it lives, and its zombies that nobody has reaped."""
+    return _look(leader, mark)[0]
+
+
+def _look(leader: int, mark: str) -> tuple[list[ProcessStat], list[ProcessStat]]:
+    """The tree, and those of our children that show no environment: they are about to start another program."""
     stats = {each.pid: each for each in _processes()}
     tree: set[int] = {leader} if leader in stats else set()
     tree.update(each.pid for each in stats.values() if leader in (each.session, each.group))
-    # Only what has lost its parents needs the costlier look into its environment.
-    orphaned = {os.getpid(), 1}
-    tree.update(
-        each.pid
-        for each in stats.values()
-        if each.parent in orphaned and each.pid not in tree and mark and _mark_of(each.pid) == mark
-    )
+    # Only what has lost its parents needs the costlier look into its environment. A parent that is not there has
+    # ended while this look was taken.
+    unclear = []
+    for each in stats.values():
+        if each.pid in tree or not mark or (each.parent in stats and each.parent not in (os.getpid(), 1)):
+            continue
+        seen = _mark_of(each.pid)
+        if seen == mark:
+            tree.add(each.pid)
+        elif seen is None and each.parent == os.getpid() and not each.zombie:
+            unclear.append(each)
     grown = True
     while grown:
         more = {each.pid for each in stats.values() if each.parent in tree} - tree
         tree |= more
         grown = bool(more)
-    return [stats[pid] for pid in tree]
+    return [stats[pid] for pid in tree], unclear
 
 
 def _kill(targets: Sequence[ProcessStat]) -> None:
     """Kills processes, and waits until the kernel has taken them down (or for a tenth of a second)."""
-    killed = select.poll()
     pinned = [fd for each in targets if (fd := _kill_pinned(each)) is not None]
+    _poll_ends(pinned, 100)
+
+
+def _wait_for_ends(targets: Sequence[ProcessStat], limit_ms: int) -> None:
+    """Waits so long, or until all of these have ended."""
+    pinned = []
+    for each in targets:
+        with suppress(OSError):
+            pinned.append(os.pidfd_open(each.pid))
+    _poll_ends(pinned, limit_ms)
+
+
+def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:
+    """Waits for the ends of pinned processes, at most `limit_ms` from one to the next, and lets go of them."""
+    ends = select.poll()
     try:
         for fd in pinned:
-            killed.register(fd, select.POLLIN)
+            ends.register(fd, select.POLLIN)
         waiting = len(pinned)
-        while waiting and (gone := killed.poll(100)):
+        while waiting and (gone := ends.poll(limit_ms)):
             for fd, _ in gone:
-                killed.unregister(fd)
+                ends.unregister(fd)
             waiting -= len(gone)
     finally:
         for fd in pinned:
@@ -148,11 +185,14 @@ def _stat(pid: int) -> ProcessStat | None:
     )
 
 
-def _mark_of(pid: int) -> str:
+def _mark_of(pid: int) -> str | None:
+    """The mark in a process's environment; "" where there is none, None where there is no environment (yet)."""
     try:
         environ = (_PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return ""
+    if not environ:
+        return None
     prefix = f"{MARK}=".encode()
     for item in environ.split(b"\0"):
         if item.startswith(prefix):
