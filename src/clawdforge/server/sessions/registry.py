@@ -75,6 +75,7 @@ class Sessions:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._opening: set[asyncio.Task[SessionCreated]] = set()
         self._running_turns = 0
+        self._mending = asyncio.Lock()
         self._draining = False
 
     # --- what apps ask for ---------------------------------------------------------------------------------
@@ -162,11 +163,13 @@ class Sessions:
         for row in await self._store.open_sessions():
             self._open[row.session_id] = OpenSession(row.app_id, row.kind, time.monotonic())
 
-    async def end_lost_turns(self) -> None:
-        """Ends turns that nobody runs as `interrupted`: an earlier life's, and those whose end was not stored."""
-        for turn in await self._store.running_turns():
-            if turn.session_id not in self._live:
-                await recovery.interrupt(self._store, self._audit, turn)
+    async def end_lost_turns(self, session_id: str | None = None) -> None:
+        """Ends turns that nobody runs, and those of the named session, `interrupted`: their ends were not stored."""
+        running = set(self._live)  # one may end, and be let go, while the store is asked
+        async with self._mending:
+            for turn in await self._store.running_turns():
+                if turn.session_id == session_id or turn.session_id not in running | self._live.keys():
+                    await recovery.interrupt(self._store, self._audit, turn)
 
     async def shutdown(self, drain_s: float) -> None:
         """Lets running turns end for so long, ends the others `interrupted`, and every agent.
@@ -354,9 +357,7 @@ class Sessions:
             return live
         if live is not None:
             await live.end_agent(now=True)
-        for turn in await self._store.running_turns():
-            if turn.session_id == row.session_id:
-                await recovery.interrupt(self._store, self._audit, turn)
+        await self.end_lost_turns(row.session_id)
         last_seq = await self._store.last_seq(row.session_id)
         fresh = await self._store.session(row.session_id)
         # Somebody else may have been faster while this one was reading.
