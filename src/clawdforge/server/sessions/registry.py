@@ -164,7 +164,7 @@ class Sessions:
             self._open[row.session_id] = OpenSession(row.app_id, row.kind, time.monotonic())
 
     async def end_lost_turns(self, session_id: str | None = None) -> None:
-        """Ends turns that nobody runs, and those of the named session, `interrupted`: their ends were not stored."""
+        """Ends turns that nobody runs, and those of the named session, `interrupted`: their ends are lost."""
         running = set(self._live)  # one may end, and be let go, while the store is asked
         async with self._mending:
             for turn in await self._store.running_turns():
