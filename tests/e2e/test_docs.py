@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import getopt
+import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,20 +60,19 @@ def test_the_python_of_the_readme_runs(gateway: Gateway, number: int) -> None:
     assert "turn " in done.stdout, "the scripted agent's answer is printed"
 
 
-def test_the_curl_line_of_the_readme_runs(gateway: Gateway) -> None:
-    assert shutil.which("curl"), "curl is needed to try the README's curl line: install curl"
-    [line] = [each for each in blocks(README, "sh") if "curl" in each]
-    done = subprocess.run(
-        ["sh", "-c", line.replace("http://127.0.0.1:8800", gateway.url)],
-        env=environment(gateway, "curl"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert '"ok":true' in done.stdout
-    assert '"session_id":"run_' in done.stdout
+def test_the_curl_line_of_the_readme_is_a_call_that_works(gateway: Gateway) -> None:
+    [line] = [each for each in blocks(README, "sh") if each.startswith("curl")]
+    token = environment(gateway, "curl")["CLAWDFORGE_TOKEN"]
+    program, *words = shlex.split(line.replace("$CLAWDFORGE_TOKEN", token).replace("\\\n", " "))
+    options, [url] = getopt.gnu_getopt(words, "sH:d:")
+    headers = dict(value.split(": ", 1) for name, value in options if name == "-H")
+    [body] = [value for name, value in options if name == "-d"]
+    assert (program, url) == ("curl", "http://127.0.0.1:8800/run")
+    request = urllib.request.Request(f"{gateway.url}/run", body.encode(), headers, method="POST")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        result = json.load(answer)
+    assert result["ok"] is True
+    assert result["session_id"].startswith("run_")
 
 
 def test_the_settings_in_the_docs_are_settings() -> None:

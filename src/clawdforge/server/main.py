@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -24,6 +25,8 @@ from clawdforge.server.telemetry import configure
 _log: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 _LAST_ANSWERS_S: Final = 5
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK_BYTES: Final = 1024 * 1024
 
 
 def serve(settings: Settings) -> int:
@@ -32,6 +35,7 @@ def serve(settings: Settings) -> int:
     Returns the process's exit code: 0 after a clean end, 1 where the gateway could not start (said on stderr).
     """
     configure(settings.log_level)
+    _give_memory_back()
     try:
         listener = _listen(settings.host, settings.port)
     except OSError as error:
@@ -98,6 +102,16 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _give_memory_back() -> None:
+    """Has large blocks returned to the system when they are freed.
+
+    glibc raises its threshold with every large block that it sees: after one 10 MB prompt the process kept 60 MB
+    more than it used. Other C libraries have no such switch, and no such habit.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def _listen(host: str, port: int) -> socket.socket:
