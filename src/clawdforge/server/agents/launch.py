@@ -19,6 +19,8 @@ from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import invalid
 
 _PASSED_ON: Final = ("PATH", "LANG", "TZ", "TERM")
+_ARGUMENT_LIMIT_BYTES: Final = 120 * 1024
+"""Linux takes 128 KiB for one argument, its own name and quotes included."""
 _SECRET_MIN_CHARS: Final = 8
 _SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
@@ -42,6 +44,14 @@ def check_options(entry: AgentEntry, options: AgentOptions) -> None:
             "its system prompt cannot be replaced",
             "system_mode",
         )
+    if options.system is not None and isinstance(system_way(entry, options), ways.Arguments):
+        size = len(_quoted(options.system).encode())
+        if size > _ARGUMENT_LIMIT_BYTES:
+            raise invalid(
+                f"the agent {entry.name!r} takes its system prompt on its command line, "
+                f"which has room for {_ARGUMENT_LIMIT_BYTES} bytes: this one has {size}",
+                "system",
+            )
 
 
 def system_way(entry: AgentEntry, options: AgentOptions) -> ways.Way | None:
@@ -65,7 +75,7 @@ def prepare(
     home.prepare(entry.login_files)
     inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
-    env |= {**entry.env, **inherited, "HOME": str(home.path), "TMPDIR": str(home.tmp)}
+    env |= {**inherited, **entry.env, "HOME": str(home.path), "TMPDIR": str(home.tmp)}
     asked = (
         (options.model or entry.default_model, entry.model, "model"),
         (options.effort, entry.effort, "effort"),
@@ -94,8 +104,7 @@ def _carried(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     match way:
         case ways.Arguments(template):
-            quoted = json.dumps(value, ensure_ascii=False)
-            return (*argv, *(word.replace("{value}", quoted) for word in template)), env
+            return (*argv, *(word.replace("{value}", _quoted(value)) for word in template)), env
         case ways.FileArguments(template):
             path = home.write_tmp(f"{name}.md", value)
             return (*argv, *(word.replace("{path}", str(path)) for word in template)), env
@@ -103,6 +112,11 @@ def _carried(
             return argv, {**env, variable: str(home.write_tmp(f"{name}.md", value))}
         case _:  # told over ACP, once the agent has started
             return argv, env
+
+
+def _quoted(value: str) -> str:
+    """A string as JSON and TOML both write it."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _secrets(variables: Mapping[str, str]) -> frozenset[str]:
@@ -113,4 +127,4 @@ def _secrets(variables: Mapping[str, str]) -> frozenset[str]:
 
 
 def _names_a_secret(variable: str) -> bool:
-    return any(word in variable for word in _SECRET_WORDS)
+    return any(word in variable.upper() for word in _SECRET_WORDS)

@@ -1,0 +1,238 @@
+"""A session's log on a real store: places, order, company, pressure and failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawdforge.server.events.log import SessionLog
+from clawdforge.server.store.base import (
+    AddSession,
+    AppendEvents,
+    Change,
+    CloseSession,
+    SessionRow,
+    StorageError,
+)
+from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.wire.events import Draft
+
+MIB = 1024 * 1024
+
+
+def session_row(session_id: str = "sess_1") -> SessionRow:
+    return SessionRow(session_id, "app_1", "app", "session", "fake", "/w", {}, {}, created_at=1)
+
+
+def text(content: str = "x") -> Draft:
+    return Draft("text", {"content": content})
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(tmp_path / "log.db", durability="process")
+    await store.write(AddSession(session_row()))
+    yield store
+    await store.close()
+
+
+class Ear:
+    """Hears what a log tells its session."""
+
+    def __init__(self) -> None:
+        self.pressed: list[bool] = []
+        self.failures: list[BaseException] = []
+
+    def log(self, store: Any, session_id: str = "sess_1", last_seq: int = 0) -> SessionLog:
+        ticks: Iterator[int] = iter(range(1000, 1_000_000))
+        return SessionLog(
+            store,
+            session_id,
+            last_seq,
+            on_pressure=self.pressed.append,
+            on_failure=self.failures.append,
+            clock_ms=lambda: next(ticks),
+        )
+
+
+async def test_events_get_their_places_and_times_in_the_order_in_which_they_come(store: SqliteStore) -> None:
+    log = Ear().log(store)
+    told = [log.append(text(word), turn) for word, turn in (("a", None), ("b", 1), ("c", 1))]
+    await log.commit()
+    stored = await store.events("sess_1")
+    assert stored == told
+    assert [(each.seq, each.turn_index, each.ts) for each in stored] == [
+        (1, None, 1000),
+        (2, 1, 1001),
+        (3, 1, 1002),
+    ]
+
+
+async def test_a_log_goes_on_where_the_last_one_ended(store: SqliteStore) -> None:
+    first = Ear().log(store)
+    first.append(text(), None)
+    await first.commit()
+    second = Ear().log(store, last_seq=await store.last_seq("sess_1"))
+    assert second.append(text(), None).seq == 2
+    await second.commit()
+    assert await store.last_seq("sess_1") == 2
+
+
+async def test_what_nobody_waits_for_is_stored_soon_all_the_same(store: SqliteStore) -> None:
+    log = Ear().log(store)
+    log.append(text(), None)
+    async with asyncio.timeout(20):
+        while await store.last_seq("sess_1") == 0:
+            await asyncio.sleep(0)
+
+
+async def test_changes_are_stored_in_one_unit_with_the_events_before_them(store: SqliteStore) -> None:
+    log = Ear().log(store)
+    log.append(text("before"), None)
+    await log.commit(CloseSession("sess_1", 9, "client"), drafts=[text("with")], turn_index=3)
+    row = await store.session("sess_1")
+    assert row is not None
+    assert row.closed_at == 9
+    stored = await store.events("sess_1")
+    assert [(each.data["content"], each.turn_index) for each in stored] == [("before", None), ("with", 3)]
+
+
+async def test_a_unit_that_is_refused_leaves_nothing_of_it(store: SqliteStore) -> None:
+    ear = Ear()
+    log = ear.log(store)
+    with pytest.raises(StorageError):
+        await log.commit(AddSession(session_row()), drafts=[text()])
+    assert await store.last_seq("sess_1") == 0
+    assert len(ear.failures) == 1
+
+
+@pytest.mark.parametrize("size", [1, 70_000, 3 * MIB], ids=["small", "more than a batch", "large"])
+async def test_a_held_log_waits_for_its_session_s_row_however_much_comes(store: SqliteStore, size: int) -> None:
+    ear = Ear()
+    log = ear.log(store, "sess_new")
+    log.hold()
+    for _ in range(3):
+        log.append(text("x" * size), None)
+    await asyncio.sleep(0)
+    await log.commit(AddSession(session_row("sess_new")))
+    assert [each.seq for each in await store.events("sess_new")] == [1, 2, 3]
+    assert ear.failures == []
+
+
+@pytest.mark.parametrize("size", [1, 70_000, 3 * MIB], ids=["small", "more than a batch", "large"])
+async def test_a_row_comes_before_the_events_that_are_committed_with_it(store: SqliteStore, size: int) -> None:
+    ear = Ear()
+    log = ear.log(store, "sess_new")
+    await log.commit(AddSession(session_row("sess_new")), drafts=[text("x" * size), text()])
+    assert [each.seq for each in await store.events("sess_new")] == [1, 2]
+    assert ear.failures == []
+
+
+class Slow:
+    """A store that stores when it is told to."""
+
+    def __init__(self) -> None:
+        self.units: list[tuple[tuple[Change, ...], bool, asyncio.Future[None]]] = []
+
+    def write(self, *changes: Change, flush: bool = True) -> asyncio.Future[None]:
+        self.units.append((changes, flush, asyncio.get_running_loop().create_future()))
+        return self.units[-1][2]
+
+    def events(self) -> list[int]:
+        return [
+            event.seq
+            for changes, _, _ in self.units
+            for change in changes
+            if isinstance(change, AppendEvents)
+            for event in change.events
+        ]
+
+    async def finish(self, error: StorageError | None = None) -> None:
+        for _, _, future in self.units:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+        await asyncio.sleep(0)
+
+
+async def test_only_what_somebody_waits_for_is_hurried() -> None:
+    slow = Slow()
+    log = Ear().log(slow)
+    log.append(text("x" * MIB), None)
+    waiting = log.commit()
+    assert [flush for _, flush, _ in slow.units] == [False, True]
+    await slow.finish()
+    await waiting
+
+
+async def test_small_events_go_to_the_store_together() -> None:
+    slow = Slow()
+    log = Ear().log(slow)
+    for _ in range(100):
+        log.append(text(), None)
+    log.commit()
+    assert len(slow.units) == 1
+    assert slow.events() == list(range(1, 101))
+    await slow.finish()
+
+
+async def test_the_agent_is_paused_while_much_waits_and_resumed_when_little_does() -> None:
+    slow, ear = Slow(), Ear()
+    log = ear.log(slow)
+    for _ in range(9):
+        log.append(text("x" * MIB), None)
+    assert ear.pressed == [True]
+    log.append(text("x" * MIB), None)
+    assert ear.pressed == [True]
+    await slow.finish()
+    assert ear.pressed == [True, False]
+
+
+async def test_the_first_failure_is_told_once_and_kept() -> None:
+    slow, ear = Slow(), Ear()
+    log = ear.log(slow)
+    first = log.commit(drafts=[text()])
+    full = StorageError("no room", full=True)
+    await slow.finish(full)
+    second = log.commit(drafts=[text()])
+    await slow.finish(StorageError("does not follow"))
+    assert ear.failures == [full]
+    assert log.failure is full
+    for future in (first, second):
+        with pytest.raises(StorageError):
+            await future
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("append"), st.sampled_from([1, 1000, 70_000])),
+            st.tuples(st.just("commit"), st.integers(0, 3)),
+            st.tuples(st.just("wait"), st.just(0)),
+        ),
+        max_size=30,
+    )
+)
+def test_whatever_comes_reaches_the_store_once_and_in_order(steps: list[tuple[str, int]]) -> None:
+    async def play() -> list[int]:
+        slow = Slow()
+        log = Ear().log(slow)
+        for step, number in steps:
+            if step == "append":
+                log.append(text("x" * number), None)
+            elif step == "commit":
+                log.commit(drafts=[text()] * number)
+            else:
+                await asyncio.sleep(0)
+        log.commit()
+        await slow.finish()
+        return slow.events()
+
+    found = asyncio.run(play())
+    assert found == list(range(1, len(found) + 1))
+    assert len(found) == sum(number if step == "commit" else step == "append" for step, number in steps)
