@@ -7,6 +7,7 @@ or policies: its owner is told what happens and decides. Source: https://agentcl
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from clawdforge.server.agents.translate import Translator, turn_usage
 from clawdforge.wire.permissions import Decision, PermissionAsk
 from clawdforge.wire.problems import invalid
 
+_log: Final = logging.getLogger(__name__)
 _NOISE_LIMIT: Final = 1_000
 _START_LIMIT_BYTES: Final = 32 * 1024 * 1024
 _AUTH_REQUIRED: Final = -32000
@@ -189,7 +191,11 @@ class AcpAgent:
                 self.on_broken("the agent said too much before it was ready")
                 return
         self._owner.on_activity()
-        self._peer.feed(line)
+        try:
+            self._peer.feed(line)
+        except Exception:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it now, not at a deadline
+            _log.exception("a line of the agent %s could not be taken", self._entry.name)
+            self.on_broken("the gateway could not make sense of what the agent said")
 
     def on_broken(self, reason: str) -> None:
         """The agent can no longer be talked to: it is of no more use, though it may still run."""
@@ -247,7 +253,7 @@ class AcpAgent:
             self._owner.on_prompt_end(self._failed(self._said("reported", answer), alive=alive))
             return
         reason = answer.get("stopReason") if isinstance(answer, dict) else None
-        if reason not in prompts.STOP_REASONS:
+        if not isinstance(reason, str) or reason not in prompts.STOP_REASONS:
             detail = f"the agent ended its turn with the unknown stop reason {reason!r}"
             self._owner.on_prompt_end(self._failed(detail, alive=True))
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,8 @@ METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 _OPEN_REQUESTS_LIMIT: Final = 256
-_decode: Final = json.JSONDecoder(parse_constant=lambda _: None).decode
+_DEPTH_LIMIT: Final = 200
+"""Deeper than any agent needs, and far from where encoders and other people's parsers give up."""
 
 
 class RpcError(Exception):
@@ -183,11 +185,19 @@ class Peer:
             self._send(codec.dumps({"jsonrpc": "2.0", **body}) + b"\n")
 
 
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+_decode: Final = json.JSONDecoder(parse_float=_finite, parse_constant=lambda _: None).decode
+
+
 def parse(line: bytes) -> dict[str, Any] | None:
     """A line's JSON object, or None where it is anything else.
 
     Text that a database or a client could choke on is mended, not refused: a NUL or a lone surrogate becomes
-    U+FFFD, as do bytes that are no UTF-8; NaN and infinities become null.
+    U+FFFD, as do bytes that are no UTF-8; NaN and infinities become null. What is nested too deep is no message.
     """
     try:
         message = _decode(line.decode("utf-8", "replace"))
@@ -195,8 +205,22 @@ def parse(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(message, dict):
         return None
+    if line.count(b"[") + line.count(b"{") > _DEPTH_LIMIT and _too_deep(message):
+        return None
     # Both can only stand in JSON as an escape: without one, there is nothing to look for.
     return _mended(message) if b"\\u0000" in line or b"\\ud" in line or b"\\uD" in line else message
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEPTH_LIMIT):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def _mended(value: Any) -> Any:

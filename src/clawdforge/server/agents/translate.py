@@ -78,8 +78,7 @@ class Translator:
 
     def _tool_call(self, update: Mapping[str, Any]) -> Draft:
         call_id = _need(update, "toolCallId", str)
-        kind = str(update.get("kind") or "other")
-        self._kinds[call_id] = kind
+        kind = _text_or_none(update, "kind") or "other"
         data = {
             "id": call_id,
             "name": kind,
@@ -91,26 +90,30 @@ class Translator:
             "locations": [],
             "diffs": [],
         }
-        return Draft(events.TOOL_CALL, {**data, **self._changed(call_id, update)})
+        changed = self._changed(call_id, update)
+        self._kinds[call_id] = kind
+        return Draft(events.TOOL_CALL, {**data, **changed})
 
     def _tool_call_update(self, update: Mapping[str, Any]) -> Draft:
         call_id = _need(update, "toolCallId", str)
         if call_id not in self._kinds:
             return self._tool_call(update)  # gemini tells of a call first by what became of it
-        if isinstance(kind := update.get("kind"), str):
-            self._kinds[call_id] = kind
-        return Draft(events.TOOL_CALL_UPDATE, {"id": call_id, **self._changed(call_id, update)})
+        changed = self._changed(call_id, update)
+        self._kinds[call_id] = changed.get("kind", self._kinds[call_id])
+        return Draft(events.TOOL_CALL_UPDATE, {"id": call_id, **changed})
 
     def _changed(self, call_id: str, update: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that an update sets; ACP leaves out, or makes null, what stays as it was."""
         changed: dict[str, Any] = {}
         if (name := _tool_name(update)) is not None:
             changed["name"] = name
-        for ours, theirs in (("title", "title"), ("kind", "kind"), ("status", "status"), ("args", "rawInput")):
-            if (value := update.get(theirs)) is not None:
-                changed[ours] = value
+        for name in ("title", "kind", "status"):
+            if (text := _text_or_none(update, name)) is not None:
+                changed[name] = text
+        if (value := update.get("rawInput")) is not None:
+            changed["args"] = value
         if isinstance(locations := update.get("locations"), list):
-            changed["locations"] = locations
+            changed["locations"] = [each for each in locations if isinstance(each, dict)]
         if isinstance(content := update.get("content"), list):
             changed["diffs"] = [
                 {"path": part.get("path"), "old_text": part.get("oldText"), "new_text": part.get("newText")}
@@ -164,13 +167,20 @@ def turn_usage(result: Mapping[str, Any]) -> dict[str, Any] | None:
         "cachedWriteTokens": "cached_write_tokens",
         "thoughtTokens": "thought_tokens",
     }
-    told = {ours: usage[theirs] for theirs, ours in names.items() if isinstance(usage.get(theirs), int)}
+    told = {ours: usage[theirs] for theirs, ours in names.items() if type(usage.get(theirs)) is int}
     return {**told, "source": "agent"} if told else None
 
 
 def _need(update: Mapping[str, Any], name: str, kind: type) -> Any:
     value = update.get(name)
     if not isinstance(value, kind):
+        raise Shapeless
+    return value
+
+
+def _text_or_none(update: Mapping[str, Any], name: str) -> str | None:
+    value = update.get(name)
+    if value is not None and not isinstance(value, str):
         raise Shapeless
     return value
 

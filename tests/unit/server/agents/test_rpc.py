@@ -141,6 +141,22 @@ def test_json_made_to_break_parsers_is_noise(raw: bytes) -> None:
     assert parse(raw) is None
 
 
+def test_numbers_that_json_cannot_say_again_become_null() -> None:
+    assert parse(b'{"a": [1e999, -1e999, 1e308, NaN, -Infinity]}') == {"a": [None, None, 1e308, None, None]}
+
+
+@pytest.mark.parametrize("depth", [199, 200, 201, 500, 960, 990])
+@pytest.mark.parametrize("nested", ["[%s]", '{"a":%s}'])
+def test_what_is_nested_too_deep_is_noise_long_before_an_encoder_gives_up(depth: int, nested: str) -> None:
+    opening, closing = nested.split("%s")
+    raw = f'{{"v":{opening * depth}1{closing * depth}}}'.encode()
+    assert (parse(raw) is None) is (depth >= 200)
+
+
+def test_width_is_not_depth() -> None:
+    assert parse(b'{"v":[' + b"[1]," * 50_000 + b"[1]]}") is not None
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_become_an_object_or_nothing(raw: bytes) -> None:
     message = parse(raw)
