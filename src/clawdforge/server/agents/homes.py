@@ -1,6 +1,7 @@
 """An agent's private home: one for each app and agent, with a copy of the user's login in it.
 
-A login that an agent renewed is copied back under a lock, so that a rotated token is not lost to the others.
+A login that an agent renewed is copied back under a lock, so that a rotated token is not lost to the others. Where
+the copy and the user's own differ, the younger one counts: the older is a token that is dead by now.
 Must not log or return what is in a login file. Blocking: call it from a thread.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,7 @@ from typing import Final
 
 from clawdforge.server.workspaces import removal
 
+_log: Final = logging.getLogger(__name__)
 _LOGIN_LIMIT_BYTES: Final = 1024 * 1024
 
 
@@ -29,7 +32,7 @@ def clear_leftovers(data_dir: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login file: where the user keeps it, where the agent finds it, and what was in it when it was copied."""
+    """A login file: where the user keeps it, where the agent finds it, what the user's own held when last seen."""
 
     source: Path
     copy: Path
@@ -59,11 +62,17 @@ class AgentHome:
                 self._logins = [self._copied_in(each) for each in login_files]
 
     def keep_login(self) -> None:
-        """Copies login files back that the agent has changed since they were copied in."""
+        """Copies login files back that the agent has changed since they were copied in.
+
+        One that cannot be written is logged, stays in the agent's home, and is tried again the next time.
+        """
         if all(_digest(_read(login.copy)) == login.digest for login in self._logins):
             return
-        with self._locked():
-            self._logins = [self._copied_back(each) for each in self._logins]
+        try:
+            with self._locked():
+                self._logins = [self._copied_back(each) for each in self._logins]
+        except OSError as error:
+            _log_unkept(error)
 
     def write_tmp(self, name: str, text: str) -> Path:
         """Writes a file of the session. Returns its path."""
@@ -79,10 +88,15 @@ class AgentHome:
         source = Path(name).expanduser()
         home = Path.home()
         copy = self.path / (source.relative_to(home) if source.is_relative_to(home) else source.name)
-        content = _read(source)
-        if content is not None and content != _read(copy):
-            _write(copy, content)
-        return Login(source, copy, _digest(_read(copy)))
+        kept, held = _read(source), _read(copy)
+        if kept is None or kept == held:
+            return Login(source, copy, _digest(held))
+        login = Login(source, copy, _digest(kept))
+        if held is not None and _age(copy) > _age(source):
+            # Renewed, and not copied back yet: by another session that is in mid turn, or before a crash.
+            return self._copied_back(login)
+        _write(copy, kept)
+        return login
 
     def _copied_back(self, login: Login) -> Login:
         content = _read(login.copy)
@@ -90,7 +104,11 @@ class AgentHome:
             return login
         # Renewed twice, here and elsewhere: the younger one is the one that still counts.
         if _digest(_read(login.source)) == login.digest or _age(login.copy) >= _age(login.source):
-            _write(login.source, content)
+            try:
+                _write(login.source, content)
+            except OSError as error:
+                _log_unkept(error)
+                return login
         return Login(login.source, login.copy, _digest(content))
 
     @contextmanager
@@ -106,9 +124,10 @@ def _read(path: Path) -> bytes | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         content = file.read(_LOGIN_LIMIT_BYTES + 1)
     return content if len(content) <= _LOGIN_LIMIT_BYTES else None
 
@@ -119,11 +138,19 @@ def _write(path: Path, content: bytes) -> None:
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     new.unlink(missing_ok=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _log_unkept(error: OSError) -> None:
+    _log.warning("a login that an agent has renewed could not be copied back: %s", error)
 
 
 def _digest(content: bytes | None) -> bytes | None:
