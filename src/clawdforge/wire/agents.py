@@ -46,3 +46,19 @@ class AgentInfo:
     reason: str | None = None
     version: str | None = None
     capabilities: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentAnswer(AgentInfo):
+    """Answer of `GET /agents/{name}`: the agent as it stands in the list, and `ok`."""
+
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """Answer of `GET /agents`: the whole catalog, by name."""
+
+    ok: bool
+    agents: list[AgentInfo]
+    count: int

@@ -38,3 +38,20 @@ class TokenInfo:
     created_at: int
     last_used_at: int | None
     revoked_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPage:
+    """Answer of `GET /admin/tokens`: all of them, revoked ones too, oldest first."""
+
+    ok: bool
+    tokens: list[TokenInfo]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRevoked:
+    """Answer of `DELETE /admin/tokens/{name}`."""
+
+    ok: bool
+    name: str

@@ -61,3 +61,21 @@ class SessionInfo:
     model: str | None = None
     permissions: str | None = None
     close_reason: str | None = field(default=None, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Answer of `GET /sessions`, newest first. `next_cursor` is None on the last page."""
+
+    ok: bool
+    sessions: list[SessionItem]
+    count: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """Answer of `DELETE /sessions/{id}`, the same on every repeat."""
+
+    ok: bool
+    session_id: str

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from clawdforge.server.http import body, context, query
+from clawdforge.server.http import answers, body, context, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire import codec
-from clawdforge.wire.apps import AppToken, TokenCreate
+from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
 
 
 async def mint_token(request: Request) -> Answer:
@@ -17,7 +16,7 @@ async def mint_token(request: Request) -> Answer:
     asked = await body.read_json(request, TokenCreate, room.settings)
     app, token = await room.apps.mint(asked.name, asked.ip_cidrs or ())
     answer = AppToken(True, app.name, token, [str(each) for each in app.networks], app.created_at)
-    return Answer(codec.dumps(codec.to_json(answer)))
+    return answers.of(answer)
 
 
 async def list_tokens(request: Request) -> Answer:
@@ -26,9 +25,7 @@ async def list_tokens(request: Request) -> Answer:
     room.gate.admin(request)
     query.read(request, set())
     infos = room.apps.list()
-    return Answer(
-        codec.dumps({"ok": True, "tokens": [codec.to_json(each) for each in infos], "count": len(infos)})
-    )
+    return answers.of(TokenPage(ok=True, tokens=infos, count=len(infos)))
 
 
 async def revoke_token(request: Request) -> Answer:
@@ -38,4 +35,4 @@ async def revoke_token(request: Request) -> Answer:
     query.read(request, set())
     name = request.path_params["name"]
     await room.apps.revoke(name)
-    return Answer(codec.dumps({"ok": True, "name": name}))
+    return answers.of(TokenRevoked(ok=True, name=name))

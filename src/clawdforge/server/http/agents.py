@@ -6,9 +6,10 @@ import asyncio
 
 from starlette.requests import Request
 
-from clawdforge.server.http import context, query
+from clawdforge.server.http import answers, context, query
 from clawdforge.server.http.problems import Answer
 from clawdforge.wire import codec
+from clawdforge.wire.agents import AgentAnswer, AgentPage
 from clawdforge.wire.problems import Problem
 
 
@@ -18,9 +19,7 @@ async def list_agents(request: Request) -> Answer:
     room.caller(request)
     query.read(request, set())
     infos = await asyncio.to_thread(room.host.infos)
-    return Answer(
-        codec.dumps({"ok": True, "agents": [codec.to_json(each) for each in infos], "count": len(infos)})
-    )
+    return answers.of(AgentPage(ok=True, agents=infos, count=len(infos)))
 
 
 async def get_agent(request: Request) -> Answer:
@@ -31,4 +30,4 @@ async def get_agent(request: Request) -> Answer:
     info = await asyncio.to_thread(room.host.info, request.path_params["name"])
     if info is None:
         raise Problem("not_found", "agent not found")
-    return Answer(codec.dumps({"ok": True, **codec.to_json(info)}))
+    return answers.of(AgentAnswer(ok=True, **codec.to_json(info)))

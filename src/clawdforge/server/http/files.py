@@ -6,9 +6,8 @@ from typing import Final
 
 from starlette.requests import Request
 
-from clawdforge.server.http import context, multipart, query
+from clawdforge.server.http import answers, context, multipart, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire import codec
 from clawdforge.wire.files import DEFAULT_TTL_SECS, TTL_SECS, FileToken
 
 _FIELDS: Final = ("ttl_secs",)
@@ -26,4 +25,4 @@ async def upload(request: Request) -> Answer:
         ttl_secs = query.integer(form.fields, "ttl_secs", TTL_SECS) or DEFAULT_TTL_SECS
         row = await incoming.finish(form.filename, ttl_secs)
     answer = FileToken(True, row.token, ttl_secs, row.size, row.name, row.sha256, row.expires_at)
-    return Answer(codec.dumps(codec.to_json(answer)))
+    return answers.of(answer)

@@ -10,9 +10,9 @@ from pathlib import Path
 from starlette.requests import Request
 
 from clawdforge.server.agents.available import version_of
-from clawdforge.server.http import context
+from clawdforge.server.http import answers, context
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire import codec
+from clawdforge.wire.health import Health
 
 
 async def healthz(request: Request) -> Answer:
@@ -21,13 +21,13 @@ async def healthz(request: Request) -> Answer:
     room.gate.anyone(request)
     claude = await asyncio.to_thread(room.host.info, "claude")
     acpx = await asyncio.to_thread(shutil.which, "acpx")
-    answer = {
-        "ok": True,
-        "version": version("clawdforge"),
-        "claude_present": claude is not None and claude.available,
-        "claude_version": claude.version if claude is not None else None,
-        "acpx_present": acpx is not None,
-        "acpx_version": version_of(Path(acpx)) if acpx is not None else None,
-        "open_sessions": room.sessions.open_count,
-    }
-    return Answer(codec.dumps(answer))
+    health = Health(
+        ok=True,
+        version=version("clawdforge"),
+        claude_present=claude is not None and claude.available,
+        claude_version=claude.version if claude is not None else None,
+        acpx_present=acpx is not None,
+        acpx_version=version_of(Path(acpx)) if acpx is not None else None,
+        open_sessions=room.sessions.open_count,
+    )
+    return answers.of(health)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -19,15 +20,20 @@ def read(request: Request, known: set[str]) -> dict[str, str]:
     Raises:
         Problem: `invalid` for an unknown or repeated one; `bad_request` for text that is no UTF-8 or holds NUL.
     """
-    pairs = request.query_params.multi_items()
+    try:
+        # Starlette's own reading puts U+FFFD for what is no UTF-8, which a caller may also have written.
+        text = request.scope["query_string"].decode()
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Problem("bad_request", "the query string is not UTF-8") from error
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
             raise invalid(f"this call has no parameter of that name; it has: {', '.join(sorted(known)) or 'none'}")
         if name in found:
             raise invalid(f"{name} is given more than once", name)
-        if "\0" in value or "�" in value:
-            raise Problem("bad_request", f"{name} is not valid UTF-8 text")
+        if "\0" in value:
+            raise Problem("bad_request", f"{name} holds NUL")
         found[name] = value
     return found
 

@@ -11,14 +11,17 @@ from clawdforge.server.http import admin, agents, context, files, health, runs, 
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api, Parameter, Route
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire.apps import AppToken, TokenCreate
+from clawdforge.wire.agents import AgentAnswer, AgentPage
+from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
 from clawdforge.wire.files import FileToken
+from clawdforge.wire.health import Health
 from clawdforge.wire.runs import RunRequest, RunResult
-from clawdforge.wire.sessions import SessionCreate, SessionCreated, SessionInfo
+from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionCreated, SessionInfo, SessionPage
 from clawdforge.wire.turns import TurnRequest, TurnResult
 
 _START: Final = ("agent_unavailable", "agent_failed", "timeout", "shutting_down", "storage_full")
 _TURN: Final = (*_START, "not_found", "too_many_turns", "interrupted")
+_QUERY: Final = ("bad_request", "invalid")  # what `query.read` refuses
 _PAGE: Final = (
     Parameter("include_closed", {"type": "boolean", "default": True}),
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "without it, all of them"),
@@ -30,7 +33,7 @@ _TTL: Final[dict[str, Any]] = {"type": "integer", "minimum": 60, "maximum": 86_4
 def application(rooms: Context) -> Api:
     """The ASGI application over these rooms."""
     routes = [
-        Route("GET", "/healthz", health.healthz, token=False),
+        Route("GET", "/healthz", health.healthz, answer=Health, token=False),
         Route("GET", "/openapi.json", openapi_json, token=False),
         Route("POST", "/run", runs.run, body=RunRequest, answer=RunResult, problems=_TURN),
         Route(
@@ -50,9 +53,21 @@ def application(rooms: Context) -> Api:
             answer=SessionCreated,
             problems=(*_START, "too_many_sessions"),
         ),
-        Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, problems=("invalid", "bad_request")),
-        Route("GET", "/sessions/{session_id}", sessions.get_session, answer=SessionInfo, problems=("not_found",)),
-        Route("DELETE", "/sessions/{session_id}", sessions.close_session, problems=("not_found", "storage_full")),
+        Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, answer=SessionPage, problems=_QUERY),
+        Route(
+            "GET",
+            "/sessions/{session_id}",
+            sessions.get_session,
+            answer=SessionInfo,
+            problems=(*_QUERY, "not_found"),
+        ),
+        Route(
+            "DELETE",
+            "/sessions/{session_id}",
+            sessions.close_session,
+            answer=SessionClosed,
+            problems=(*_QUERY, "not_found", "storage_full"),
+        ),
         Route(
             "POST",
             "/sessions/{session_id}/turn",
@@ -61,13 +76,24 @@ def application(rooms: Context) -> Api:
             answer=TurnResult,
             problems=(*_TURN, "session_closed", "turn_in_progress"),
         ),
-        Route("GET", "/agents", agents.list_agents),
-        Route("GET", "/agents/{name}", agents.get_agent, problems=("not_found",)),
+        Route("GET", "/agents", agents.list_agents, answer=AgentPage, problems=_QUERY),
+        Route("GET", "/agents/{name}", agents.get_agent, answer=AgentAnswer, problems=(*_QUERY, "not_found")),
         Route(
-            "POST", "/admin/tokens", admin.mint_token, body=TokenCreate, answer=AppToken, problems=("name_taken",)
+            "POST",
+            "/admin/tokens",
+            admin.mint_token,
+            body=TokenCreate,
+            answer=AppToken,
+            problems=("name_taken", "storage_full"),
         ),
-        Route("GET", "/admin/tokens", admin.list_tokens),
-        Route("DELETE", "/admin/tokens/{name}", admin.revoke_token, problems=("not_found",)),
+        Route("GET", "/admin/tokens", admin.list_tokens, answer=TokenPage, problems=_QUERY),
+        Route(
+            "DELETE",
+            "/admin/tokens/{name}",
+            admin.revoke_token,
+            answer=TokenRevoked,
+            problems=(*_QUERY, "not_found", "storage_full"),
+        ),
     ]
     api = Api(
         routes,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from clawdforge.server.http import body, context
+from clawdforge.server.http import answers, body, context
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire import codec
 from clawdforge.wire.runs import RunRequest
 
 
@@ -16,4 +15,4 @@ async def run(request: Request) -> Answer:
     app = room.caller(request)
     asked = await body.read_json(request, RunRequest, room.settings)
     result = await room.sessions.run(app, asked)
-    return Answer(codec.dumps(codec.to_json(result)))
+    return answers.of(result)

@@ -8,11 +8,10 @@ from typing import Final
 
 from starlette.requests import Request
 
-from clawdforge.server.http import body, context, query
+from clawdforge.server.http import answers, body, context, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire import codec
 from clawdforge.wire.problems import invalid
-from clawdforge.wire.sessions import SessionCreate, SessionItem
+from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionItem, SessionPage
 
 _LIMITS: Final = range(1, 201)
 
@@ -23,7 +22,7 @@ async def create_session(request: Request) -> Answer:
     app = room.caller(request)
     asked = await body.read_json(request, SessionCreate, room.settings, optional=True)
     created = await room.sessions.create(app, asked)
-    return Answer(codec.dumps(codec.to_json(created)))
+    return answers.of(created)
 
 
 async def list_sessions(request: Request) -> Answer:
@@ -41,13 +40,8 @@ async def list_sessions(request: Request) -> Answer:
     )
     more = limit is not None and len(items) > limit
     items = items[:limit]
-    answer = {
-        "ok": True,
-        "sessions": [codec.to_json(item) for item in items],
-        "count": len(items),
-        "next_cursor": _cursor(items[-1]) if more else None,
-    }
-    return Answer(codec.dumps(answer))
+    cursor = _cursor(items[-1]) if more else None
+    return answers.of(SessionPage(ok=True, sessions=items, count=len(items), next_cursor=cursor))
 
 
 async def get_session(request: Request) -> Answer:
@@ -56,7 +50,7 @@ async def get_session(request: Request) -> Answer:
     app = room.caller(request)
     query.read(request, set())
     info = await room.sessions.get(app, request.path_params["session_id"])
-    return Answer(codec.dumps(codec.to_json(info)))
+    return answers.of(info)
 
 
 async def close_session(request: Request) -> Answer:
@@ -66,7 +60,7 @@ async def close_session(request: Request) -> Answer:
     query.read(request, set())
     session_id = request.path_params["session_id"]
     await room.sessions.close(app, session_id)
-    return Answer(codec.dumps({"ok": True, "session_id": session_id}))
+    return answers.of(SessionClosed(ok=True, session_id=session_id))
 
 
 def _cursor(item: SessionItem) -> str:
