@@ -15,8 +15,8 @@ from harness.http import Answer, ask
 from harness.ledger import Ledger
 from harness.tenants import tenant
 
-# Says what its prompt tells it: "update …" in an update, "params …" in one without a frame, "ask …" in a request for
-# permission, which it waits for, "result …" as the answer. What follows is text: it need not be JSON.
+# Says what its prompt tells it: "update …" in an update, "params …" in one without a frame, "ask …" in a request
+# for permission, which it waits for, "result …" as the answer. What follows is text: it need not be JSON.
 PARROT = """
 import json, sys
 

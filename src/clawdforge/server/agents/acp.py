@@ -210,6 +210,7 @@ class AcpAgent:
         if self._failure is not None:
             return
         self._failure = failure
+        self._process.deafen()
         self._peer.close(failure.detail)
         if self._acp_session is not None and not self._ending:
             self._owner.on_exit(failure)

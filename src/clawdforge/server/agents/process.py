@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +27,14 @@ _DRAIN_GRACE_S: Final = 1.0
 _EXIT_GRACE_S: Final = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A started child. `pidfd` tells its end: nobody can take that word of the kernel, no thread waits for it."""
+
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+
+
 class Spawner:
     """Starts children from ONE thread that lives as long as the gateway.
 
@@ -38,11 +47,11 @@ class Spawner:
         self._sweeps = ThreadPoolExecutor(4, thread_name_prefix="tree")
         self._unreaped: set[int] = set()
 
-    async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+    async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Spawned:
         """Starts a child as the leader of a session of its own, with pipes. It must be given to `reap` in the end.
 
         Raises:
-            OSError: it could not be started.
+            OSError: it could not be started; nothing is left.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._spawn, argv, env, cwd)
 
@@ -60,7 +69,7 @@ class Spawner:
         if ended:
             await loop.run_in_executor(self._thread, self._reap_orphans, ended)
 
-    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Spawned:
         popen = subprocess.Popen(
             argv,
             env=env,
@@ -71,8 +80,14 @@ class Spawner:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        try:
+            pidfd = os.pidfd_open(popen.pid)
+        except OSError:
+            with popen:
+                popen.kill()
+            raise
         self._unreaped.add(popen.pid)
-        return popen
+        return Spawned(popen, pidfd)
 
     def _reap_orphans(self, ended: Sequence[int]) -> None:
         """In the thread that spawns, so that no child of its own can be among them before it is noted."""
@@ -103,9 +118,10 @@ class ProcessEvents(Protocol):
 class ChildProcess:
     """A running child. Make one with `start`; it must be ended with `end`, whatever happened to it."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], mark: str, spawner: Spawner, owner: ProcessEvents) -> None:
-        self.pid = popen.pid
-        self._popen = popen
+    def __init__(self, spawned: Spawned, mark: str, spawner: Spawner, owner: ProcessEvents) -> None:
+        self.pid = spawned.popen.pid
+        self._popen = spawned.popen
+        self._pidfd = spawned.pidfd
         self._mark = mark
         self._spawner = spawner
         self._owner = owner
@@ -118,7 +134,6 @@ class ChildProcess:
         self._stdin: asyncio.WriteTransport
         self._stdout: asyncio.ReadTransport
         self._stderr_pipe: asyncio.ReadTransport
-        self._pidfd: int
         self._exit_code: int
 
     @classmethod
@@ -133,7 +148,7 @@ class ChildProcess:
         mark: str,
         line_limit_bytes: int,
     ) -> ChildProcess:
-        """Starts a child; the owner hears of it from now on.
+        """Starts a child; its owner hears of it from the loop's next round on.
 
         Raises:
             OSError: it could not be started; nothing is left.
@@ -142,12 +157,15 @@ class ChildProcess:
             cls._start(spawner, owner, argv, {**env, MARK: mark}, cwd, mark, line_limit_bytes)
         )
         try:
-            return await asyncio.shield(task)
+            process = await asyncio.shield(task)
         except asyncio.CancelledError:
             # A start is not cut off half-way, where nobody would own the child: it takes milliseconds.
             process = await task
+            process._listen()
             await process.end(now=True)
             raise
+        process._loop.call_soon(process._listen)
+        return process
 
     @classmethod
     async def _start(
@@ -160,23 +178,25 @@ class ChildProcess:
         mark: str,
         line_limit_bytes: int,
     ) -> ChildProcess:
-        popen = await spawner.spawn(argv, env, cwd)
-        self = cls(popen, mark, spawner, owner)
+        spawned = await spawner.spawn(argv, env, cwd)
+        self = cls(spawned, mark, spawner, owner)
+        popen, loop = spawned.popen, self._loop
         assert popen.stdin and popen.stdout and popen.stderr
-        loop = self._loop
         cutter = LineCutter(owner.on_line, line_limit_bytes)
-        self._stdout, _ = await loop.connect_read_pipe(
-            lambda: _Reader(lambda chunk: self._cut(cutter, chunk), lambda: self._stdout_closed(cutter)),
-            popen.stdout,
-        )
         self._stderr_pipe, _ = await loop.connect_read_pipe(
             lambda: _Reader(self._keep_stderr, lambda: None), popen.stderr
         )
         self._stdin, _ = await loop.connect_write_pipe(lambda: self._stdin_end, popen.stdin)
-        # Told by the kernel, not by SIGCHLD: nothing can steal this exit, and no thread waits for it.
-        self._pidfd = os.pidfd_open(popen.pid)
-        loop.add_reader(self._pidfd, self._leader_exited)
+        self._stdout, _ = await loop.connect_read_pipe(
+            lambda: _Reader(lambda chunk: self._cut(cutter, chunk), lambda: self._stdout_closed(cutter)),
+            popen.stdout,
+        )
+        self._stdout.pause_reading()
         return self
+
+    def _listen(self) -> None:
+        self._stdout.resume_reading()
+        self._loop.add_reader(self._pidfd, self._leader_exited)
 
     def send(self, line: bytes) -> None:
         """Queues a line (with its newline) for the child's stdin; never blocks."""
@@ -197,6 +217,10 @@ class ChildProcess:
         """Reads stdout on."""
         if not self._stdout.is_closing():
             self._stdout.resume_reading()
+
+    def deafen(self) -> None:
+        """Hears nothing more of what the child writes to stdout, though it may still run."""
+        self._stdout.close()
 
     def stderr_tail(self) -> str:
         """The last kilobytes of stderr, as text; not yet free of secrets or control characters."""
@@ -251,7 +275,7 @@ class ChildProcess:
         try:
             cutter.feed(chunk)
         except LineTooLong as problem:
-            self._stdout.close()
+            self.deafen()
             self._owner.on_broken(f"the agent wrote {problem}")
 
     def _stdout_closed(self, cutter: LineCutter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -223,3 +224,53 @@ async def test_what_an_earlier_gateway_left_is_found_by_its_mark_and_nothing_els
     await other.until(exited=True)
     await marked.end(now=True)
     ours.close()
+
+
+async def test_no_line_is_told_before_its_owner_has_the_process(spawner: Spawner, tmp_path: Path) -> None:
+    """Else an owner could not answer, or end, a child that is quick."""
+
+    class Early(Owner):
+        process: ChildProcess | None = None
+
+        def on_line(self, line: bytes) -> None:
+            assert self.process is not None
+            super().on_line(line)
+
+    for _ in range(5):
+        owner = Early()
+        owner.process = None
+        process = await ChildProcess.start(
+            spawner, owner, argv=["echo", "quick"], env={}, cwd=tmp_path, mark="m", line_limit_bytes=100
+        )
+        assert owner.lines == []
+        owner.process = process
+        await owner.until(lines=1, exited=True)
+        await process.end(now=True)
+
+
+async def test_a_deafened_process_tells_no_line_more_and_still_its_exit(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "while True: print('again', flush=True)")
+    await owner.until(lines=1)
+    process.deafen()
+    heard = len(owner.lines)
+    await process.end(now=True)
+    assert owner.exit_code is not None
+    assert len(owner.lines) == heard
+
+
+async def test_a_child_that_cannot_be_watched_is_not_left(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def no_descriptor(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, "no more files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pidfd_open", no_descriptor)
+        with pytest.raises(OSError, match="no more files"):
+            await start(spawner, Owner(), tmp_path, "import time; time.sleep(600)")
+    assert len(started) == 1
+    assert not psutil.pid_exists(started[0])
