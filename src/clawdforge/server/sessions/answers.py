@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from clawdforge.server.agents.base import AgentFailed
 from clawdforge.server.sessions import results, state
 from clawdforge.server.sessions.state import TurnEnd
+from clawdforge.server.sessions.verdicts import Verdict
 from clawdforge.server.store.base import SessionRow, TurnRow
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunResult
 from clawdforge.wire.sessions import SessionInfo, SessionItem
 from clawdforge.wire.turns import TurnResult
+
+NO_SCHEMA: Final = Verdict()
 
 
 def session_item(row: SessionRow) -> SessionItem:
@@ -51,12 +54,10 @@ def session_info(row: SessionRow, default_permissions: str) -> SessionInfo:
 
 
 def turn_result(
-    row: TurnRow, folded: list[dict[str, Any]], schema: dict[str, Any] | None, empty: bool
+    row: TurnRow, folded: list[dict[str, Any]], *, empty: bool, result: Any = None, verdict: Verdict = NO_SCHEMA
 ) -> TurnResult:
-    """A turn that did not end in an error; its result is parsed and judged where a schema asks for one."""
+    """A turn that did not end in an error, with its result and what a schema said of that, where there is one."""
     assert row.ok is not None and row.stop_reason is not None and row.duration_ms is not None
-    result = None if schema is None else results.parse(results.final_text(folded))
-    verdict = results.judge(result, schema)
     return TurnResult(
         ok=row.ok,
         session_id=row.session_id,

@@ -11,7 +11,7 @@ from typing import Final
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import RemoveSession, StorageError, Store
+from clawdforge.server.store.base import RemoveSession, Store
 from clawdforge.server.workspaces import paths
 
 _log: Final = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Reaper:
                 await self._sessions.expire()
                 await self._remove_old()
                 await self._uploads.sweep(int(time.time()))
-            except (StorageError, OSError) as error:
-                _log.error("clearing away failed, and is tried again: %s", error)
+            except Exception:  # noqa: BLE001 - whatever it was: the next look comes, and its log says this one failed
+                _log.exception("clearing away failed, and is tried again")
 
     async def _remove_old(self) -> None:
         """Removes sessions whose time after their close is over, workspaces too."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.agents.base import AgentFailed, AgentHost, Attachment
@@ -18,7 +17,8 @@ from clawdforge.server.apps.audit import Audit
 from clawdforge.server.apps.registry import App
 from clawdforge.server.events.log import epoch_ms
 from clawdforge.server.files.uploads import Uploads
-from clawdforge.server.sessions import answers, recovery, results, state
+from clawdforge.server.sessions import answers, recovery, state, verdicts
+from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.turn import Deadlines
 from clawdforge.server.settings import Settings
@@ -32,15 +32,6 @@ from clawdforge.wire.turns import TurnRequest, TurnResult
 
 _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class OpenSession:
-    """An open session, as long as it is open: whose it is, and when it was last used (monotonic seconds)."""
-
-    app_id: str
-    kind: SessionKind
-    used_at: float
 
 
 class Sessions:
@@ -71,12 +62,10 @@ class Sessions:
         self._audit = audit
         self._new_id = new_id
         self._live: dict[str, LiveSession] = {}
-        self._open: dict[str, OpenSession] = {}
+        self._admission = Admission(settings)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._opening: set[asyncio.Task[SessionCreated]] = set()
-        self._running_turns = 0
         self._mending = asyncio.Lock()
-        self._draining = False
 
     # --- what apps ask for ---------------------------------------------------------------------------------
 
@@ -100,7 +89,7 @@ class Sessions:
         row = await self._row(app, session_id)
         if row.closed_at is not None:
             raise answers.closed()
-        results.check_schema(request.schema)
+        verdicts.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
         live = await self._load(row)
         try:
@@ -108,6 +97,7 @@ class Sessions:
         except Problem:
             self._let_go(live)
             raise
+        self._admission.running_turns += 1
         live.task = self._background(self._turn(live, request, uploads))
         live.task.add_done_callback(lambda _: self._let_go(live))
         return await asyncio.shield(live.task)
@@ -118,11 +108,12 @@ class Sessions:
         Raises:
             Problem: `invalid`, `agent_unavailable`, …, or the turn's own end.
         """
-        self._admit_new(app, "run")
+        self._admission.admit_turn()
         self._host.check(request)
-        results.check_schema(request.schema)
+        verdicts.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
-        self._admit_new(app, "run")
+        self._admission.admit_turn()
+        self._admission.running_turns += 1
         return await asyncio.shield(self._background(self._run(app, request, uploads)))
 
     async def list_sessions(
@@ -153,7 +144,7 @@ class Sessions:
     @property
     def open_count(self) -> int:
         """How many sessions, runs left out, are open."""
-        return sum(each.kind == "session" for each in self._open.values())
+        return self._admission.open_sessions
 
     # --- the gateway's own life ----------------------------------------------------------------------------
 
@@ -161,14 +152,14 @@ class Sessions:
         """Takes up what an earlier life of the gateway left: its running turns end `interrupted`, once."""
         await self.end_lost_turns()
         for row in await self._store.open_sessions():
-            self._open[row.session_id] = OpenSession(row.app_id, row.kind, time.monotonic())
+            self._admission.opened(row)
 
-    async def end_lost_turns(self, session_id: str | None = None) -> None:
-        """Ends turns that nobody runs, and those of the named session, `interrupted`: their ends are lost."""
-        running = set(self._live)  # one may end, and be let go, while the store is asked
+    async def end_lost_turns(self) -> None:
+        """Ends turns that nobody runs `interrupted`: their ends are lost."""
         async with self._mending:
+            live = set(self._live)  # one may end, and be let go, while the store is asked
             for turn in await self._store.running_turns():
-                if turn.session_id == session_id or turn.session_id not in running | self._live.keys():
+                if turn.session_id not in live | self._live.keys():
                     await recovery.interrupt(self._store, self._audit, turn)
 
     async def shutdown(self, drain_s: float) -> None:
@@ -176,9 +167,10 @@ class Sessions:
 
         Sessions stay open: they go on in the gateway's next life.
         """
-        self._draining = True
+        self._admission.draining = True
         if self._tasks and drain_s > 0:
             await asyncio.wait(set(self._tasks), timeout=drain_s)
+        self._admission.stopping = True
         for task in self._opening:
             task.cancel()
         for live in list(self._live.values()):
@@ -189,10 +181,8 @@ class Sessions:
 
     async def expire(self) -> None:
         """Closes sessions that nobody has used for their time to live."""
-        overdue = time.monotonic() - self._settings.session_ttl_secs
-        for session_id, entry in list(self._open.items()):
-            live = self._live.get(session_id)
-            if entry.used_at > overdue or entry.kind == "run" or (live is not None and live.busy):
+        for session_id in self._admission.overdue():
+            if (live := self._live.get(session_id)) is not None and live.busy:
                 continue
             if (row := await self._store.session(session_id)) is not None:
                 live = await self._load(row)
@@ -207,9 +197,9 @@ class Sessions:
 
     async def _create(self, app: App, request: SessionCreate) -> SessionCreated:
         self._host.check(request)
-        self._admit_new(app, "session")
+        self._admission.admit_session(app.app_id)
         row = self._new_row(app, request, "session", request.meta or {})
-        self._open[row.session_id] = OpenSession(app.app_id, "session", time.monotonic())
+        self._admission.opened(row)
         try:
             live = await self._made(row)
             live.log.hold()
@@ -223,7 +213,6 @@ class Sessions:
         return SessionCreated(True, row.session_id, row.agent, row.created_at, row.cwd, row.cwd)
 
     async def _turn(self, live: LiveSession, request: TurnRequest, uploads: Sequence[UploadRow]) -> TurnResult:
-        self._running_turns += 1
         try:
             files = await self._laid(live.row, uploads)
             if live.closing is not None:
@@ -235,13 +224,12 @@ class Sessions:
                 schema=request.schema,
             )
         finally:
-            self._running_turns -= 1
-            self._used(live.row.session_id)
+            self._admission.running_turns -= 1
+            self._admission.used(live.row.session_id)
 
     async def _run(self, app: App, request: RunRequest, uploads: Sequence[UploadRow]) -> RunResult:
         row = self._new_row(app, request, "run", {})
-        self._open[row.session_id] = OpenSession(app.app_id, "run", time.monotonic())
-        self._running_turns += 1
+        self._admission.opened(row)
         live: LiveSession | None = None
         try:
             live = await self._made(row)
@@ -253,8 +241,8 @@ class Sessions:
                 first=AddSession(row),
             )
         finally:
-            self._running_turns -= 1
-            self._open.pop(row.session_id, None)
+            self._admission.running_turns -= 1
+            self._admission.closed(row.session_id)
             if live is None or live.row.turn_count == 0:
                 await self._unmake(row)  # it never was
             else:
@@ -272,31 +260,17 @@ class Sessions:
         if live.task is not None:
             await asyncio.wait({live.task})
         await live.close(reason)
-        self._open.pop(live.row.session_id, None)
+        self._admission.closed(live.row.session_id)
         self._let_go(live)
 
     # --- parts ---------------------------------------------------------------------------------------------
 
-    def _admit_new(self, app: App, kind: SessionKind) -> None:
-        self._admit()
-        limit = self._settings.max_sessions_per_app
-        if kind == "session" and sum(e.app_id == app.app_id for e in self._open.values()) >= limit:
-            raise answers.too_many_sessions(limit)
-        if kind == "run" and self._running_turns >= self._settings.max_running_turns:
-            raise answers.too_many_turns()
-
     def _admit_turn(self, live: LiveSession) -> None:
-        self._admit()
         if live.closing is not None or live.row.closed_at is not None:
             raise answers.closed()
         if live.busy:
             raise answers.turn_in_progress(live.row.session_id)
-        if self._running_turns >= self._settings.max_running_turns:
-            raise answers.too_many_turns()
-
-    def _admit(self) -> None:
-        if self._draining:
-            raise answers.shutting_down()
+        self._admission.admit_turn()
 
     def _new_row(self, app: App, options: AgentOptions, kind: SessionKind, meta: dict[str, Any]) -> SessionRow:
         session_id = f"{'sess' if kind == 'session' else 'run'}_{self._new_id()}"
@@ -318,7 +292,7 @@ class Sessions:
         return self._put(row, last_seq=0)
 
     async def _unmake(self, row: SessionRow) -> None:
-        self._open.pop(row.session_id, None)
+        self._admission.closed(row.session_id)
         live = self._live.pop(row.session_id, None)
         if live is not None:
             await live.end_agent(now=True)
@@ -355,20 +329,24 @@ class Sessions:
         live = self._live.get(row.session_id)
         if live is not None and live.usable:
             return live
-        if live is not None:
-            await live.end_agent(now=True)
-        await self.end_lost_turns(row.session_id)
-        last_seq = await self._store.last_seq(row.session_id)
-        fresh = await self._store.session(row.session_id)
-        # Somebody else may have been faster while this one was reading.
-        live = self._live.get(row.session_id)
-        return live if live is not None and live.usable else self._put(fresh or row, last_seq)
+        async with self._mending:
+            live = self._live.get(row.session_id)  # somebody else may have been faster
+            if live is not None and live.usable:
+                return live
+            if live is not None:
+                await live.end_agent(now=True)
+            for turn in await self._store.running_turns():
+                if turn.session_id == row.session_id:
+                    await recovery.interrupt(self._store, self._audit, turn)
+            last_seq = await self._store.last_seq(row.session_id)
+            return self._put(await self._store.session(row.session_id) or row, last_seq)
 
     async def _laid(self, row: SessionRow, uploads: Sequence[UploadRow]) -> list[Attachment]:
-        return [
-            Attachment(await asyncio.to_thread(self._uploads.lay, upload, row.cwd), upload.size)
-            for upload in uploads
-        ]
+        laid = []
+        for upload in uploads:
+            laid.append(Attachment(await asyncio.to_thread(self._uploads.lay, upload, row.cwd), upload.size))
+            self._admission.go_on()
+        return laid
 
     def _deadlines(self, options: AgentOptions, timeout_secs: int | None) -> Deadlines:
         settings = self._settings
@@ -378,10 +356,6 @@ class Sessions:
             total_s=timeout_secs or settings.turn_timeout_secs,
             cancel_s=settings.cancel_timeout_secs,
         )
-
-    def _used(self, session_id: str) -> None:
-        if (entry := self._open.get(session_id)) is not None:
-            entry.used_at = time.monotonic()
 
     def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Work that goes on to its end even if nobody waits for it any more."""

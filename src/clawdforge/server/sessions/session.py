@@ -25,7 +25,7 @@ from clawdforge.server.agents.base import (
 )
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
-from clawdforge.server.sessions import answers, permissions, state
+from clawdforge.server.sessions import answers, permissions, results, state, verdicts
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.store.base import (
@@ -132,7 +132,8 @@ class LiveSession:
     @property
     def idle(self) -> bool:
         """Whether it has neither an agent nor a turn: then nothing needs it."""
-        return self.agent is None and not self.busy and not self._ending
+        closing = self.closing is not None and not self.closing.done()
+        return self.agent is None and not self.busy and not closing and not self._ending
 
     # --- turns ---------------------------------------------------------------------------------------------
 
@@ -168,13 +169,7 @@ class LiveSession:
             creation: tuple[Change, ...] = () if first is None else (first,)
             await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
             self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
-            if self.agent is None or not self.agent.usable:
-                await self.end_agent(now=True)  # what one that ended since the last turn left goes first
-            end = await turn.play(self)
-            if not end.agent_usable:
-                await self.end_agent(now=True)
-            elif self.agent is not None:
-                await self.agent.turn_over()
+            end = await self._played(turn)
             return await self._finish(turn, row, end, closing=first is not None)
         except StorageError as error:
             raise self.log.failure or error from None
@@ -183,6 +178,21 @@ class LiveSession:
             if not self.usable:
                 self._drop_agent(now=True)
             self._on_idle(self)
+
+    async def _played(self, turn: Turn) -> TurnEnd:
+        """Plays a turn that is in the store: whatever goes wrong, it gets an end, and its agent is in order."""
+        try:
+            if self.agent is None or not self.agent.usable:
+                await self.end_agent(now=True)  # what one that ended since the last turn left goes first
+            end = await turn.play(self)
+            if end.agent_usable and self.agent is not None:
+                await self.agent.turn_over()
+        except Exception:  # noqa: BLE001 - logged, and told to the caller as this turn's end
+            _log.exception("turn %d of %s failed inside the gateway", turn.index, self.row.session_id)
+            end = state.broken()
+        if not end.agent_usable:
+            await self.end_agent(now=True)
+        return end
 
     def stop_turn(self, end: TurnEnd) -> None:
         """Ends the running turn so, if there is one."""
@@ -230,7 +240,12 @@ class LiveSession:
             self.row = closed
         if end.kind.error is not None:
             raise answers.turn_problem(row, end)
-        return answers.turn_result(row, folded, turn.prompt.schema, empty=empty and end.stop_reason == "end_turn")
+        empty = empty and end.stop_reason == "end_turn"
+        if turn.prompt.schema is None:
+            return answers.turn_result(row, folded, empty=empty)
+        result = results.parse(results.final_text(folded))
+        verdict = await verdicts.reach(result, turn.prompt.schema)
+        return answers.turn_result(row, folded, empty=empty, result=result, verdict=verdict)
 
     def _closing(self, reason: str) -> tuple[SessionRow, CloseSession]:
         now = epoch_ms() // 1000

@@ -95,6 +95,11 @@ def with_lost_agent(end: TurnEnd) -> TurnEnd:
     return replace(end, agent_usable=False)
 
 
+def broken() -> TurnEnd:
+    """The end of a turn that failed by a fault of the gateway's own: what its agent did is not known."""
+    return TurnEnd("agent_failed", "the gateway failed while the turn ran; its log says more", agent_usable=False)
+
+
 def cancelled() -> TurnEnd:
     """The end of a turn that a client cancelled."""
     return TurnEnd("cancelled")

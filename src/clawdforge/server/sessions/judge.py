@@ -1,0 +1,62 @@
+"""Judges a result by a JSON Schema. Also a program: reads both on stdin, says on stdout what is wrong.
+
+A program, because a small schema can ask for more work than there is time: here that ends with a limit on this
+process, and the gateway has never waited for it (see `verdicts`).
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import jsonschema_rs
+
+_CPU_S: Final = 5
+_MEMORY_BYTES: Final = 1024 * 1024 * 1024
+_COMPLAINTS: Final = 10
+_COMPLAINT_CHARS: Final = 300
+
+
+class SchemaUnusable(ValueError):
+    """This is no JSON Schema, or one that refers to something outside of itself."""
+
+
+def validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    """What judges by a schema. Nothing is fetched for a `$ref`; a pattern cannot run away: its matching is linear.
+
+    Raises:
+        SchemaUnusable: with the reason.
+    """
+    try:
+        return jsonschema_rs.validator_for(
+            dict(schema), offline=True, pattern_options=jsonschema_rs.RegexOptions()
+        )
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        raise SchemaUnusable(str(getattr(error, "message", error))[:_COMPLAINT_CHARS]) from error
+
+
+def complaints(result: Any, schema: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a result, at most ten sentences; empty where it fits."""
+    judging = validator(schema)
+    if judging.is_valid(result):
+        return []
+    found = (
+        f"/{'/'.join(str(step) for step in error.instance_path)}: {error.message}"[:_COMPLAINT_CHARS]
+        for error in judging.iter_errors(result)
+    )
+    return [complaint for complaint, _ in zip(found, range(_COMPLAINTS), strict=False)]
+
+
+def main() -> None:
+    """The program: `{"result": …, "schema": {…}}` in, a list of complaints out."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    case = json.load(sys.stdin)
+    json.dump(complaints(case["result"], case["schema"]), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What a schema says of a result, found out by a child with a limit on its time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clawdforge.server.sessions.verdicts import Verdict, check_schema, reach
+from clawdforge.wire.problems import Problem
+
+PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+
+
+async def test_without_a_schema_there_is_no_verdict() -> None:
+    check_schema(None)
+    assert (await reach({"a": 1}, None)) == Verdict(None, None)
+
+
+async def test_a_result_that_fits() -> None:
+    assert (await reach({"age": 3}, PERSON)) == Verdict(True, [])
+
+
+async def test_a_result_that_does_not_fit_is_told_where_and_why() -> None:
+    verdict = await reach({"age": "three"}, PERSON)
+    assert verdict.valid is False
+    assert verdict.errors is not None
+    assert verdict.errors[0].startswith("/age: ")
+
+
+async def test_text_is_judged_as_the_string_that_it_is() -> None:
+    assert (await reach("words", {"type": "string"})).valid is True
+    assert (await reach("words", PERSON)).valid is False
+
+
+async def test_of_many_complaints_ten_are_told_and_each_is_short() -> None:
+    verdict = await reach([f"{'x' * 1000}{number}" for number in range(50)], {"items": {"type": "integer"}})
+    assert verdict.valid is False
+    assert verdict.errors is not None
+    assert len(verdict.errors) == 10
+    assert max(map(len, verdict.errors)) <= 300
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"type": 7},
+        {"required": "name"},
+        {"pattern": "("},
+        {"$ref": "https://localhost/none.json"},
+        {"$ref": "#/nowhere"},
+        {"properties": []},
+    ],
+    ids=str,
+)
+def test_a_schema_that_is_none_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(Problem) as raised:
+        check_schema(schema)
+    assert (raised.value.code, raised.value.extra["errors"][0]["loc"]) == ("invalid", ["schema"])
+
+
+async def test_a_schema_may_refer_to_itself() -> None:
+    tree = {"$defs": {"node": {"type": "array", "items": {"$ref": "#/$defs/node"}}}, "$ref": "#/$defs/node"}
+    check_schema(tree)
+    assert (await reach([[], [[]]], tree)).valid is True
+    assert (await reach([[1]], tree)).valid is False
+
+
+async def test_a_pattern_made_to_run_away_does_not() -> None:
+    verdict = await reach("a" * 50_000 + "!", {"type": "string", "pattern": "^(a+)+$"})
+    assert verdict.valid is False
+
+
+async def test_a_schema_that_asks_for_too_much_work_is_given_up_and_nobody_waits() -> None:
+    # Every level doubles the work: more of it than there is time in the world.
+    levels: dict[str, Any] = {
+        f"d{level}": {"anyOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(60)
+    }
+    schema = {"$defs": {**levels, "d60": {"type": "string"}}, "$ref": "#/$defs/d0"}
+    check_schema(schema)
+    verdict = await reach(1, schema)
+    assert verdict.valid is False
+    assert verdict.errors is not None
+    assert "too much work" in verdict.errors[0]
