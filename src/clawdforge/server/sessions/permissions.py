@@ -5,6 +5,7 @@ Pure but for looking at the file system, where a path is made real. Must not tal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,8 @@ from clawdforge.wire.permissions import Decision, PermissionAsk
 
 _READING: Final = frozenset({"read", "search", "think"})
 _WRITING: Final = frozenset({"edit", "delete", "move"})
+# What an agent may expand to another place than the file of that name: ~, $HOME, file:///etc, a space before /etc.
+_MEANS_ELSEWHERE: Final = re.compile(r"[~$\s]|[A-Za-z][A-Za-z0-9+.-]*:")
 _KINDS: Final[Mapping[PermissionPolicy, frozenset[str]]] = MappingProxyType(
     {"deny": frozenset(), "reads": _READING, "workspace": _READING | _WRITING}
 )
@@ -26,7 +29,7 @@ def decide(policy: PermissionPolicy, ask: PermissionAsk, workspace: Path, privat
 
     `deny` allows nothing, `reads` what only reads, `workspace` also edits inside the workspace, outside of the
     agents' and git's own directories, `allow` everything. A write that names no path is not allowed by
-    `workspace`: nobody could say where it goes.
+    `workspace`: nobody could say where it goes. Nor is one to a path that the agent may take for another place.
 
     Args:
         policy: the session's.
@@ -51,4 +54,7 @@ def _readable(workspace: Path, private: Path, path: str) -> bool:
 
 def _writable(workspace: Path, path: str) -> bool:
     real = paths.inside(workspace, path)
-    return real is not None and not paths.protected(workspace, real)
+    if real is None or _MEANS_ELSEWHERE.match(path):
+        return False
+    # Whoever moves or deletes the workspace itself takes its protected directories along.
+    return real != paths.inside(workspace, ".") and not paths.protected(workspace, real)

@@ -48,6 +48,7 @@ def test_what_only_reads_is_allowed_from_reads_on(kind: str, paths: tuple[str, .
 def test_what_writes_inside_is_allowed_from_workspace_on(kind: str, workspace: Path) -> None:
     assert allowed_by(kind, ("a/b.txt",), workspace) == {"workspace", "allow"}
     assert allowed_by(kind, (str(workspace / "c"), "d"), workspace) == {"workspace", "allow"}
+    assert allowed_by(kind, ("backup~", "a/$x", "./file:x", "a b", "1:2"), workspace) == {"workspace", "allow"}
 
 
 @pytest.mark.parametrize("kind", ["edit", "delete", "move"])
@@ -62,6 +63,16 @@ def test_what_writes_inside_is_allowed_from_workspace_on(kind: str, workspace: P
         (".git/config",),
         ("x/.claude/y",),
         ("a\0b",),
+        (".",),
+        ("a/..",),
+        ("~/.ssh/authorized_keys",),
+        ("~root/x",),
+        ("$HOME/x",),
+        ("${HOME}/x",),
+        ("file:///etc/passwd",),
+        ("FILE:x",),
+        ("vscode-remote+ssh://host/x",),
+        (" /etc/passwd",),
     ],
     ids=str,
 )
@@ -104,3 +115,10 @@ def test_a_higher_rung_never_allows_less(kind: str, paths: list[str]) -> None:
     assert decisions == sorted(decisions, key=lambda decision: decision == "allow")
     assert decisions[0] == "reject"
     assert decisions[-1] == "allow"
+
+
+@pytest.mark.parametrize("kind", ["edit", "delete", "move"])
+def test_the_workspace_itself_is_not_the_agent_s_to_move_or_delete(kind: str, workspace: Path) -> None:
+    (workspace / "link").symlink_to(workspace)
+    for path in (str(workspace), f"{workspace}/", "link", "./"):
+        assert allowed_by(kind, ("a", path), workspace) == {"allow"}
