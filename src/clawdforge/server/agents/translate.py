@@ -7,22 +7,36 @@ Must not know sessions, turns or processes. Source: https://agentclientprotocol.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
+from clawdforge.server.agents import touched
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import PermissionAsk, PermissionOption
+
+_TITLE_KEPT_CHARS: Final = 1_000
 
 
 class Shapeless(Exception):
     """An update lacks what its kind needs."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a permission request may leave out of a call that was told of before; `paths` by their field."""
+
+    kind: str
+    title: str = ""
+    paths: Mapping[str, list[str]] = field(default_factory=dict)
+
+
 class Translator:
     """Translates one agent's updates. Remembers of each tool call only what later updates leave out."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, str] = {}
+        self._calls: dict[str, _Call] = {}
         self._raw_results: set[str] = set()
 
     def update(self, update: Mapping[str, Any]) -> Draft | None:
@@ -37,23 +51,26 @@ class Translator:
             return Draft(events.OTHER, {"acp": dict(update)})
 
     def permission(self, permission_id: str, params: Mapping[str, Any]) -> PermissionAsk:
-        """What a `session/request_permission` asks; kind and title may come from the tool call's own update."""
+        """What a `session/request_permission` asks; what it leaves out comes from the tool call's own updates."""
         call = params.get("toolCall")
         call = call if isinstance(call, dict) else {}
         call_id = call.get("toolCallId")
         call_id = call_id if isinstance(call_id, str) else None
+        known = self._calls.get(call_id or "", _Call("other"))
+        kind = str(call.get("kind") or known.kind)
+        paths = {**known.paths, **touched.paths(call, kind)}
         return PermissionAsk(
             permission_id=permission_id,
             tool_call_id=call_id,
-            title=str(call.get("title") or ""),
-            kind=str(call.get("kind") or self._kinds.get(call_id or "", "other")),
-            paths=tuple(dict.fromkeys(_paths(call))),
+            title=str(call.get("title") or known.title),
+            kind=kind,
+            paths=tuple(dict.fromkeys(chain.from_iterable(paths.values()))),
             options=tuple(_options(params.get("options"))),
         )
 
     def turn_over(self) -> None:
         """Forgets the turn's tool calls."""
-        self._kinds.clear()
+        self._calls.clear()
         self._raw_results.clear()
 
     def _text(self, update: Mapping[str, Any]) -> Draft | None:
@@ -91,16 +108,21 @@ class Translator:
             "diffs": [],
         }
         changed = self._changed(call_id, update)
-        self._kinds[call_id] = kind
+        self._remember(call_id, _Call(kind), update)
         return Draft(events.TOOL_CALL, {**data, **changed})
 
     def _tool_call_update(self, update: Mapping[str, Any]) -> Draft:
         call_id = _need(update, "toolCallId", str)
-        if call_id not in self._kinds:
+        if call_id not in self._calls:
             return self._tool_call(update)  # gemini tells of a call first by what became of it
         changed = self._changed(call_id, update)
-        self._kinds[call_id] = changed.get("kind", self._kinds[call_id])
+        self._remember(call_id, self._calls[call_id], update)
         return Draft(events.TOOL_CALL_UPDATE, {"id": call_id, **changed})
+
+    def _remember(self, call_id: str, known: _Call, update: Mapping[str, Any]) -> None:
+        kind = update.get("kind") or known.kind
+        title = (update.get("title") or known.title)[:_TITLE_KEPT_CHARS]
+        self._calls[call_id] = _Call(kind, title, {**known.paths, **touched.paths(update, kind)})
 
     def _changed(self, call_id: str, update: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that an update sets; ACP leaves out, or makes null, what stays as it was."""
@@ -198,18 +220,6 @@ def _content_text(content: list[Any]) -> str:
     return "\n".join(
         block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str)
     )
-
-
-def _paths(call: Mapping[str, Any]) -> list[str]:
-    """Every path that a tool call names: its locations, its diffs, and the usual names in its raw input."""
-    found: list[Any] = []
-    for field in ("locations", "content"):
-        parts = call.get(field)
-        found += [part.get("path") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    raw = call.get("rawInput")
-    if isinstance(raw, dict):
-        found += [raw.get(name) for name in ("file_path", "path", "abs_path", "notebook_path", "destination")]
-    return [path for path in found if isinstance(path, str) and path]
 
 
 def _options(options: Any) -> list[PermissionOption]:

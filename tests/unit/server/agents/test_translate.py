@@ -145,3 +145,48 @@ def test_a_permission_request_names_every_path_that_the_call_touches() -> None:
         "rawInput": {"path": "/w/a", "destination": "/etc/c"},
     }
     assert Translator().permission("perm_1", {"toolCall": call}).paths == ("/w/a", "/w/b", "/etc/c")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"source": "/w/in", "target": "/etc/x"},
+        {"old_path": "/w/in", "new_path": "/etc/x"},
+        {"moves": [{"a": "/w/in", "whatever": ["/etc/x"]}]},
+        ["/w/in", "/etc/x"],
+        "/etc/x",
+    ],
+    ids=repr,
+)
+def test_every_text_in_the_raw_input_of_a_move_may_be_where_it_goes(raw: Any) -> None:
+    call = {"toolCallId": "a", "kind": "move", "locations": [{"path": "/w/in"}], "rawInput": raw}
+    assert Translator().permission("perm_1", {"toolCall": call}).paths == ("/w/in", "/etc/x")
+
+
+def test_of_another_call_s_raw_input_only_what_is_named_like_a_path_counts() -> None:
+    raw = {
+        "filePath": "/w/a",
+        "target_file": "/w/b",
+        "files": ["/w/c", {"abs-path": "/w/d", "content": "not one"}],
+        "edits": [{"path": "/w/e", "old_string": "not one", "path_count": 3}],
+        "new_string": "not one",
+        "file": {"text": "not one"},
+    }
+    ask = Translator().permission("perm_1", {"toolCall": {"kind": "edit", "rawInput": raw}})
+    assert ask.paths == ("/w/a", "/w/b", "/w/c", "/w/d", "/w/e")
+
+
+def test_a_permission_request_takes_what_it_leaves_out_from_the_call_s_updates() -> None:
+    translator = Translator()
+    told = {"toolCallId": "a", "title": "Edit a", "kind": "edit", "locations": [{"path": "/w/a"}]}
+    translator.update({"sessionUpdate": "tool_call", **told})
+    translator.update({"sessionUpdate": "tool_call_update", "toolCallId": "a", "rawInput": {"path": "/etc/b"}})
+    bare = translator.permission("perm_1", {"toolCall": {"toolCallId": "a"}})
+    assert (bare.title, bare.kind, bare.paths) == ("Edit a", "edit", ("/w/a", "/etc/b"))
+    said = {"toolCallId": "a", "title": "Edit c", "locations": [{"path": "/w/c"}]}
+    full = translator.permission("perm_2", {"toolCall": said})
+    assert (full.title, full.kind, full.paths) == ("Edit c", "edit", ("/w/c", "/etc/b"))
+    other = translator.permission("perm_3", {"toolCall": {"toolCallId": "b"}})
+    assert (other.title, other.kind, other.paths) == ("", "other", ())
+    translator.turn_over()
+    assert translator.permission("perm_4", {"toolCall": {"toolCallId": "a"}}).paths == ()
