@@ -1,0 +1,223 @@
+"""Uploads: who may name them and for how long, under which names they come to an agent, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+import unicodedata
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+
+from clawdforge import Forge, ForgeAPIError, Session
+from harness import agents
+from harness.gateway import Gateway, until
+from harness.http import Answer, ask, connect, receive
+from harness.shapes import fits
+
+UPLOAD = {"ok": bool, "file_token": str, "ttl_secs": int, "size": int, "name": str, "expires_at": int}
+LIMIT_BYTES = 100_000
+BOUNDARY = "b0undary"
+COMPOSED = unicodedata.normalize("NFC", "réport.txt")
+DECOMPOSED = unicodedata.normalize("NFD", "réport.txt")
+
+
+def form(content: bytes, name: str = "a.txt", fields: Mapping[str, str] | None = None) -> bytes:
+    """A multipart form whose file bears a name that no header could hold as it is."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+        for key, value in (fields or {}).items()
+    ]
+    head = (
+        f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename*=UTF-8''{quote(name, safe='')}"
+    )
+    return b"".join([*parts, head.encode(), b"\r\n\r\n", content, f"\r\n--{BOUNDARY}--\r\n".encode()])
+
+
+def head(app: Forge, **more: str) -> dict[str, str]:
+    media_type = f"multipart/form-data; boundary={BOUNDARY}"
+    return {"Authorization": f"Bearer {app._config.token}", "Content-Type": media_type, **more}
+
+
+def post(app: Forge, body: bytes) -> Answer:
+    connection = connect(app.base_url)
+    with closing(connection):
+        connection.request("POST", "/files", body, head(app))
+        return receive(connection)
+
+
+def upload(app: Forge, content: bytes = b"content", name: str = "a.txt") -> str:
+    answer = post(app, form(content, name))
+    assert answer.status == 200, answer.raw
+    return str(answer.body["file_token"])
+
+
+def linked(session: Session, *tokens: str) -> list[Path]:
+    """The files that a turn's agent was told of."""
+    blocks = json.loads(session.turn("[[BLOCKS]]", files=list(tokens)).text())
+    assert [block["type"] for block in blocks] == ["text", *["resource_link"] * len(tokens)]
+    paths = [Path(unquote(urlsplit(block["uri"]).path)) for block in blocks[1:]]
+    assert [block["size"] for block in blocks[1:]] == [path.stat().st_size for path in paths]
+    return paths
+
+
+def test_an_upload_tells_what_the_contract_says(app: Forge) -> None:
+    answer = post(app, form(b"0123456789", fields={"ttl_secs": "60"}))
+    fits(answer.body, UPLOAD)
+    assert (answer.body["ttl_secs"], answer.body["size"], answer.body["name"]) == (60, 10, "a.txt")
+    assert answer.body["file_token"].startswith("ff_")
+    assert post(app, form(b"")).body["ttl_secs"] == 3600
+    assert post(app, form(b"", fields={"ttl_secs": "86400"})).body["ttl_secs"] == 86_400
+
+
+@pytest.mark.parametrize("ttl", ["59", "86401", "abc", "", "0", "-60", "60.0", " 60", "６０", "9" * 400])
+def test_a_time_to_live_that_is_none_is_refused(app: Forge, ttl: str) -> None:
+    answer = post(app, form(b"x", fields={"ttl_secs": ttl}))
+    assert answer.problem() == (422, "invalid")
+    assert answer.body["errors"][0]["loc"] == ["ttl_secs"]
+
+
+def test_the_agent_is_told_of_files_that_lie_in_its_workspace(app: Forge) -> None:
+    session = app.create_session(agent="fake")
+    first, second = upload(app, b"first", "notes.md"), upload(app, b"\x00\xff", "data.bin")
+    paths = linked(session, first, second)
+    assert paths == [Path(session.cwd, "notes.md"), Path(session.cwd, "data.bin")]
+    assert [path.read_bytes() for path in paths] == [b"first", b"\x00\xff"]
+
+
+def test_a_run_gets_its_files_too(app: Forge) -> None:
+    blocks = app.run("[[BLOCKS]]", agent="fake", files=[upload(app, b"x", "notes.md")]).result
+    assert [block.get("name") for block in blocks] == [None, "notes.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lies_as"),
+    [
+        ("../x", "x"),
+        ("../../../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("..", "file"),
+        ("a\r\nb.txt", "ab.txt"),
+        ("a\x1b[31mb\x7f.txt", "a[31mb.txt"),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ('a<b>:"|?*.txt', "a_b______.txt"),
+        (" .hidden. ", "hidden"),
+        ("\u202egpj.exe", "gpj.exe"),
+        ("😀" * 75 + ".txt", "😀" * 62 + ".txt"),
+        (DECOMPOSED, COMPOSED),
+    ],
+)
+def test_a_hostile_name_lies_in_the_workspace_under_a_clean_one(app: Forge, name: str, lies_as: str) -> None:
+    session = app.create_session(agent="fake")
+    assert linked(session, upload(app, b"x", name)) == [Path(session.cwd, lies_as)]
+    assert os.listdir(session.cwd) == [lies_as]
+
+
+def test_equal_names_never_overwrite_each_other(app: Forge) -> None:
+    session = app.create_session(agent="fake")
+    tokens = [upload(app, name.encode(), name) for name in (COMPOSED, DECOMPOSED, "a/" + COMPOSED)]
+    paths = linked(session, *tokens)
+    assert [path.name for path in paths] == [COMPOSED, "réport (2).txt", "réport (3).txt"]
+    assert [path.read_bytes() for path in paths] == [
+        name.encode() for name in (COMPOSED, DECOMPOSED, "a/" + COMPOSED)
+    ]
+    assert linked(session, tokens[0])[0].name == "réport (4).txt"
+
+
+def refused(app: Forge, session: Session, token: str) -> None:
+    """A run and a turn with this token: both are the one 404, and no turn is counted."""
+    path = f"/sessions/{session.session_id}"
+    before = ask(app, "GET", path).body
+    turned = ask(app, "POST", f"{path}/turn", {"prompt": "x", "files": [token]})
+    ran = ask(app, "POST", "/run", {"prompt": "x", "agent": "fake", "files": [token]})
+    for answer in (turned, ran):
+        assert answer.problem() == (404, "not_found")
+        assert answer.body["detail"] == "file not found"
+    assert ask(app, "GET", path).body == before
+    assert os.listdir(before["cwd"]) == []
+
+
+def test_a_foreign_and_an_unknown_token_are_the_same_404(gateway: Gateway, app: Forge) -> None:
+    session = app.create_session(agent="fake")
+    with gateway.app(f"other-{session.session_id}") as other:
+        foreign = upload(other)
+    for token in (foreign, "ff_unknown", "ff_", "", "../../admin-token", "x" * 10_000):
+        refused(app, session, token)
+
+
+def test_one_bad_token_among_good_ones_lays_nothing(app: Forge) -> None:
+    session = app.create_session(agent="fake")
+    good = upload(app)
+    with pytest.raises(ForgeAPIError) as caught:
+        session.turn("x", files=[good, "ff_unknown"])
+    assert caught.value.status_code == 404
+    assert os.listdir(session.cwd) == []
+    assert linked(session, good) == [Path(session.cwd, "a.txt")]
+
+
+def test_an_expired_token_is_the_same_404(new_gateway: agents.NewGateway) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        created, config = app.create_session(agent="fake"), app._config
+        token, lasting = upload(app), upload(app, b"other", "b.txt")
+    assert gateway.stop() == 0
+    with closing(sqlite3.connect(gateway.data_dir / "clawdforge.db")) as connection, connection:
+        changed = connection.execute("UPDATE uploads SET expires_at = created_at - 1 WHERE token = ?", (token,))
+        assert changed.rowcount == 1
+    gateway.start()
+    with Forge(base_url=gateway.url, token=config.token) as app:
+        session = app.attach_session(created.session_id)
+        refused(app, session, token)
+        assert linked(session, lasting)[0].name == "b.txt"
+
+
+def blobs(gateway: Gateway) -> list[Path]:
+    return [path for path in (gateway.data_dir / "blobs").rglob("*") if path.is_file()]
+
+
+def test_what_is_too_large_is_refused_by_its_declared_and_by_its_counted_size(
+    new_gateway: agents.NewGateway,
+) -> None:
+    gateway = new_gateway(settings={"max_upload_bytes": LIMIT_BYTES}).start()
+    with gateway.app() as app:
+        assert post(app, form(bytes(LIMIT_BYTES))).body["size"] == LIMIT_BYTES
+        assert post(app, form(bytes(LIMIT_BYTES + 1))).problem() == (413, "too_large")
+        connection = connect(gateway.url)
+        with closing(connection):
+            chunks = io.BytesIO(form(bytes(LIMIT_BYTES + 1)))  # without a length: sent in chunks
+            connection.request("POST", "/files", chunks, head(app), encode_chunked=True)
+            assert receive(connection).problem() == (413, "too_large")
+        connection = connect(gateway.url)
+        with closing(connection):
+            connection.putrequest("POST", "/files")
+            for name, value in head(app, **{"Content-Length": str(10**15)}).items():
+                connection.putheader(name, value)
+            connection.endheaders()  # not one byte of the body is needed
+            assert receive(connection).problem() == (413, "too_large")
+    assert [path.stat().st_size for path in blobs(gateway)] == [LIMIT_BYTES]
+
+
+def test_a_client_that_hangs_up_in_mid_upload_leaves_nothing(new_gateway: agents.NewGateway) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        body = form(bytes(3_000_000))
+        connection = connect(gateway.url)
+        with closing(connection):
+            connection.putrequest("POST", "/files")
+            for name, value in head(app, **{"Content-Length": str(len(body))}).items():
+                connection.putheader(name, value)
+            connection.endheaders(body[:2_500_000])
+            until(lambda: len(blobs(gateway)) == 1, "the upload to reach the disk")
+            [incoming] = blobs(gateway)
+            assert incoming.parent == gateway.data_dir / "blobs" / "tmp"
+        until(lambda: not blobs(gateway), "what came in to be removed")
+        with closing(sqlite3.connect(gateway.data_dir / "clawdforge.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
+        assert upload(app).startswith("ff_")
