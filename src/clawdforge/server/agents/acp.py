@@ -228,7 +228,16 @@ class AcpAgent:
             self._owner.on_update(draft)
 
     def on_request(self, method: str, params: dict[str, Any], reply: rpc.Reply) -> None:
-        """A request came: permissions go to the owner; a file inside the workspace is read or written."""
+        """A request came: permissions go to the owner; a file inside the workspace is read or written.
+
+        Before the session is open nobody has asked the agent for anything, and nobody would answer: it is refused.
+        """
+        if self._acp_session is None and method == "session/request_permission":
+            _permission(reply, None)
+            return
+        if self._acp_session is None and fs.access(method, params) is not None:
+            reply.error(rpc.INVALID_PARAMS, "not before the session is open")
+            return
         ask_id = f"perm_{secrets.token_hex(8)}"
         if method == "session/request_permission":
             self._ask(self._translator.permission(ask_id, params), lambda chosen: _permission(reply, chosen))
