@@ -253,6 +253,7 @@ class Sessions:
     async def _close(self, live: LiveSession, reason: str) -> None:
         if live.closing is None:
             live.closing = self._background(self._closed(live, reason))
+            live.closing.add_done_callback(lambda _: self._let_go(live))
         await asyncio.shield(live.closing)
 
     async def _closed(self, live: LiveSession, reason: str) -> None:
@@ -261,7 +262,6 @@ class Sessions:
             await asyncio.wait({live.task})
         await live.close(reason)
         self._admission.closed(live.row.session_id)
-        self._let_go(live)
 
     # --- parts ---------------------------------------------------------------------------------------------
 
