@@ -8,6 +8,8 @@ import psutil
 import pytest
 
 from clawdforge import Forge
+from clawdforge.client.session import Session
+from harness import agents
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
@@ -43,6 +45,50 @@ def test_whatever_an_agent_started_is_gone_with_its_death(app: Forge, gateway: G
 def test_whatever_a_run_started_is_gone_soon_after_it(app: Forge, gateway: Gateway, how: str) -> None:
     app.run(LOST[how], agent="fake", permissions="allow")
     until(lambda: gateway.children() == [], "the run's processes to be gone")
+
+
+STRAYS = {
+    "without an environment": "env -i setsid sleep 300",
+    "with another": "env -i A=b setsid sleep 300",
+    "with children": "env -i setsid sh -c 'sleep 300 & setsid sleep 300 & wait'",
+}
+
+
+def stray(session: Session, how: str) -> psutil.Process:
+    """Lets a session's agent start a daemon that nothing ties to it."""
+    file = Path(session.cwd, "pid")
+    session.turn(f"[[SH ({STRAYS[how]} >/dev/null 2>&1 & echo $! > {file}.new; mv {file}.new {file})]]")
+    return psutil.Process(int(file.read_text()))
+
+
+@pytest.mark.parametrize("how", STRAYS)
+def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_last_agent(
+    new_gateway: agents.NewGateway, how: str
+) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        first = app.create_session(agent="fake", permissions="allow")
+        second = app.create_session(agent="fake", permissions="allow")
+        daemon = stray(first, how)
+        first.close()
+        assert second.turn("hi").ok
+        assert daemon.ppid() == gateway.pid
+        family = [daemon, *daemon.children(recursive=True)]
+        second.close()
+        until(lambda: not any(each.is_running() for each in family), "the daemon to be gone")
+        assert gateway.zombies() == []
+
+
+@pytest.mark.parametrize("how", STRAYS)
+def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_gateway(
+    new_gateway: agents.NewGateway, how: str
+) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        daemon = stray(app.create_session(agent="fake", permissions="allow"), how)
+        family = [daemon, *daemon.children(recursive=True)]
+        assert gateway.stop() == 0
+    until(lambda: not any(each.is_running() for each in family), "the daemon to be gone")
 
 
 def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
-from clawdforge.server.agents.tree import MARK, end_tree, ended_orphans
+from clawdforge.server.agents.tree import MARK, end_strays, end_tree, orphans
 
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -62,12 +62,15 @@ class Spawner:
         return code
 
     async def end_tree(self, leader: int, mark: str) -> None:
-        """`tree.end_tree`, off the loop; then reaps what has ended without a parent of its own."""
+        """`tree.end_tree`, off the loop; then reaps what has ended without a parent of its own.
+
+        Where no agent is left, it also ends what none of them is known to have started.
+        """
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._sweeps, end_tree, leader, mark)
-        ended = await loop.run_in_executor(self._sweeps, ended_orphans)
-        if ended:
-            await loop.run_in_executor(self._thread, self._reap_orphans, ended)
+        ended, any_lives = await loop.run_in_executor(self._sweeps, orphans)
+        if ended or (any_lives and not self._unreaped):
+            await loop.run_in_executor(self._thread, self._clear_orphans, ended)
 
     def _spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Spawned:
         popen = subprocess.Popen(
@@ -89,15 +92,19 @@ class Spawner:
         self._unreaped.add(popen.pid)
         return Spawned(popen, pidfd)
 
-    def _reap_orphans(self, ended: Sequence[int]) -> None:
+    def _clear_orphans(self, ended: Sequence[int]) -> None:
         """In the thread that spawns, so that no child of its own can be among them before it is noted."""
+        if not self._unreaped:
+            end_strays()
+            ended, _ = orphans()
         for pid in ended:
             if pid not in self._unreaped:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
 
     def close(self) -> None:
-        """Ends the threads; children must have been ended before."""
+        """Ends the threads, and the strays; children must have been ended before."""
+        self._thread.submit(self._clear_orphans, ())
         self._thread.shutdown()
         self._sweeps.shutdown()
 

@@ -25,6 +25,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _QUIET_LOOKS: Final = 2
 _UNCLEAR_S: Final = 0.1
 _LOOK_AGAIN_MS: Final = 2
+_STRAY_LOOKS: Final = 20
 _PROC: Final = Path("/proc")
 
 
@@ -51,7 +52,7 @@ def adopt_orphans() -> None:
 
 
 def end_tree(leader: int, mark: str, *, within_s: float = 2.0) -> list[int]:
-    """Kills the leader's whole tree; its zombies that became our children are for `ended_orphans` to find.
+    """Kills the leader's whole tree; its zombies that became our children are for `orphans` to find.
 
     Returns the pids that still run after `within_s` seconds: empty, unless the kernel holds one.
     """
@@ -81,9 +82,31 @@ def end_marked(mark_prefix: str) -> list[int]:
     return [each.pid for each in found]
 
 
-def ended_orphans() -> list[int]:
-    """Zombies that are our children: adopted ones, which nobody reaps, and children that their owners will."""
-    return [each.pid for each in _processes() if each.zombie and each.parent == os.getpid()]
+def orphans() -> tuple[list[int], bool]:
+    """Our children that ended, and whether any lives: adopted ones, which have no owner, and leaders, which do."""
+    children = list(_agents_children())
+    return [each.pid for each in children if each.zombie], any(not each.zombie for each in children)
+
+
+def end_strays() -> None:
+    """Kills our children that show no mark: daemons of an agent, which they outlive without its environment.
+
+    Whose they are cannot be told. So this is for when no agent runs, and none is being started.
+    """
+    for _ in range(_STRAY_LOOKS):  # the children of one become ours when it ends
+        found = [each for each in _agents_children() if not each.zombie and not _mark_of(each.pid)]
+        if not found:
+            return
+        _kill(found)
+
+
+def _agents_children() -> Iterator[ProcessStat]:
+    """Our children but for those that this process started for itself.
+
+    A leader has a session of its own, and nothing that it starts can ever come back to ours.
+    """
+    ours = os.getsid(0)
+    return (each for each in _processes() if each.parent == os.getpid() and each.session != ours)
 
 
 def members(leader: int, mark: str) -> list[ProcessStat]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -196,6 +197,20 @@ async def test_a_start_that_is_cut_off_leaves_nothing(spawner: Spawner, tmp_path
         await starting
     assert owner.exit_code == -9
     assert not pid_file.exists() or not lives(int(pid_file.read_text()))
+
+
+async def test_what_this_process_started_for_itself_is_neither_killed_nor_reaped(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    with (
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", "raise SystemExit(7)"]) as ended,
+        subprocess.Popen(["sleep", "600"], env={"PATH": os.environ["PATH"]}) as running,
+    ):
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        process = await start(spawner, Owner(), tmp_path, "import time; time.sleep(600)")
+        await process.end(now=True)
+        assert (ended.wait(), running.poll()) == (7, None)
+        running.kill()
 
 
 async def test_ending_twice_and_at_once_is_harmless(spawner: Spawner, tmp_path: Path) -> None:
