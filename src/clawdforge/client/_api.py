@@ -90,7 +90,7 @@ def token_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _value(cls: type[T], body: Mapping[str, Any], **neutral: Any) -> T:
     try:
-        return codec.from_json(cls, {**neutral, **body})
+        return codec.from_json(cls, body, neutral)
     except codec.Malformed as error:
         raise ForgeProtocolError(str(error)) from None
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -34,19 +36,24 @@ def dumps(body: Any) -> bytes:
     return text(body).encode()
 
 
-def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Reads a wire value from a JSON object.
+def from_json(cls: type[T], data: Mapping[str, Any], neutral: Mapping[str, Any] = MappingProxyType({})) -> T:
+    """Reads a wire value from a JSON object, as older and newer gateways write it.
+
+    A null where the type has none counts as missing; what is missing takes its value from `neutral`, then its
+    default; a number with a fraction is rounded where an integer belongs.
 
     Raises:
-        Malformed: a field without a default is missing, or one has a wrong type.
+        Malformed: a field without either is missing, or one has a wrong type.
     """
-    values = {}
+    values = dict(neutral)
     for name, (allowed, required) in _fields(cls).items():
-        if name not in data:
-            if required:
+        value = data.get(name)
+        if value is None and (name not in data or (allowed and type(None) not in allowed)):
+            if required and name not in values:
                 raise Malformed(f"{cls.__name__}: the field {name!r} is missing")
             continue
-        value = data[name]
+        if isinstance(value, float) and int in allowed and float not in allowed and math.isfinite(value):
+            value = round(value)
         if allowed and not _fits(value, allowed):
             raise Malformed(f"{cls.__name__}: the field {name!r} is a {type(value).__name__}")
         values[name] = value

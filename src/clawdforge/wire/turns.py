@@ -52,7 +52,7 @@ class TurnResult:
 
     @classmethod
     def from_response(cls, body: Mapping[str, Any]) -> Self:
-        """Reads an answer's JSON object; unknown fields are ignored, missing ones get a neutral value.
+        """Reads an answer's JSON object; unknown fields are ignored, missing and null ones get a neutral value.
 
         Raises:
             codec.Malformed: a field is there with a wrong type.
@@ -65,4 +65,4 @@ class TurnResult:
             "stop_reason": "",
             "duration_ms": 0,
         }
-        return codec.from_json(cls, {**neutral, **body})
+        return codec.from_json(cls, body, neutral)

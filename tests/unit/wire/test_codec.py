@@ -53,11 +53,24 @@ def test_a_field_that_must_be_there_is_missed_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("name", 1), ("name", None), ("count", "1"), ("count", True), ("count", 1.5), ("tags", "x"), ("tags", {})],
+    [("name", 1), ("count", "1"), ("count", True), ("count", float("inf")), ("tags", "x"), ("tags", {})],
 )
 def test_a_field_of_a_wrong_type_is_told_by_its_name(name: str, value: Any) -> None:
     with pytest.raises(Malformed, match=f"the field '{name}' is a {type(value).__name__}"):
         from_json(Sample, {"name": "a", "count": 1, name: value})
+
+
+def test_a_null_where_there_is_none_counts_as_missing() -> None:
+    assert from_json(Sample, {"name": "a", "count": 1, "tags": None}) == Sample("a", 1)
+    assert from_json(Sample, {"name": None, "count": 1}, {"name": "unknown"}) == Sample("unknown", 1)
+    with pytest.raises(Malformed, match="the field 'name' is missing"):
+        from_json(Sample, {"name": None, "count": 1})
+
+
+@pytest.mark.parametrize(("told", "read"), [(12.75, 13), (5.0, 5), (-0.2, 0), (3, 3)])
+def test_a_number_with_a_fraction_is_rounded_where_an_integer_belongs(told: float, read: int) -> None:
+    count = from_json(Sample, {"name": "a", "count": told}).count
+    assert (count, type(count)) == (read, int)
 
 
 @pytest.mark.parametrize("value", [None, True, 1, "x", [], {}])
@@ -102,5 +115,7 @@ def test_a_session_tells_why_it_was_closed_once_it_is() -> None:
 def test_a_turn_is_read_with_neutral_values_for_what_is_missing() -> None:
     turn = TurnResult.from_response({"events": [{"type": "text", "content": "a"}, 7, {"type": "text"}], "new": 1})
     assert (turn.ok, turn.turn_index, turn.stop_reason, turn.text()) == (False, 0, "", "a")
+    old = TurnResult.from_response({"ok": True, "events": None, "stop_reason": None, "duration_ms": 12.75})
+    assert (old.ok, old.events, old.stop_reason, old.duration_ms) == (True, [], "", 13)
     with pytest.raises(Malformed):
         TurnResult.from_response({"events": "none"})
