@@ -294,3 +294,28 @@ def test_settings_that_are_wrong_are_refused_with_a_sentence(new_gateway: agents
     said = gateway.fails_to_start()
     assert "[agents.mine] is new and needs an argv" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "is_directory"),
+    [
+        ("blobs", False),
+        ("gateway-id", True),
+        ("gateway.lock", True),
+        ("admin-token", True),
+        ("clawdforge.db", True),
+    ],
+)
+def test_a_data_directory_with_something_in_the_way_is_refused_with_a_sentence(
+    new_gateway: agents.NewGateway, name: str, is_directory: bool
+) -> None:
+    gateway = new_gateway()
+    in_the_way = gateway.data_dir / name
+    gateway.data_dir.mkdir()
+    in_the_way.mkdir() if is_directory else in_the_way.touch()
+    said = gateway.fails_to_start()
+    assert str(gateway.data_dir) in said
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if line.startswith("clawdforge: ")]) == 1
+    in_the_way.rmdir() if is_directory else in_the_way.unlink()
+    assert gateway.start().stop() == 0

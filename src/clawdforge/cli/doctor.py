@@ -101,14 +101,19 @@ def _agent(info: AgentInfo, entry: AgentEntry) -> Iterator[Check]:
             yield Check("npm", False, says, "Install Node.js 20 or newer, which brings it.", needed=False)
     elif entry.login_files and not _logged_in(entry):
         mend = " or ".join(
-            (f"Log in with {info.title} as this user", *(f"set {name}" for name in entry.inherit_env))
+            (f"Log in with {info.title} as this user", *(f"set {name}" for name in _credentials(entry)))
         )
         yield Check(f"{info.name} login", False, "none was found on this machine", mend, needed=False)
 
 
+def _credentials(entry: AgentEntry) -> list[str]:
+    """The variables that log an agent in; the address of its model alone does not."""
+    return [name for name in entry.inherit_env if not name.endswith("_BASE_URL")]
+
+
 def _logged_in(entry: AgentEntry) -> bool:
     files = (Path(file).expanduser() for file in entry.login_files)
-    return any(os.environ.get(name) for name in entry.inherit_env) or any(file.is_file() for file in files)
+    return any(os.environ.get(name) for name in _credentials(entry)) or any(file.is_file() for file in files)
 
 
 def _gateway(caller: Caller) -> list[Check]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +52,13 @@ class DataDirectory:
                 f"another gateway (process {owner}) owns the data directory {self.path}: "
                 "stop it, or give this one another --data-dir"
             ) from error
-        os.ftruncate(self._lock_fd, 0)
-        os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
-        self.gateway_id = self._read_id()
+        try:
+            os.ftruncate(self._lock_fd, 0)
+            os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+            self.gateway_id = self._read_id()
+        except (OSError, UnicodeDecodeError) as error:
+            os.close(self._lock_fd)
+            raise DirectoryBusy(f"the data directory {self.path} cannot be used: {_ID}: {error}") from error
 
     def release(self) -> None:
         """Lets another gateway take the directory."""
@@ -61,6 +66,19 @@ class DataDirectory:
 
     def _read_id(self) -> str:
         file = self.path / _ID
-        if not file.exists():
-            file.write_text(secrets.token_hex(16))
-        return file.read_text().strip()
+        with suppress(FileNotFoundError):
+            if kept := file.read_text().strip():
+                return kept
+        made = secrets.token_hex(16)
+        _write(file, made)
+        return made
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all: a crash in between leaves no empty file."""
+    unfinished = file.with_name(f"{file.name}.new")
+    with unfinished.open("w") as writing:
+        writing.write(text)
+        writing.flush()
+        os.fsync(writing.fileno())
+    unfinished.replace(file)

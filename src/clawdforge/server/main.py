@@ -17,13 +17,12 @@ import uvicorn
 
 from clawdforge.server.app import Gateway
 from clawdforge.server.data_dir import DirectoryBusy
-from clawdforge.server.http.limits import server_config
+from clawdforge.server.http.limits import BACKLOG, server_config
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import StoreUnusable
 from clawdforge.server.telemetry import configure
 
 _log: Final = logging.getLogger(__name__)
-_BACKLOG: Final = 2048
 _LAST_ANSWERS_S: Final = 5
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BLOCK_BYTES: Final = 1024 * 1024
@@ -48,14 +47,18 @@ def serve(settings: Settings) -> int:
     with listener:
         try:
             asyncio.run(_serve(settings, listener))
-        except (DirectoryBusy, StoreUnusable, ValueError) as problem:
+        except (DirectoryBusy, StoreUnusable, _CannotStart, ValueError) as problem:
             print(f"clawdforge: {problem}", file=sys.stderr)
             return 1
     return 0
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    gateway = await Gateway.open(settings)
+    try:
+        gateway = await Gateway.open(settings)
+    except OSError as error:
+        where = error.filename or settings.data_dir
+        raise _CannotStart(f"the gateway cannot start: {where}: {error.strerror or error}") from error
     try:
         loop = asyncio.get_running_loop()
         stops = _Stops(loop)
@@ -81,6 +84,10 @@ async def _drain(gateway: Gateway, stops: _Stops) -> None:
     if not patient.done():
         await gateway.drain(0)
     await patient
+
+
+class _CannotStart(Exception):
+    """The system refused what a gateway needs at its start; the message says what."""
 
 
 class _Stops:
@@ -116,7 +123,7 @@ def _give_memory_back() -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
 def _announce(gateway: Gateway, listener: socket.socket) -> None:

@@ -178,13 +178,15 @@ def test_doctor_asks_for_the_login_of_an_agent_that_has_one(
     config = tmp_path / "c.toml"
     config.write_text(
         f'[agents.mine]\nargv = ["{sys.executable}"]\n'
-        'login_files = ["~/.mine/login.json"]\ninherit_env = ["MINE_KEY"]\n'
+        'login_files = ["~/.mine/login.json"]\ninherit_env = ["MINE_KEY", "MINE_BASE_URL"]\n'
     )
 
     def login_is_missing() -> bool:
         return "note     mine login: " in invoke("doctor", "--config", config).stdout
 
     assert login_is_missing()
+    monkeypatch.setenv("MINE_BASE_URL", "http://127.0.0.1:1")
+    assert login_is_missing(), "an address is no login"
     monkeypatch.setenv("MINE_KEY", "1")
     assert not login_is_missing()
     monkeypatch.delenv("MINE_KEY")

@@ -7,7 +7,6 @@ let a package run anything of its own while it is installed.
 from __future__ import annotations
 
 import fcntl
-import functools
 import os
 import re
 import secrets
@@ -81,14 +80,6 @@ def install(entry: AgentEntry, data_dir: Path, progress: Progress) -> str:
         raise InstallError(str(error)) from error
     except OSError as error:
         raise InstallError(f"{entry.title} could not be installed below {data_dir}: {error}") from error
-
-
-def _install_weights(place: Path, progress: Progress) -> str:
-    try:
-        path = weights.install(place, functools.partial(progress, weights.FILE_NAME))
-    except weights.WeightsError as error:
-        raise InstallError(str(error)) from error
-    return f"The weights of the embedded model are in {path}."
 
 
 def _install_package(entry: AgentEntry, package: str, place: Path, progress: Progress) -> str:

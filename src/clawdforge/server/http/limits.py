@@ -18,6 +18,7 @@ from clawdforge.server.settings import Settings
 from clawdforge.wire.problems import Problem
 
 KEEP_ALIVE_S: Final = 75
+BACKLOG: Final = 128  # also so often does asyncio try to accept at a time, and log where it cannot
 LINGER_S: Final = 2.0
 ONE_WRITE_BYTES: Final = 64 * 1024
 
@@ -39,6 +40,7 @@ def server_config(app: ASGIApp, settings: Settings, **uvicorn_options: Any) -> u
         "access_log": False,
         "log_config": None,
         "timeout_keep_alive": KEEP_ALIVE_S,
+        "backlog": BACKLOG,
     }
     return uvicorn.Config(app, **{**options, **uvicorn_options})
 

@@ -1,0 +1,40 @@
+"""The data directory's owner and its id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clawdforge.server.data_dir import DataDirectory, DirectoryBusy
+
+
+def gateway_id(path: Path) -> str:
+    directory = DataDirectory(path)
+    directory.release()
+    return directory.gateway_id
+
+
+def test_the_id_stays_over_the_lives_of_a_gateway(tmp_path: Path) -> None:
+    first = gateway_id(tmp_path / "a")
+    assert len(first) == 32
+    assert gateway_id(tmp_path / "a") == first
+    assert gateway_id(tmp_path / "b") != first
+    assert {each.name for each in (tmp_path / "a").iterdir()} == {"gateway-id", "gateway.lock"}
+
+
+@pytest.mark.parametrize("left", ["", "\n"])
+def test_an_empty_id_is_made_anew(tmp_path: Path, left: str) -> None:
+    (tmp_path / "gateway-id").write_text(left)
+    (tmp_path / "gateway-id.new").write_text("half")
+    made = gateway_id(tmp_path)
+    assert len(made) == 32
+    assert gateway_id(tmp_path) == made
+
+
+def test_an_id_that_cannot_be_read_is_told_and_the_directory_is_free_again(tmp_path: Path) -> None:
+    (tmp_path / "gateway-id").mkdir()
+    with pytest.raises(DirectoryBusy, match="gateway-id"):
+        DataDirectory(tmp_path)
+    (tmp_path / "gateway-id").rmdir()
+    assert gateway_id(tmp_path)
