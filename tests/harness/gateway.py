@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,12 @@ class Gateway:
 
     def zombies(self) -> list[int]:
         """Children of the gateway that ended and were not reaped."""
-        children = psutil.Process(self.pid).children()
-        return [each.pid for each in children if each.status() == psutil.STATUS_ZOMBIE]
+        found = []
+        for each in psutil.Process(self.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if each.status() == psutil.STATUS_ZOMBIE:
+                    found.append(each.pid)
+        return found
 
     def settle(self) -> None:
         """Waits until no agent is left, nor any pipe to one."""
