@@ -6,6 +6,7 @@ anything is sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -136,10 +137,11 @@ def revoke_token(name: str) -> Call:
     return Call("DELETE", f"/admin/tokens/{_segment('name', name)}", _WRITE_S)
 
 
-def checked_timeout(timeout_secs: int) -> int:
-    """A turn's own deadline, which the contract wants in whole seconds."""
-    if isinstance(timeout_secs, bool) or not isinstance(timeout_secs, int):
-        raise TypeError("timeout_secs is a whole number of seconds")
+def checked_timeout(timeout_secs: float) -> int:
+    """A turn's own deadline, which the contract wants in whole seconds; a part of one counts as one."""
+    if isinstance(timeout_secs, bool) or not isinstance(timeout_secs, int | float):
+        raise TypeError("timeout_secs is a number of seconds")
+    timeout_secs = math.ceil(timeout_secs) if math.isfinite(timeout_secs) else 0
     if timeout_secs < 1:
         raise ValueError("timeout_secs must be 1 or more")
     return timeout_secs

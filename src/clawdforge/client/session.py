@@ -6,6 +6,7 @@ All traffic goes through the `Forge` that it came from; this file must not know 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -135,15 +136,25 @@ class Session:
         return _api.turn_result(self._forge.send(call))
 
     def close(self) -> None:
-        """Ends the session and its agent. Safe to repeat, and before the session was ever opened.
+        """Ends the session and its agent. Safe to repeat, before the session was ever opened, and in `finally`.
+
+        A failure never takes the place of an exception that is on its way already: then it is only logged.
 
         Raises:
             ForgeError: the gateway could not be told; another try may succeed.
         """
+        on_its_way = sys.exc_info()[1]
         if self._closed:
             return
-        if self._created is not None:
-            self._forge.send(_call.close_session(self._created.session_id))
+        try:
+            if self._created is not None:
+                self._forge.send(_call.close_session(self._created.session_id))
+        except ForgeError as error:
+            if on_its_way is None:
+                raise
+            # What went wrong before matters more; the gateway closes idle sessions by itself.
+            _log.warning("could not close session %s: %s", self.session_id, error)
+            return
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -159,13 +170,7 @@ class Session:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self.close()
-        except ForgeError as error:
-            if exc_type is None:
-                raise
-            # What went wrong in the block matters more; the gateway closes idle sessions by itself.
-            _log.warning("could not close session %s: %s", self.session_id, error)
+        self.close()
 
     def __repr__(self) -> str:
         if self._created is None:

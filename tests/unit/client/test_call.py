@@ -62,7 +62,7 @@ def test_empty_names_and_tokens_are_value_errors() -> None:
 def test_things_of_a_wrong_type_are_type_errors() -> None:
     for make in (
         lambda: _call.run(7, timeout_secs=1),  # type: ignore[arg-type]  # wrong on purpose
-        lambda: _call.run("x", timeout_secs=1.5),  # type: ignore[arg-type]  # wrong on purpose
+        lambda: _call.run("x", timeout_secs="1"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: _call.run("x", timeout_secs=True),
         lambda: _call.run("x", timeout_secs=1, files="ff_one"),
         lambda: _call.mint_token("app", "10.0.0.0/8"),
@@ -72,7 +72,12 @@ def test_things_of_a_wrong_type_are_type_errors() -> None:
             make()
 
 
-@pytest.mark.parametrize("seconds", [0, -1])
+@pytest.mark.parametrize(("seconds", "sent"), [(30.0, 30), (0.2, 1), (1.01, 2)])
+def test_a_part_of_a_second_counts_as_one(seconds: float, sent: int) -> None:
+    assert _call.checked_timeout(seconds) == sent
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.0, float("inf"), float("nan")])
 def test_a_deadline_in_the_past_is_a_value_error(seconds: int) -> None:
     with pytest.raises(ValueError, match="timeout_secs"):
         _call.run("x", timeout_secs=seconds)

@@ -205,6 +205,24 @@ def test_a_failing_close_does_not_hide_what_the_block_raised(
     assert "could not close session sess_1" in caplog.text
 
 
+def test_a_failing_close_in_finally_does_not_hide_it_either(
+    forge: Forge, gateway: responses.RequestsMock, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.delete(f"{URL}/sessions/sess_1", status=500)
+
+    def work() -> None:
+        session = forge.create_session()
+        try:
+            raise KeyError("mine")
+        finally:
+            session.close()
+
+    with caplog.at_level(logging.WARNING, "clawdforge"), pytest.raises(KeyError, match="mine"):
+        work()
+
+    assert "could not close session sess_1" in caplog.text
+
+
 def test_a_failing_close_is_raised_where_the_block_succeeded_and_may_be_repeated(
     forge: Forge, gateway: responses.RequestsMock
 ) -> None:
