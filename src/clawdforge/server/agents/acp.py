@@ -99,8 +99,10 @@ class AcpAgent:
                 mark=mark,
                 line_limit_bytes=line_limit_bytes,
             )
-        except OSError as error:
+        except BaseException as error:
             await asyncio.to_thread(home.clear)
+            if not isinstance(error, OSError):
+                raise
             raise AgentFailed(
                 Failed(f"the agent could not be started: {os.strerror(error.errno or 0)}")
             ) from error

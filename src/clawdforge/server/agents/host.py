@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clawdforge.server.agents import available, homes, launch
 from clawdforge.server.agents.acp import AcpAgent
-from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
+from clawdforge.server.agents.base import Agent, AgentOwner, Launch, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.process import Spawner
@@ -68,7 +68,7 @@ class LocalHost:
         self.check(request.options)
         entry = self._entries[request.options.agent]
         home = AgentHome(self._data_dir, request.app_id, entry.name, request.session_id)
-        prepared = await asyncio.to_thread(launch.prepare, entry, self._argv(entry), request.options, home)
+        prepared = await self._prepared(entry, request.options, home)
         return await AcpAgent.open(
             self._spawner,
             entry,
@@ -83,6 +83,17 @@ class LocalHost:
     def close(self) -> None:
         """Lets go of the threads; every agent must have been ended before."""
         self._spawner.close()
+
+    async def _prepared(self, entry: AgentEntry, options: AgentOptions, home: AgentHome) -> Launch:
+        preparing = asyncio.ensure_future(
+            asyncio.to_thread(launch.prepare, entry, self._argv(entry), options, home)
+        )
+        try:
+            return await asyncio.shield(preparing)
+        except BaseException:
+            await asyncio.wait({preparing})  # a thread cannot be cut off
+            await asyncio.to_thread(home.clear)
+            raise
 
     def _argv(self, entry: AgentEntry) -> tuple[str, ...]:
         try:

@@ -168,6 +168,8 @@ class ChildProcess:
         except asyncio.CancelledError:
             # A start is not cut off half-way, where nobody would own the child: it takes milliseconds.
             process = await task
+            process._owner = _Nobody()
+            process.deafen()
             process._listen()
             await process.end(now=True)
             raise
@@ -298,6 +300,16 @@ class ChildProcess:
     def _keep_stderr(self, chunk: bytes) -> None:
         self._stderr += chunk
         del self._stderr[:-_STDERR_KEPT_BYTES]
+
+
+class _Nobody:
+    """Owns a child that nobody has come to have: whoever wanted it has gone meanwhile."""
+
+    def on_line(self, line: bytes) -> None: ...
+
+    def on_broken(self, reason: str) -> None: ...
+
+    def on_exit(self, code: int) -> None: ...
 
 
 class _Reader(asyncio.Protocol):
