@@ -274,7 +274,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"agent": "codex", "effort": "max"}, "effort"),
     ({"agent": "codex", "effort": "high"}, "effort"),
     ({"agent": "fake", "system": "x", "system_mode": "replace"}, "system_mode"),
-    ({"agent": "fake", "system_mode": "append"}, "system_mode"),
+    ({"agent": "claude", "system_mode": "replace"}, "system_mode"),
 ]
 
 

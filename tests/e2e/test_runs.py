@@ -131,7 +131,7 @@ def test_runs_do_not_count_as_open_sessions(app: Forge) -> None:
         {"prompt": "x", "timeout_secs": 0},
         {"prompt": "x", "timeout_secs": 86_401},
         {"prompt": "x", "effort": "huge"},
-        {"prompt": "x", "system_mode": "append"},
+        {"prompt": "x", "system_mode": "replace"},
         {"prompt": "x", "permissions": "everything"},
         {"prompt": "x", "meta": {}},
         {"agent": "fake"},

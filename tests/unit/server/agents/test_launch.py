@@ -138,7 +138,7 @@ def test_the_entry_s_own_model_is_used_where_the_caller_names_none(prepare: Prep
         ("codex", {"effort": "max"}, "effort"),
         ("gemini", {"effort": "low"}, "effort"),
         ("opencode", {"system": "x", "system_mode": "replace"}, "system_mode"),
-        ("claude", {"system_mode": "append"}, "system_mode"),
+        ("claude", {"system_mode": "replace"}, "system_mode"),
         ("codex", {"system": "x" * 130_000}, "system"),
         ("codex", {"system": '"' * 65_000}, "system"),
     ],
