@@ -47,7 +47,7 @@ def find(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
         raise Unavailable(f"the program {program!r} was not found on this machine. {_mend(entry)}")
     if entry.argv[:2] == ("{python}", "-m") and importlib.util.find_spec(arguments[1]) is None:
         raise Unavailable(f"the Python module {arguments[1]!r} is not installed here. {_mend(entry)}")
-    return (str(Path(found).absolute()), *arguments)
+    return (str(Path(found).absolute()), *map(_from_here, arguments))
 
 
 def info(entry: AgentEntry, data_dir: Path) -> AgentInfo:
@@ -71,6 +71,12 @@ def version_of(program: Path) -> str | None:
             if isinstance(version, str):
                 return version
     return None
+
+
+def _from_here(word: str) -> str:
+    """An argument that names a script beside the gateway, as an absolute path: the agent starts elsewhere."""
+    path = Path(word)
+    return str(path.absolute()) if path.suffix and path.is_file() else word
 
 
 def _mend(entry: AgentEntry) -> str:

@@ -36,8 +36,8 @@ def check_options(entry: AgentEntry, options: AgentOptions) -> None:
     if options.effort is not None and options.effort not in entry.efforts:
         known = f"it knows {', '.join(entry.efforts)}" if entry.efforts else "it takes none"
         raise invalid(f"the agent {entry.name!r} cannot take the effort {options.effort!r}: {known}", "effort")
-    if options.system is None and options.system_mode is not None:
-        raise invalid("system_mode says how to use a system prompt, and there is none", "system_mode")
+    if options.system is None and options.system_mode == "replace":
+        raise invalid("system_mode asks to replace the system prompt, and there is no other", "system_mode")
     if options.system_mode == "replace" and entry.system_replace is None:
         raise invalid(
             f"the agent {entry.name!r} can be given more instructions, not others: "

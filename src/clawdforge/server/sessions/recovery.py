@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import epoch_ms
@@ -17,6 +18,8 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
     session = await store.session(turn.session_id)
     if session is None:
         return
+    seen = await store.events(turn.session_id, turn_index=turn.turn_index)
+    prompt, answer = _said(seen)
     end = state.interrupted()
     now_ms = epoch_ms()
     ended = dataclasses.replace(
@@ -24,12 +27,16 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         status=end.kind.status,
         stop_reason=end.stop_reason,
         ok=False,
-        duration_ms=max(0, now_ms - turn.started_at_ms),
+        # As long as anything of it was seen: how long the gateway was away is no part of it.
+        duration_ms=max(0, seen[-1].ts - turn.started_at_ms) if seen else 0,
         error=end.kind.error,
         detail=end.detail,
     )
     drafts = [Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}), state.turn_end(ended)]
-    changes: list[Change] = [EndTurn(ended), audit.turn(session, ended, session.options.get("model"), "", "")]
+    changes: list[Change] = [
+        EndTurn(ended),
+        audit.turn(session, ended, session.options.get("model"), prompt, answer),
+    ]
     if session.kind == "run":
         drafts.append(Draft(events.SESSION_CLOSED, {"reason": "run"}))
         changes.append(CloseSession(turn.session_id, now_ms // 1000, "run"))
@@ -39,3 +46,10 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         for place, draft in enumerate(drafts, start=1)
     ]
     await store.write(AppendEvents(turn.session_id, told), *changes)
+
+
+def _said(seen: Sequence[Event]) -> tuple[str, str]:
+    """The prompt of a turn, and what its agent had answered by then."""
+    prompt = "".join(event.data["prompt"] for event in seen if event.type == events.TURN_START)
+    answer = "".join(event.data["content"] for event in seen if event.type == events.TEXT)
+    return prompt, answer

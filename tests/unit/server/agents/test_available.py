@@ -47,6 +47,14 @@ def test_a_missing_python_module_is_not_available(tmp_path: Path) -> None:
         find(entry, tmp_path)
 
 
+def test_a_script_beside_the_gateway_is_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program(tmp_path, "my_agent.py")
+    program(tmp_path, "acp")
+    entry = AgentEntry(name="mine", title="Mine", argv=("python3", "my_agent.py", "acp", "--flag", "other.py"))
+    assert find(entry, tmp_path)[1:] == (str(tmp_path / "my_agent.py"), "acp", "--flag", "other.py")
+
+
 def test_the_version_is_read_from_the_package_that_the_program_belongs_to(tmp_path: Path) -> None:
     package = tmp_path / "lib" / "the-package"
     real = program(package / "dist", "index.js")
