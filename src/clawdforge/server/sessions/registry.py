@@ -296,7 +296,10 @@ class Sessions:
         live = self._live.pop(row.session_id, None)
         if live is not None:
             await live.end_agent(now=True)
-        await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+        try:
+            await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+        except OSError as error:  # the caller is told why there is no session, not this
+            _log.error("the workspace of %s could not be removed: %s", row.session_id, error)
 
     def _put(self, row: SessionRow, last_seq: int) -> LiveSession:
         live = LiveSession(
