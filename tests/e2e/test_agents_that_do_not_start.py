@@ -115,6 +115,29 @@ def test_a_program_that_cannot_be_executed_is_told_so(new_gateway: agents.NewGat
         nothing_is_left(app, gateway, 0)
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["true"], "exited with code 0"),
+        (["yes"], "does not speak ACP"),
+        (["head", "-c", "40000000", "/dev/zero"], "more than 33554432 bytes"),
+        (["cat"], "refused to start"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_program_that_is_no_agent_is_told_so_at_once(
+    new_gateway: agents.NewGateway, argv: list[str], said: str
+) -> None:
+    gateway = new_gateway()
+    gateway.agents = {"none": {"argv": argv}}
+    gateway.start()
+    with gateway.app() as app:
+        found = ask(app, "POST", "/sessions", {"agent": "none"})
+        assert found.problem() == (502, "agent_failed")
+        assert said in found.body["detail"]
+        nothing_is_left(app, gateway, 0)
+
+
 FLOODS_BEFORE_IT_IS_READY = """
 import json, sys
 line = json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "s", "update": {
