@@ -76,7 +76,8 @@ def version_of(program: Path) -> str | None:
 def _from_here(word: str) -> str:
     """An argument that names a script beside the gateway, as an absolute path: the agent starts elsewhere."""
     path = Path(word)
-    return str(path.absolute()) if path.suffix and path.is_file() else word
+    # Not Path.is_file: that raises for a word too long to be a name, such as a program given by `-c`.
+    return str(path.absolute()) if path.suffix and os.path.isfile(word) else word  # noqa: PTH113
 
 
 def _mend(entry: AgentEntry) -> str:
