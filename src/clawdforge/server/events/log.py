@@ -83,14 +83,22 @@ class SessionLog:
         return event
 
     def commit(
-        self, *changes: Change, drafts: Sequence[Draft] = (), turn_index: int | None = None
+        self,
+        *changes: Change,
+        drafts: Sequence[Draft] = (),
+        turn_index: int | None = None,
+        outside: Sequence[Draft] = (),
     ) -> asyncio.Future[None]:
         """Stores changes and events, with all events before them, as one unit, at once.
+
+        `drafts` are of the turn `turn_index`, `outside` are what comes after it and is of no turn.
 
         Returns a future that is done when they are durable, and has StorageError where they could not be stored.
         """
         for draft in drafts:  # however large: they must not go ahead of the changes that they belong to
             self._placed(draft, turn_index)
+        for draft in outside:
+            self._placed(draft, None)
         if any(isinstance(change, AddSession) for change in changes):
             self._held = False
         return self._write(changes, flush=True)

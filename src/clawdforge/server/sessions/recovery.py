@@ -42,10 +42,15 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         changes.append(CloseSession(turn.session_id, now_ms // 1000, "run"))
     seq = await store.last_seq(turn.session_id)
     told = [
-        Event(seq + place, draft.type, turn.turn_index, now_ms, draft.data)
+        Event(seq + place, draft.type, _turn_of(draft, turn), now_ms, draft.data)
         for place, draft in enumerate(drafts, start=1)
     ]
     await store.write(AppendEvents(turn.session_id, told), *changes)
+
+
+def _turn_of(draft: Draft, turn: TurnRow) -> int | None:
+    """The end of a session is no part of its last turn."""
+    return None if draft.type == events.SESSION_CLOSED else turn.turn_index
 
 
 def _said(seen: Sequence[Event]) -> tuple[str, str]:

@@ -231,11 +231,12 @@ class LiveSession:
             self.row, row, self.options.model, turn.prompt.text, text, files=len(turn.prompt.files)
         )
         changes: list[Change] = [EndTurn(row), audit]
+        outside: list[Draft] = []
         if closing:
             closed, change = self._closing("run")
             changes.append(change)
-            drafts.append(Draft(events.SESSION_CLOSED, {"reason": "run"}))
-        await self.log.commit(*changes, drafts=drafts, turn_index=turn.index)
+            outside.append(Draft(events.SESSION_CLOSED, {"reason": "run"}))
+        await self.log.commit(*changes, drafts=drafts, turn_index=turn.index, outside=outside)
         if closing:
             self.row = closed
         if end.kind.error is not None:

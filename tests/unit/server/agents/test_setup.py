@@ -54,7 +54,7 @@ async def start(
     entry = BUILT_IN[entry] if isinstance(entry, str) else entry
     scripted = Scripted(answers)
     started = await setup.start_session(
-        scripted.peer, entry, AgentOptions(agent=entry.name, **options), Path("/work/space")
+        scripted.peer, entry, AgentOptions(agent=entry.name, **options), Path("/some/workspace")
     )
     return started, scripted.said
 
@@ -71,7 +71,7 @@ async def test_version_1_is_asked_for_and_nothing_is_offered() -> None:
         "fs": {"readTextFile": False, "writeTextFile": False},
         "terminal": False,
     }
-    assert (second, new) == ("session/new", {"cwd": "/work/space", "mcpServers": []})
+    assert (second, new) == ("session/new", {"cwd": "/some/workspace", "mcpServers": []})
 
 
 @pytest.mark.parametrize("spoken", [2, 0, "1", None])
