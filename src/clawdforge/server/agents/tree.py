@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,11 @@ _PROC: Final = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class ProcessStat:
-    """One process as /proc shows it. (`pid`, `started`) names it for ever; a pid alone may be reused."""
+    """One process as /proc shows it. (`pid`, `started`) names it for ever; a pid alone may be reused.
+
+    It is a `zombie` once all of its threads have ended: until then it may run on though its first one has, and
+    there is nothing to reap.
+    """
 
     pid: int
     parent: int
@@ -204,18 +209,22 @@ def _stat(pid: int) -> ProcessStat | None:
         group=int(fields[2]),
         session=int(fields[3]),
         started=int(fields[19]),
-        zombie=fields[0] in (b"Z", b"X"),
+        zombie=fields[0] in (b"Z", b"X") and int(fields[17]) <= 1,
     )
 
 
 def _mark_of(pid: int) -> str | None:
     """The mark in a process's environment; "" where there is none, None where there is no environment (yet)."""
-    try:
-        environ = (_PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return ""
-    if not environ:
-        return None
+    process = _PROC / str(pid)
+    environ = None
+    # One whose first thread has ended shows its environment by the others.
+    for thread in chain([process], process.glob("task/*")):
+        with suppress(OSError):
+            environ = (thread / "environ").read_bytes()
+        if environ:
+            break
+    else:
+        return "" if environ is None else None
     prefix = f"{MARK}=".encode()
     for item in environ.split(b"\0"):
         if item.startswith(prefix):

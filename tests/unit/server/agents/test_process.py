@@ -68,8 +68,10 @@ async def start(spawner: Spawner, owner: Owner, tmp_path: Path, code: str, *, li
 
 
 def lives(pid: int) -> bool:
+    """Whether any thread of it does: a process whose first one ended is shown as a zombie, and may run on."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 
@@ -161,6 +163,20 @@ FORKS = {
         "    os._exit(0)\n"
         "os.wait(); print(os.read(r, 20).decode(), flush=True)"
     ),
+    # To be seen as a zombie, though it runs on.
+    "first thread gone": (
+        "import ctypes, platform, threading\n"
+        "exit_thread = {'x86_64': 60, 'aarch64': 93}[platform.machine()]\n"
+        "r, w = os.pipe()\n"
+        "def live_on():\n"
+        "    while '(zombie)' not in open('/proc/self/status').read(): time.sleep(0.001)\n"
+        "    os.write(w, str(os.getpid()).encode()); time.sleep(600)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    threading.Thread(target=live_on).start()\n"
+        "    ctypes.CDLL(None).syscall(exit_thread, 0)\n"
+        "print(os.read(r, 20).decode(), flush=True)"
+    ),
 }
 
 
@@ -168,6 +184,7 @@ FORKS = {
 @pytest.mark.parametrize("how", FORKS)
 async def test_whatever_it_started_is_gone_with_it(spawner: Spawner, tmp_path: Path, how: str, after: str) -> None:
     owner = Owner()
+    other = await start(spawner, Owner(), tmp_path, "import time; time.sleep(600)")
     process = await start(spawner, owner, tmp_path, f"import os, signal, time\n{FORKS[how]}\n{after}")
     await owner.until(lines=1)
     sleeper = int(owner.lines[0])
@@ -175,6 +192,8 @@ async def test_whatever_it_started_is_gone_with_it(spawner: Spawner, tmp_path: P
     assert not lives(sleeper)
     assert not lives(process.pid)
     assert owner.exit_code in (3, -9)
+    assert lives(other.pid)
+    await other.end(now=True)
 
 
 async def test_a_grandchild_that_holds_the_pipe_holds_nobody_up(spawner: Spawner, tmp_path: Path) -> None:
