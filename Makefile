@@ -1,5 +1,5 @@
 # Everything a person does with this project: `make` tells. What a command needs (the virtual environment, the pinned
-# agent, the model's weights) are file targets below, made once and again only when what they are made of changes.
+# agents, the model's weights) are file targets below, made once and again only when what they are made of changes.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -8,8 +8,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 bin := .venv/bin
-agents := .cache/agents/claude
-pin := tests/agents/claude_pin
+agents := .cache/agents/pinned
+pin := tests/agents/pin
 say = printf '\n\033[1m%s\033[0m\n'
 
 .PHONY: help run test bench clean lock
@@ -20,7 +20,7 @@ help:
 	@echo '  make run      a gateway with a small language model on this CPU, a conversation with it through the SDK,'
 	@echo '                curl lines to go on with; it serves until Ctrl-C'
 	@echo '                ONCE=1 ends after the conversation; AGENT=claude talks to Claude Code by your own login'
-	@echo '  make test     all that must hold: lint, types, import walls, tests, a real agent'
+	@echo '  make test     all that must hold: lint, types, import walls, tests, real agents'
 	@echo '                (later, some of it: .venv/bin/pytest tests/unit/wire, .venv/bin/pytest -k permission)'
 	@echo '  make bench    measures the numbers of bench/RESULTS.md on this machine'
 	@echo '  make clean    removes all that these have made: .venv, .cache, the caches of the tools'
@@ -75,11 +75,11 @@ lock:
 	@$(bin)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The agent that the tests talk to, exactly as pinned; its lifecycle scripts never run.
+# The agents that the tests talk to, exactly as pinned; their lifecycle scripts never run.
 $(agents)/installed: $(pin)/package.json $(pin)/package-lock.json
-	@$(say) 'Installing the agent of the tests'
+	@$(say) 'Installing the agents of the tests'
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null \
-	    || { echo 'The tests talk to a real agent, which needs Node 20 or newer with npm: install these (nodejs, npm).' >&2; exit 1; }
+	    || { echo 'The tests talk to real agents, which need Node 20 or newer with npm: install these (nodejs, npm).' >&2; exit 1; }
 	@rm -rf $(agents) && mkdir -p $(agents) && cp $^ $(agents)
 	@cd $(agents) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -36,11 +36,11 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope="session")
 def node_agents(repo_root: Path) -> Path:
-    """The program of the pinned claude agent."""
-    program = repo_root / ".cache/agents/claude/node_modules/.bin/claude-agent-acp"
-    if not program.exists():
-        pytest.fail(f"the claude agent of the tests is not installed ({program}). Run: make test", pytrace=False)
-    return program
+    """The directory of the pinned agents' programs: claude-agent-acp, codex-acp and gemini."""
+    installed = repo_root / ".cache/agents/pinned/installed"
+    if not installed.exists():
+        pytest.fail(f"the agents of the tests are not installed ({installed}). Run: make test", pytrace=False)
+    return installed.parent / "node_modules/.bin"
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def gateway(
 ) -> Iterator[Gateway]:
     """A gateway with claude on its PATH, a key for the model in its environment, and no settings for either."""
     env = {
-        "PATH": f"{node_agents.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{node_agents}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(user_home),
         "ANTHROPIC_API_KEY": API_KEY,
         "ANTHROPIC_BASE_URL": model.url,

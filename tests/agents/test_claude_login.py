@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def keyless(tmp_path: Path, home: Path, node_agents: Path, model: FakeModel) -> Iterator[Gateway]:
     """A gateway of this user's, without a key."""
-    path = f"{node_agents.parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{node_agents}{os.pathsep}{os.environ['PATH']}"
     gateway = Gateway(tmp_path, env={"PATH": path, "HOME": str(home), "ANTHROPIC_BASE_URL": model.url}).start()
     yield gateway
     assert gateway.stop() == 0, gateway.log()
