@@ -1,28 +1,65 @@
-"""`make bench`: measures every row, shows the table, and writes RESULTS.md."""
+"""`python -m bench [ROW…]`: measures rows, by their names or their benches', and shows them as a table.
+
+All of them, in full length, are what `make bench` asks for: then RESULTS.md is written.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from bench import footprint, report, turns  # noqa: E402 - the harness of the tests had to be found first
+from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 
-NOTES = HERE / "NOTES.md"
+BENCHES = (turns.BENCH, footprint.BENCH)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="clawdforge-bench-") as folder:
-        root = Path(folder)
-        for name in ("turns", "footprint"):
-            (root / name).mkdir()
-        rows, probes = turns.measure(root / "turns")
-        rows += footprint.measure(root / "footprint")
-    print(report.table(rows))
-    (HERE / "RESULTS.md").write_text(report.document(rows, probes, NOTES.read_text()))
+    options = _options()
+    if options.list:
+        print("\n".join(f"{bar.name:24} {bar.what}" for bench in BENCHES for bar in bench.bars))
+        return
+    benches = [(bench, bars) for bench in BENCHES if (bars := chosen(bench, options.rows))]
+    findings = [_measured(bench, quick=options.quick) for bench, _ in benches]
+    bars = [bar for _, of_bench in benches for bar in of_bench]
+    readings = {name: reading for found in findings for name, reading in found.readings.items()}
+    table, probes = report.table(bars, readings), report.probes(findings)
+    print(f"{table}\n\n{probes}")
+    if not options.rows and not options.quick:
+        notes = (HERE / "NOTES.md").read_text()
+        (HERE / "RESULTS.md").write_text(report.document(table, probes, notes))
+
+
+def chosen(bench: Bench, names: Sequence[str]) -> list[Bar]:
+    """The bars that are asked for, by their own names or the bench's; all of them where none is named."""
+    return [bar for bar in bench.bars if not names or bar.name in names or bench.name in names]
+
+
+def _measured(bench: Bench, *, quick: bool) -> Findings:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"clawdforge-bench-{bench.name}-") as folder:
+        found = bench.measure(Stage(Path(folder), quick))
+    print(f"{bench.name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return found
+
+
+def _options() -> argparse.Namespace:
+    known = sorted({bench.name for bench in BENCHES} | {bar.name for bench in BENCHES for bar in bench.bars})
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures against the promised numbers.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="a row or a bench (see --list); all by default")
+    parser.add_argument("--list", action="store_true", help="name the rows, and measure nothing")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the rounds; RESULTS.md stays as it is")
+    options = parser.parse_args()
+    if unknown := [name for name in options.rows if name not in known]:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    return options
 
 
 if __name__ == "__main__":

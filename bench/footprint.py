@@ -1,46 +1,48 @@
-"""What clawdforge weighs: imports, an idle gateway, ten megabytes in and out."""
+"""What clawdforge weighs where it does nothing: imports, an idle gateway, an open session without an agent."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-from bench.report import Row
-from bench.sampling import middle
-from harness.gateway import Gateway, until
+from bench.rows import AGENT, Bar, Bench, Findings, Reading, Stage
+from bench.sampling import middle, percentile, quartiles
+from harness.gateway import until
 
-IMPORTS = 15
+IMPORTS = 60
+GATEWAY_IMPORTS = 15
+SESSIONS = 300
+AT_ONCE = 4
 MB = 1_000_000
-TEN_MB = 10 * MB
+
+SDK_IMPORT = Bar("weight.sdk-import", "`import clawdforge` with `Forge`, over `import requests`, CPU", "ms", 30)
+GATEWAY_IMPORT = Bar("weight.gateway-import", "import of the gateway, over bare Python, CPU", "s", 0.6)
+IDLE = Bar("weight.idle", "idle gateway, RSS", "MB", 65)
+ASLEEP = Bar("weight.asleep", "a sleeping session: open, its agent gone; RSS", "kB", 4)
 
 
-def measure(root: Path) -> list[Row]:
-    """The rows of imports and memory."""
-    return [*_imports(), *_memory(root)]
+def measure(stage: Stage) -> Findings:
+    """The rows of imports and of idle memory."""
+    sdk = _imports(stage.rounds(IMPORTS), base="import requests", full="import clawdforge; clawdforge.Forge")
+    gateway = _imports(stage.rounds(GATEWAY_IMPORTS), base="pass", full="import clawdforge.server.main")
+    idle, asleep = _memory(stage)
+    return Findings(
+        {
+            SDK_IMPORT.name: quartiles([full - base for base, full in sdk]),
+            GATEWAY_IMPORT.name: quartiles([(full - base) / 1000 for base, full in gateway]),
+            IDLE.name: idle,
+            ASLEEP.name: asleep,
+        },
+        [("`import requests`, CPU, median", f"{percentile([base for base, _ in sdk], 0.5):.0f} ms")],
+    )
 
 
-def _imports() -> list[Row]:
-    """Of CPU time, for the wall's would be the other processes' too; bare Python is taken off."""
-    programs = {
-        "bare": "pass",
-        "requests": "import requests",
-        "sdk": "import clawdforge; clawdforge.Forge",
-        "gateway": "import clawdforge.server.main",
-    }
-    taken: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(IMPORTS):
-        for name, program in programs.items():
-            taken[name].append(_cpu_ms(program))
-    over_requests = [sdk - base for sdk, base in zip(taken["sdk"], taken["requests"], strict=True)]
-    gateway = [(full - bare) / 1000 for full, bare in zip(taken["gateway"], taken["bare"], strict=True)]
-    return [
-        Row("`import clawdforge` with `Forge`, over `import requests`", "ms", 30, *middle(over_requests)),
-        Row("import of the gateway", "s", 0.6, *middle(gateway)),
-    ]
+def _imports(rounds: int, *, base: str, full: str) -> list[tuple[float, float]]:
+    """CPU milliseconds of both, in turns. Of CPU, for the wall's would be the other processes' too."""
+    return [(_cpu_ms(base), _cpu_ms(full)) for _ in range(rounds)]
 
 
 def _cpu_ms(program: str) -> float:
@@ -49,26 +51,30 @@ def _cpu_ms(program: str) -> float:
     return float(done.stdout)
 
 
-def _memory(root: Path) -> list[Row]:
-    gateway = Gateway(root).start()
-    try:
-        process = psutil.Process(gateway.pid)
-        with gateway.app(default_timeout_secs=60) as forge:
-            forge.healthz()
-            idle = process.memory_info().rss / MB
-            session = forge.create_session(agent="fake")
-            session.turn("warm")
-            rows = [Row("idle gateway, RSS", "MB", 65, idle, idle, idle)]
-            for what, prompt in (("10 MB prompt", "x" * TEN_MB), ("10 MB answer", f"[[BIGTEXT {TEN_MB}]]")):
-                before = process.memory_info().rss / MB
-                started = time.perf_counter()
-                assert len(session.turn(prompt).text()) >= TEN_MB
-                lasted = time.perf_counter() - started
-                grown = process.memory_info().rss / MB - before
-                title = f"{what} ({lasted:.2f} s): RSS growth after, beyond the payload"
-                rows.append(Row(title, "MB", 64, *[max(0.0, grown - 10)] * 3))
-            session.close()
-            until(lambda: not gateway.children(), "the agent's end")
-    finally:
-        gateway.close()
-    return rows
+def _memory(stage: Stage) -> tuple[Reading, Reading]:
+    """An idle gateway's memory, and what many sessions without agents add, each."""
+    settings = {"max_sessions_per_app": 10 * SESSIONS, "max_running_turns": SESSIONS}
+    with stage.gateway(settings=settings) as served:
+        process = psutil.Process(served.gateway.pid)
+        idle = process.memory_info().rss
+        with served.forge() as forge, ThreadPoolExecutor(AT_ONCE) as pool:
+
+            def abandoned(_: int) -> None:
+                forge.create_session(agent=AGENT)
+
+            def add(count: int) -> int:
+                """Opens sessions, ends their agents, and returns the memory that is resident then."""
+                list(pool.map(abandoned, range(count)))
+                for child in process.children():
+                    child.kill()
+                until(lambda: not served.gateway.children(), "the agents' end")
+                return process.memory_info().rss
+
+            count = stage.rounds(SESSIONS)
+            add(AT_ONCE * 5)  # what is made once, and what the allocator keeps after agents
+            before = add(AT_ONCE * 5)
+            each = (add(count) - before) / count
+    return middle([idle / MB]), middle([each / 1000])
+
+
+BENCH = Bench("weight", (SDK_IMPORT, GATEWAY_IMPORT, IDLE, ASLEEP), measure)

@@ -1,4 +1,4 @@
-"""What a run of the benchmark came to, as text for people: a table, the machine, the versions, the command."""
+"""What a run of the benchmark came to, as text for people: a table, the probes, the machine, the versions."""
 
 from __future__ import annotations
 
@@ -6,50 +6,40 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.rows import Bar, Findings, Reading
+
 LIBRARIES = ("clawdforge", "uvicorn", "httptools", "fastapi", "pydantic", "requests")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One number beside its bar. `low` and `high` are the spread within the run, in the same unit."""
-
-    what: str
-    unit: str
-    bar: float
-    value: float
-    low: float
-    high: float
-
-    @property
-    def holds(self) -> bool:
-        return self.value <= self.bar
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| what | bar | measured | spread | |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row.what} | ≤ {row.bar:g} {row.unit} | {row.value:.2f} {row.unit} | {row.low:.2f} … {row.high:.2f} "
-        f"| {'holds' if row.holds else 'MISSED'} |"
-        for row in rows
-    ]
+def table(bars: Sequence[Bar], readings: Mapping[str, Reading]) -> str:
+    """The rows as a Markdown table; a bar without a reading says why there is none."""
+    lines = ["| row | what | bar | measured | spread | |", "|---|---|---|---|---|---|"]
+    for bar in bars:
+        promise = f"{'≥' if bar.at_least else '≤'} {number(bar.limit)} {bar.unit}"
+        lines.append(f"| `{bar.name}` | {bar.what} | {promise} | {_found(bar, readings.get(bar.name))} |")
     return "\n".join(lines)
 
 
-def document(rows: Sequence[Row], probes: str, notes: str) -> str:
+def probes(findings: Sequence[Findings]) -> str:
+    """What ran beside, as a Markdown table."""
+    lines = ["| what ran beside | came to |", "|---|---|"]
+    lines += [f"| {what} | {came_to} |" for found in findings for what, came_to in found.probes]
+    return "\n".join(lines)
+
+
+def document(table: str, probes: str, notes: str) -> str:
     """The whole of RESULTS.md."""
     return f"""# Results
 
-Written by `make bench`. Every number is a ratio or a difference within one run; the probes that a row is measured
-against ran in turns with it. The spread is that of five parts of the run.
+Written by `make bench`. The numbers are ratios and differences within one run: what a row is measured against ran in
+turns with it. The spread is that of the run's parts.
 
-{table(rows)}
+{table}
 
 ## Probes
 
@@ -63,13 +53,28 @@ against ran in turns with it. The spread is that of five parts of the run.
 """
 
 
+def number(value: float) -> str:
+    """Three digits that mean something, and no more."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _found(bar: Bar, reading: Reading | None) -> str:
+    if reading is None:
+        return "– | – | not measured" if bar.built else "– | – | not built yet"
+    verdict = "holds" if bar.holds(reading.value) else "MISSED"
+    return f"{number(reading.value)} {bar.unit} | {number(reading.low)} … {number(reading.high)} | {verdict}"
+
+
 def _machine() -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     return "\n".join(
         (
             f"- {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({_cpu()}), {memory_gib:.0f} GiB, "
-            f"{platform.system()} {platform.release().split('-')[0]}",
+            f"{platform.system()} {platform.release().split('-')[0]}; load at the end {load}",
             f"- Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {versions}",
         )
     )

@@ -1,32 +1,26 @@
-"""Samples taken in turns, so that a machine's moods fall on all candidates alike, and what they come to."""
+"""Samples taken in turns, so that a machine's moods fall on all candidates alike, and what they come to. Pure."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+
+from bench.rows import Reading
 
 BATCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Durations of one candidate, in milliseconds, in the order in which they were taken."""
+    """Values of one candidate, in the order in which they were taken; durations are in milliseconds."""
 
     values: tuple[float, ...]
 
     def percentile(self, share: float) -> float:
         """The value that so much of all samples do not exceed."""
-        return _percentile(self.values, share)
-
-    @property
-    def p50(self) -> float:
-        return self.percentile(0.5)
-
-    @property
-    def p99(self) -> float:
-        return self.percentile(0.99)
+        return percentile(self.values, share)
 
     def batches(self) -> list[Samples]:
         """The samples in as many pieces, for the spread."""
@@ -35,36 +29,52 @@ class Samples:
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int) -> dict[str, Samples]:
-    """Runs every candidate once a round. The first `warm_up` rounds do not count."""
+    """Times every candidate once a round. The first `warm_up` rounds do not count."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warm_up + rounds):
         for name, run in candidates.items():
-            started = time.perf_counter()
-            run()
-            lasted = (time.perf_counter() - started) * 1000
+            lasted = milliseconds(run)
             if number >= warm_up:
                 taken[name].append(lasted)
     return {name: Samples(tuple(values)) for name, values in taken.items()}
 
 
-def combined(
-    samples: Mapping[str, Samples], weights: Mapping[str, float], share: float
-) -> tuple[float, float, float]:
-    """A weighted sum of percentiles: over all samples, and the least and greatest of the batches."""
+def milliseconds(run: Callable[[], object]) -> float:
+    """How long it took."""
+    started = time.perf_counter()
+    run()
+    return (time.perf_counter() - started) * 1000
+
+
+def combined(samples: Mapping[str, Samples], weights: Mapping[str, float], share: float) -> Reading:
+    """A weighted sum of percentiles: over all samples; its spread is that of the batches."""
     total = sum(weight * samples[name].percentile(share) for name, weight in weights.items())
     pieces = {name: samples[name].batches() for name in weights}
     spread = [
         sum(weight * pieces[name][number].percentile(share) for name, weight in weights.items())
         for number in range(BATCHES)
     ]
-    return total, min(spread), max(spread)
+    return Reading(total, min(spread), max(spread))
 
 
-def middle(values: list[float]) -> tuple[float, float, float]:
-    """Median, least and greatest of a few single measurements."""
-    return median(values), min(values), max(values)
+def ratio(over: Samples, under: Samples, share: float) -> Reading:
+    """A percentile of one candidate in terms of another's; its spread is that of the batches."""
+    pieces = zip(over.batches(), under.batches(), strict=True)
+    spread = [one.percentile(share) / other.percentile(share) for one, other in pieces]
+    return Reading(over.percentile(share) / under.percentile(share), min(spread), max(spread))
 
 
-def _percentile(values: tuple[float, ...], share: float) -> float:
+def middle(values: Sequence[float]) -> Reading:
+    """Median, least and greatest of a few measurements."""
+    return Reading(percentile(values, 0.5), min(values), max(values))
+
+
+def quartiles(values: Sequence[float]) -> Reading:
+    """The median, between the quartiles: for many measurements, of which a few are disturbed."""
+    return Reading(percentile(values, 0.5), percentile(values, 0.25), percentile(values, 0.75))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The least of the values that so much of all of them do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -2,127 +2,75 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import sqlite3
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from bench.report import Row
+from bench.clients import RawAgent
+from bench.rows import AGENT, Bar, Bench, Findings, Stage
 from bench.sampling import Samples, combined, interleaved
-from clawdforge import Forge
-from clawdforge.testing import fake_agent
-from harness.gateway import Gateway
 
-ROUNDS = 1000
+ROUNDS = 2000
 WARM_UP = 100
 PROMPT = "[[SAY x]]"
 
+OWN = Bar("turn.own", "warm turn − no-op − pipe − 2 commits, p50", "ms", 0.6)
+HTTP_P50 = Bar("turn.http-p50", "warm turn by `http.client` over the pipe, p50", "ms", 1.7)
+HTTP_P99 = Bar("turn.http-p99", "the same, p99", "ms", 3.0)
+SDK_P50 = Bar("turn.sdk-p50", "warm turn by the SDK over the pipe, p50", "ms", 2.8)
+SDK_P99 = Bar("turn.sdk-p99", "the same, p99", "ms", 5.0)
 
-def measure(root: Path) -> tuple[list[Row], str]:
-    """The rows of a warm turn, and the probes as a table."""
-    gateway = Gateway(root).start()
-    try:
-        with gateway.admin() as admin:
-            token = admin.mint_token("bench").token
-        with (
-            Forge(base_url=gateway.url, token=token) as forge,
-            raw_agent() as pipe,
-            commit_probe(root / "data" / "probe.db") as commit,
-        ):
-            session = forge.create_session(agent="fake")
-            client = Plain(gateway.url, token)
-            path = f"/sessions/{session.session_id}"
-            body = json.dumps({"prompt": PROMPT}).encode()
-            samples = interleaved(
-                {
-                    "pipe": pipe,
-                    "commit": commit,
-                    "no-op": lambda: client.call("GET", path),
-                    "turn": lambda: client.call("POST", f"{path}/turn", body),
-                    "SDK turn": lambda: session.turn(PROMPT),
-                },
-                ROUNDS,
-                WARM_UP,
-            )
-            session.close()
-    finally:
-        gateway.close()
-    return _rows(samples), _probes(samples)
+PROBES = {
+    "pipe": "the same agent over a raw pipe, one turn",
+    "commit": "one durable commit of one row (SQLite, WAL, synchronous=FULL), same disk",
+    "no-op": "`GET /sessions/{id}` of a live session, by `http.client`",
+    "turn": "`POST /sessions/{id}/turn`, one event, by `http.client`",
+    "SDK no-op": "`forge.get_session(…)`",
+    "SDK turn": "`session.turn(…)`",
+}
 
 
-def _rows(samples: dict[str, Samples]) -> list[Row]:
-    own = {"turn": 1.0, "no-op": -1.0, "pipe": -1.0, "commit": -2.0}
-    rows = [Row("warm turn − no-op − pipe − 2 commits, p50", "ms", 0.6, *combined(samples, own, 0.5))]
-    for what, name, bars in (
-        ("`http.client`", "turn", (1.7, 3.0)),
-        ("the SDK", "SDK turn", (2.8, 5.0)),
+def measure(stage: Stage) -> Findings:
+    """The rows of a warm turn."""
+    with (
+        stage.gateway() as served,
+        served.forge() as forge,
+        RawAgent() as agent,
+        commit_probe(served.gateway.data_dir / "probe.db") as commit,
     ):
-        over = {name: 1.0, "pipe": -1.0}
-        for bar, share in zip(bars, (0.5, 0.99), strict=True):
-            title = f"warm turn by {what} over the pipe, p{share * 100:g}"
-            rows.append(Row(title, "ms", bar, *combined(samples, over, share)))
-    return rows
+        session = forge.create_session(agent=AGENT)
+        client = served.plain()
+        path = f"/sessions/{session.session_id}"
+        body = json.dumps({"prompt": PROMPT}).encode()
+        samples = interleaved(
+            {
+                "pipe": lambda: agent.prompt(PROMPT),
+                "commit": commit,
+                "no-op": lambda: client.call("GET", path),
+                "turn": lambda: client.call("POST", f"{path}/turn", body),
+                "SDK no-op": lambda: forge.get_session(session.session_id),
+                "SDK turn": lambda: session.turn(PROMPT),
+            },
+            stage.rounds(ROUNDS),
+            WARM_UP,
+        )
+        client.close()
+        session.close()
+    readings = {OWN.name: combined(samples, {"turn": 1, "no-op": -1, "pipe": -1, "commit": -2}, 0.5)}
+    for name, p50, p99 in (("turn", HTTP_P50, HTTP_P99), ("SDK turn", SDK_P50, SDK_P99)):
+        readings[p50.name] = combined(samples, {name: 1, "pipe": -1}, 0.5)
+        readings[p99.name] = combined(samples, {name: 1, "pipe": -1}, 0.99)
+    return Findings(readings, [(PROBES[name], _told(taken)) for name, taken in samples.items()])
 
 
-def _probes(samples: dict[str, Samples]) -> str:
-    told = {
-        "pipe": "the same agent over a raw pipe, one turn",
-        "commit": "one durable commit of one row (SQLite, WAL, synchronous=FULL), same disk",
-        "no-op": "`GET /sessions/{id}` of a live session, by `http.client`",
-        "turn": "`POST /sessions/{id}/turn`, one event, by `http.client`",
-        "SDK turn": "`session.turn(…)`",
-    }
-    lines = ["| probe | p50 ms | p99 ms |", "|---|---|---|"]
-    lines += [f"| {text} | {samples[name].p50:.3f} | {samples[name].p99:.3f} |" for name, text in told.items()]
-    return "\n".join(lines)
-
-
-class Plain:
-    """One kept connection, and nothing of the SDK."""
-
-    def __init__(self, url: str, token: str) -> None:
-        host, _, port = url.removeprefix("http://").partition(":")
-        self._connection = http.client.HTTPConnection(host, int(port))
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-
-    def call(self, method: str, path: str, body: bytes | None = None) -> None:
-        self._connection.request(method, path, body=body, headers=self._headers)
-        response = self._connection.getresponse()
-        answer = response.read()
-        assert response.status == 200, answer
+def _told(samples: Samples) -> str:
+    return f"{samples.percentile(0.5):.3f} ms p50, {samples.percentile(0.99):.3f} ms p99"
 
 
 @contextmanager
-def raw_agent() -> Iterator[Any]:
-    """A turn of the scripted agent with nothing between."""
-    process = subprocess.Popen(fake_agent.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def call(method: str, params: dict[str, Any]) -> dict[str, Any]:
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        process.stdin.write(json.dumps(message).encode() + b"\n")
-        process.stdin.flush()
-        while True:
-            answer = json.loads(process.stdout.readline())
-            if answer.get("id") == 1 and "method" not in answer:
-                return answer["result"]
-
-    call("initialize", {"protocolVersion": 1})
-    session_id = call("session/new", {"cwd": "/", "mcpServers": []})["sessionId"]
-    prompt = [{"type": "text", "text": PROMPT}]
-    yield lambda: call("session/prompt", {"sessionId": session_id, "prompt": prompt})
-    process.stdin.close()
-    process.wait()
-    process.stdout.close()
-
-
-@contextmanager
-def commit_probe(path: Path) -> Iterator[Any]:
+def commit_probe(path: Path) -> Iterator[Callable[[], object]]:
     """One durable commit, as bare as SQLite can."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -130,3 +78,6 @@ def commit_probe(path: Path) -> Iterator[Any]:
     connection.execute("CREATE TABLE probe (value)")
     yield lambda: connection.execute("INSERT INTO probe VALUES (1)")
     connection.close()
+
+
+BENCH = Bench("turn", (OWN, HTTP_P50, HTTP_P99, SDK_P50, SDK_P99), measure)
