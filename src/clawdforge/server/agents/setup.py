@@ -6,7 +6,6 @@ Nothing here outlives the start; the peer stays with its owner.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final
 from clawdforge.server.agents import rpc, ways
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.launch import system_way
+from clawdforge.server.agents.offers import Offers
 from clawdforge.wire.agents import AgentOptions
 
 PROTOCOL_VERSION: Final = 1
@@ -38,6 +38,7 @@ class Started:
 
     session_id: str
     prefix: str | None
+    offers: Offers
 
 
 async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, workspace: Path) -> Started:
@@ -48,7 +49,7 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
         Refused: it speaks another protocol.
         ValueRefused: it does not take a value that the caller chose.
     """
-    await _initialize(peer)
+    initialized = await _initialize(peer)
     model = options.model or entry.default_model
     way = system_way(entry, options)
     prefix = options.system if isinstance(way, ways.FirstPrompt) else None
@@ -58,13 +59,14 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
     session_id = new.get("sessionId") if isinstance(new, dict) else None
     if not isinstance(session_id, str) or not session_id:
         raise Refused("it answered session/new without a session id")
-    await _set_mode(peer, entry, options, session_id, new)
-    await _tell(peer, entry.model, "model", model, session_id)
-    await _tell(peer, entry.effort, "effort", options.effort, session_id)
-    return Started(session_id, prefix)
+    offers = Offers.of(initialized, new)
+    await _set_mode(peer, entry, options, session_id, offers)
+    offers = await _tell(peer, entry.model, "model", model, session_id, offers)
+    offers = await _tell(peer, entry.effort, "effort", options.effort, session_id, offers)
+    return Started(session_id, prefix, offers)
 
 
-async def _initialize(peer: rpc.Peer) -> None:
+async def _initialize(peer: rpc.Peer) -> Any:
     answer = await peer.call(
         "initialize",
         {
@@ -76,6 +78,7 @@ async def _initialize(peer: rpc.Peer) -> None:
     spoken = answer.get("protocolVersion") if isinstance(answer, dict) else None
     if spoken != PROTOCOL_VERSION:
         raise Refused(f"it speaks ACP version {spoken!r}, clawdforge speaks {PROTOCOL_VERSION}")
+    return answer
 
 
 def _meta(entry: AgentEntry, options: AgentOptions, model: str | None) -> dict[str, Any]:
@@ -99,36 +102,45 @@ def _meta(entry: AgentEntry, options: AgentOptions, model: str | None) -> dict[s
 
 
 async def _set_mode(
-    peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, session_id: str, new: Mapping[str, Any]
+    peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, session_id: str, offers: Offers
 ) -> None:
     """Sets the caller's mode, or else the one in which the agent asks.
 
     Also where the agent claims to be in it: a workspace's own settings were seen to move it. An agent that does
     not take its ask-mode is not let loose.
     """
-    if options.mode is not None:
-        modes = new.get("modes")
-        offered = modes.get("availableModes") if isinstance(modes, dict) else None
-        ids = [each.get("id") for each in offered or [] if isinstance(each, dict)]
-        if options.mode not in ids:
-            known = f"it has {', '.join(map(str, ids))}" if ids else "it has none"
-            raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
+    if options.mode is not None and options.mode not in (offers.modes or ()):
+        known = f"it has {', '.join(offers.modes)}" if offers.modes else "it has none"
+        raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
     mode = options.mode or entry.ask_mode
     if mode is not None:
         await peer.call("session/set_mode", {"sessionId": session_id, "modeId": mode})
 
 
-async def _tell(peer: rpc.Peer, way: ways.Way | None, name: str, value: str | None, session_id: str) -> None:
+async def _tell(
+    peer: rpc.Peer, way: ways.Way | None, name: str, value: str | None, session_id: str, offers: Offers
+) -> Offers:
+    """Tells the agent a value. Returns what it offers from then on.
+
+    The list that an agent offers is the last word: one was seen to lower an effort that its model lacks, silently.
+    """
     if value is None:
-        return
+        return offers
     try:
         match way:
-            case ways.ConfigOption(config_id):
+            case ways.ConfigOption(config_id) | ways.MetaOption(_, str(config_id)):
+                offered = offers.of_option(config_id)
+                if offered is not None and value not in offered:
+                    known = f"it offers {', '.join(offered)}" if offered else "it offers none"
+                    raise ValueRefused(
+                        name, f"the agent cannot take the {name} {value!r} with this model: {known}"
+                    )
                 params = {"sessionId": session_id, "configId": config_id, "value": value}
-                await peer.call("session/set_config_option", params)
+                return offers.after(await peer.call("session/set_config_option", params))
             case ways.SetModel():
                 await peer.call("session/set_model", {"sessionId": session_id, "modelId": value})
             case _:
                 pass  # known to it before it started
     except rpc.RpcError as error:
         raise ValueRefused(name, f"the agent refused the {name} {value!r}: {error}") from error
+    return offers

@@ -28,9 +28,13 @@ class MetaSystemPrompt:
 
 @dataclass(frozen=True, slots=True)
 class MetaOption:
-    """A field deep in `_meta` of `session/new`; `path` leads to it."""
+    """A field deep in `_meta` of `session/new`; `path` leads to it.
+
+    With `config_id` the value is also set by that config option, so that the agent tells what else goes with it.
+    """
 
     path: tuple[str, ...]
+    config_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

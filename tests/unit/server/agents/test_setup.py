@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clawdforge.server.agents import rpc, setup
+from clawdforge.server.agents import rpc, setup, ways
 from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
 from clawdforge.wire.agents import AgentOptions
 
@@ -178,6 +178,47 @@ async def test_a_value_that_the_agent_refuses_is_the_caller_s_to_mend(
     with pytest.raises(setup.ValueRefused, match="unknown value") as raised:
         await start(name, {**GOOD, method: refusal}, **options)
     assert raised.value.field == field
+
+
+def offering(**options: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"id": name, "type": "select", "options": [{"value": value} for value in values]}
+        for name, values in options.items()
+    ]
+
+
+@pytest.mark.parametrize("options", [{"model": "none"}, {"effort": "max"}, {"model": "small", "effort": "low"}])
+async def test_a_value_that_is_not_offered_is_refused_before_it_is_tried(options: dict[str, str]) -> None:
+    """The small model takes no effort: the agent tells so when it has heard which model it shall use."""
+    entry = plain(effort=ways.ConfigOption("effort"))
+    answers = {
+        **GOOD,
+        "session/new": {**NEW, "configOptions": offering(model=["small", "large"], effort=["low", "high"])},
+        "session/set_config_option": {"configOptions": offering(model=["small", "large"])},
+    }
+    with pytest.raises(setup.ValueRefused, match="with this model: it offers ") as raised:
+        await start(entry, answers, **options)
+    assert raised.value.field == list(options)[-1]
+
+
+async def test_what_is_offered_is_told_to_the_owner_as_it_stands_in_the_end() -> None:
+    last = offering(model=["small", "large"], effort=["low"])
+    answers = {**GOOD, "session/new": {**NEW, "configOptions": offering(model=["small", "large"])}}
+    answers["session/set_config_option"] = {"configOptions": last}
+    started, _ = await start(plain(effort=ways.ConfigOption("effort")), answers, model="large", effort="low")
+    assert started.offers.modes == ("default", "plan")
+    assert started.offers.models == ("small", "large")
+    assert started.offers.of_option("effort") == ("low",)
+
+
+async def test_a_value_in_the_meta_is_told_again_where_the_agent_then_tells_what_goes_with_it() -> None:
+    entry = plain(model=ways.MetaOption(("deep", "model"), config_id="model"))
+    _, said = await start(entry, model="large")
+    assert said[1][1]["_meta"] == {"deep": {"model": "large"}}
+    assert said[-1] == (
+        "session/set_config_option",
+        {"sessionId": "s-1", "configId": "model", "value": "large"},
+    )
 
 
 async def test_the_entry_s_own_model_is_told_where_the_caller_names_none() -> None:

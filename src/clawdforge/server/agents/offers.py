@@ -1,0 +1,75 @@
+"""What a started agent offers to choose from: its modes, its models, the values of its config options. Pure.
+
+Agents tell it when they answer `session/new`, and the config options anew whenever one is set: some values belong
+to one model alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What an agent has told; None where it told nothing.
+
+    Attributes:
+        modes: ids of its modes.
+        models: its own names of the models.
+        options: the values of each config option, by the option's id.
+        images: whether a prompt may hold images.
+    """
+
+    modes: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    options: Mapping[str, tuple[str, ...]] | None = None
+    images: bool | None = None
+
+    @classmethod
+    def of(cls, initialized: Any, new: Mapping[str, Any]) -> Self:
+        """Reads the answers to `initialize` and `session/new`."""
+        options = _options(new)
+        models = _ids(_field(new.get("models"), "availableModels"), "modelId")
+        if models is None and options is not None:
+            models = options.get("model")
+        modes = _ids(_field(new.get("modes"), "availableModes"), "id")
+        taken = _field(_field(initialized, "agentCapabilities"), "promptCapabilities")
+        return cls(modes, models, options, None if taken is None else _field(taken, "image") is True)
+
+    def after(self, answer: Any) -> Self:
+        """The same, as the answer to `session/set_config_option` has changed it."""
+        options = _options(answer) if isinstance(answer, dict) else None
+        return self if options is None else replace(self, options=options)
+
+    def of_option(self, config_id: str) -> tuple[str, ...] | None:
+        """The values of a config option: none at all where others are told but not this one."""
+        return None if self.options is None else self.options.get(config_id, ())
+
+
+def _options(answer: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]] | None:
+    told = answer.get("configOptions")
+    if not isinstance(told, list):
+        return None
+    options = [each for each in told if isinstance(each, dict) and isinstance(each.get("options"), list)]
+    return {str(each.get("id")): tuple(_values(each["options"])) for each in options}
+
+
+def _values(options: list[Any]) -> Iterator[str]:
+    """The values of a select; its options may stand in groups."""
+    for each in options:
+        group = _field(each, "options")
+        for option in group if isinstance(group, list) else [each]:
+            if isinstance(value := _field(option, "value"), str):
+                yield value
+
+
+def _ids(listed: Any, name: str) -> tuple[str, ...] | None:
+    if not isinstance(listed, list):
+        return None
+    return tuple(value for each in listed if isinstance(value := _field(each, name), str))
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
