@@ -40,6 +40,7 @@ class AgentSettings(BaseModel):
     env: dict[str, str] = {}
     inherit_env: list[str] | None = None
     login_files: list[str] | None = None
+    home_files: dict[str, str] = {}
     ask_mode: str | None = None
     model: str | None = None
     title: str | None = None

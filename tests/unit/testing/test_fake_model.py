@@ -96,6 +96,20 @@ def test_every_request_is_recorded_with_head_and_body(model: FakeModel) -> None:
     assert (seen.kind, seen.last_text) == ("turn", "hello")
 
 
+def test_a_request_tells_what_it_asks_for_whatever_its_format(model: FakeModel) -> None:
+    system = [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
+    thinking = {"type": "adaptive"}
+    post(model, request("hello", system=system, thinking=thinking, output_config={"effort": "low"}))
+    post(model, request("hello"))
+    post(model, {})
+    told = [(one.model, one.system, one.effort, one.thinks) for one in model.requests]
+    assert told == [
+        ("claude-test-9", "Be brief.\n\nBe kind.", "low", True),
+        ("claude-test-9", "", None, False),
+        (None, "", None, False),
+    ]
+
+
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("GET", "/v1/models"), ("POST", "/v1/complete")])
 def test_what_it_does_not_know_is_recorded_and_not_found(model: FakeModel, method: str, path: str) -> None:
     connection = connect(model)

@@ -29,6 +29,21 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
+class Scripted:
+    """How an agent's requests are pointed at a scripted model endpoint, with no login: `{url}` stands for its URL.
+
+    Attributes:
+        env: added to the agent's environment.
+        argv: added to its command line.
+        home_files: files of its private home by their path in it, beside those of the entry.
+    """
+
+    env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    argv: tuple[str, ...] = ()
+    home_files: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
 class AgentEntry:
     """One agent of the catalog.
 
@@ -38,12 +53,15 @@ class AgentEntry:
         env: added to the clean environment that it starts with.
         inherit_env: variables of the gateway's own environment that are passed on.
         login_files: files of the user's home that hold its login; copied into its private home at start.
+        home_files: files of its private home that are ours: by their path in it, written as they stand here before
+            every start, whatever the agent made of them.
         ask_mode: the ACP mode in which it asks before it uses a tool; set after every start.
         model, effort: how it takes these; None: it does not.
         system, system_replace: how it takes a system prompt that appends, and one that replaces; None: it cannot.
         efforts: the efforts it knows; others are refused.
         new_meta: `_meta` of `session/new`.
         default_model: used where neither the caller nor the agent chooses.
+        scripted: how it is tried without a vendor; None: nobody has found out yet.
     """
 
     name: str
@@ -53,6 +71,7 @@ class AgentEntry:
     env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     inherit_env: tuple[str, ...] = ()
     login_files: tuple[str, ...] = ()
+    home_files: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     ask_mode: str | None = None
     model: Way | None = field(default_factory=lambda: ConfigOption("model"))
     effort: Way | None = None
@@ -61,6 +80,7 @@ class AgentEntry:
     system_replace: Way | None = None
     new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     default_model: str | None = None
+    scripted: Scripted | None = None
 
 
 _CLAUDE = AgentEntry(
@@ -112,6 +132,9 @@ _CLAUDE = AgentEntry(
             }
         }
     ),
+    scripted=Scripted(
+        env=MappingProxyType({"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_API_KEY": "sk-scripted"}),
+    ),
 )
 
 _CODEX = AgentEntry(
@@ -126,6 +149,16 @@ _CODEX = AgentEntry(
     efforts=("low", "medium", "high", "xhigh"),
     system=Arguments(("-c", "developer_instructions={value}")),
     system_replace=FileArguments(("-c", "model_instructions_file={path}")),
+    scripted=Scripted(
+        env=MappingProxyType({"CODEX_API_KEY": "sk-scripted"}),
+        argv=(
+            "-c",
+            'model_provider="scripted"',
+            "-c",
+            'model_providers.scripted={name="scripted",base_url="{url}/v1",wire_api="responses",'
+            'env_key="CODEX_API_KEY",requires_openai_auth=false}',
+        ),
+    ),
 )
 
 _GEMINI = AgentEntry(
@@ -205,6 +238,7 @@ def _changed(name: str, entry: AgentEntry | None, change: AgentSettings) -> Agen
         env=MappingProxyType({**entry.env, **change.env}),
         inherit_env=entry.inherit_env if change.inherit_env is None else tuple(change.inherit_env),
         login_files=entry.login_files if change.login_files is None else tuple(change.login_files),
+        home_files=MappingProxyType({**entry.home_files, **change.home_files}),
         ask_mode=change.ask_mode or entry.ask_mode,
         default_model=change.model or entry.default_model,
     )

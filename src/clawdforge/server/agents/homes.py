@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +53,13 @@ class AgentHome:
         self._lock = data_dir / "login.lock"
         self._logins: list[Login] = []
 
-    def prepare(self, login_files: Sequence[str]) -> None:
-        """Makes both directories and copies the login files in; one that does not exist is no error."""
+    def prepare(self, login_files: Sequence[str], home_files: Mapping[str, str]) -> None:
+        """Makes both directories, writes our own files and copies the login files in; one missing is no error."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in home_files.items():
+            if _read(self.path / name) != text.encode():
+                _write(self.path / name, text.encode())
         if login_files:
             with self._locked():
                 self._logins = [self._copied_in(each) for each in login_files]

@@ -72,7 +72,7 @@ def prepare(
 
     The environment is built from nothing: what is not passed on by name does not reach the agent.
     """
-    home.prepare(entry.login_files)
+    home.prepare(entry.login_files, entry.home_files)
     inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
     env |= {**inherited, **entry.env, "HOME": str(home.path), "TMPDIR": str(home.tmp)}

@@ -40,15 +40,19 @@ def read(path: str, body: dict[str, Any]) -> Ask:
         model=body["model"],
         streams=bool(body.get("stream")),
         user_texts=tuple(tuple(block["text"] for block in one if block["type"] == "text") for one in messages),
+        system=text_of(body.get("system") or "", between="\n\n"),
+        effort=body.get("output_config", {}).get("effort"),
+        thinks=body.get("thinking", {}).get("type", "disabled") != "disabled",
+        tools=frozenset(tool["name"] for tool in body.get("tools") or ()),
         tool_result="\n".join(text_of(block.get("content") or "") for block in results) if results else None,
         side=path == COUNT or not body.get("tools"),
     )
 
 
-def text_of(content: str | list[dict[str, Any]]) -> str:
+def text_of(content: str | list[dict[str, Any]], between: str = "\n") -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(block["text"] for block in content if block.get("type") == "text")
+    return between.join(block["text"] for block in content if block.get("type") == "text")
 
 
 def error(status: int, message: str) -> dict[str, Any]:

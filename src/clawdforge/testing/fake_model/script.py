@@ -20,6 +20,13 @@ class Ask:
     streams: bool
     user_texts: tuple[tuple[str, ...], ...]
     """The text blocks of each user message, oldest first."""
+    system: str = ""
+    """The agent's instructions: every system text, joined by blank lines."""
+    effort: str | None = None
+    thinks: bool = False
+    """Whether thinking is asked for, to be shown."""
+    tools: frozenset[str] = frozenset()
+    """The names of the tools that it offers."""
     tool_result: str | None = None
     """What the last message brings back from tools, if it does."""
     side: bool = False

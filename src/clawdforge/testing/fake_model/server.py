@@ -46,8 +46,32 @@ class Request:
     body: Any
     kind: str
     """`turn`: what a user asked; `side`: what the agent asks by itself; `unknown`: answered 404 or 400."""
-    last_text: str
-    """The text block that the answer follows."""
+    ask: Ask | None
+    """What it says, whichever the vendor's format; None where it is `unknown`."""
+
+    @property
+    def last_text(self) -> str:
+        """The text block that the answer follows."""
+        return self.ask.last_text if self.ask else ""
+
+    @property
+    def model(self) -> str | None:
+        return self.ask.model if self.ask else None
+
+    @property
+    def system(self) -> str:
+        """Every system or developer text, joined by blank lines."""
+        return self.ask.system if self.ask else ""
+
+    @property
+    def effort(self) -> str | None:
+        """As the request has it; None where it has none."""
+        return self.ask.effort if self.ask else None
+
+    @property
+    def thinks(self) -> bool:
+        """Whether thinking is asked for, to be shown."""
+        return self.ask is not None and self.ask.thinks
 
 
 class FakeModel:
@@ -172,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
             ask = None
         headers = {name.lower(): value for name, value in self.headers.items()}
         kind = ("side" if ask.side else "turn") if ask else "unknown"
-        request = Request(self.command, path, query, headers, body, kind, ask.last_text if ask else "")
+        request = Request(self.command, path, query, headers, body, kind, ask)
         earlier = self.server.model.record(request)
         if style is None:
             self._send_json(404, anthropic.error(404, f"nothing at {path}"))
