@@ -103,8 +103,9 @@ def upload_row(token: str, **fields: Any) -> UploadRow:
 
 def audit_row(turn_index: int, app_id: str = "a") -> AuditRow:
     return AuditRow(
-        9, app_id, "app", "run", "s", turn_index, "claude", None, 12, "end_turn", True, 3, 4, files=0, prompt=None
-    )
+        9, app_id, "app", "run", "s", turn_index, "claude", None, 12, "end_turn", True, 3, 4, 0,
+        100, 20, 10, 5, 2, 135, cost_usd=0.5, estimated=False, prompt=None,
+    )  # fmt: skip
 
 
 # --- apps ---------------------------------------------------------------------------------------------------

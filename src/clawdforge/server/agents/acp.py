@@ -27,7 +27,8 @@ from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import how_to_log_in
 from clawdforge.server.agents.process import ChildProcess, Spawner
-from clawdforge.server.agents.translate import Translator, turn_usage
+from clawdforge.server.agents.translate import Translator
+from clawdforge.server.agents.usage import Meter, Told
 from clawdforge.wire.permissions import Decision, PermissionAsk
 from clawdforge.wire.problems import invalid
 
@@ -60,6 +61,7 @@ class AcpAgent:
         self._translator = Translator()
         self._peer = rpc.Peer(self._send, self)
         self._process: ChildProcess
+        self._meter = Meter("prompt")
         self._acp_session: str | None = None
         self._prefix: str | None = None
         self._asks: dict[str, Callable[[str | None], None]] = {}
@@ -163,6 +165,10 @@ class AcpAgent:
 
     def pause(self) -> None:
         """Stops listening until `resume`."""
+    def take_usage(self) -> Told:
+        """What was told of the prompt's tokens and cost (see `base.Agent`)."""
+        return self._meter.take()
+
         self._process.pause()
 
     def resume(self) -> None:
@@ -226,6 +232,8 @@ class AcpAgent:
             draft = self._translator.update(update)
         else:
             draft = prompts.unknown(method, params)
+            if update.get("sessionUpdate") == "usage_update":
+                self._meter.update(update)
         if draft is not None:
             self._owner.on_update(draft)
 
@@ -269,7 +277,8 @@ class AcpAgent:
             detail = f"the agent ended its turn with the unknown stop reason {reason!r}"
             self._owner.on_prompt_end(self._failed(detail, alive=True))
         else:
-            self._owner.on_prompt_end(Answered(reason, turn_usage(answer)))
+            self._meter.answered(answer)
+            self._owner.on_prompt_end(Answered(reason))
 
     # --- ---------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from clawdforge.server.agents.usage import Told
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import Decision, PermissionAsk
@@ -51,7 +52,6 @@ class Answered:
     """The agent ended a turn, in its own words: an ACP stop reason."""
 
     stop_reason: str
-    usage: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,9 @@ class Agent(Protocol):
 
     def answer(self, ask: PermissionAsk, decision: Decision) -> str | None:
         """Answers a permission request by the kind of its options. Returns the chosen option's id, if any."""
+
+    def take_usage(self) -> Told:
+        """What it has told of the tokens and the cost of its prompt. Asked once for each, at its end."""
 
     def pause(self) -> None:
         """Stops listening until `resume`; the agent waits when its pipe is full."""

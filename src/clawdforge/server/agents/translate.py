@@ -176,23 +176,6 @@ _KINDS: Final[Mapping[str, Callable[[Translator, Mapping[str, Any]], Draft | Non
 }
 
 
-def turn_usage(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The tokens of a turn, where the answer to `session/prompt` tells them."""
-    usage = result.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    names = {
-        "inputTokens": "input_tokens",
-        "outputTokens": "output_tokens",
-        "totalTokens": "total_tokens",
-        "cachedReadTokens": "cached_read_tokens",
-        "cachedWriteTokens": "cached_write_tokens",
-        "thoughtTokens": "thought_tokens",
-    }
-    told = {ours: usage[theirs] for theirs, ours in names.items() if type(usage.get(theirs)) is int}
-    return {**told, "source": "agent"} if told else None
-
-
 def _need(update: Mapping[str, Any], name: str, kind: type) -> Any:
     value = update.get(name)
     if not isinstance(value, kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clawdforge.server.store.base import AddAudit, AuditRow, SessionRow, TurnRow
+from clawdforge.wire.usage import Usage
 
 
 class Audit:
@@ -12,14 +13,14 @@ class Audit:
         self._keep_prompts = keep_prompts
 
     def turn(
-        self, session: SessionRow, turn: TurnRow, model: str | None, prompt: str, answer: str, files: int = 0
+        self, session: SessionRow, turn: TurnRow, usage: Usage, prompt: str, answer: str, files: int = 0
     ) -> AddAudit:
         """The line of a turn that has ended, to be stored in one unit with its end.
 
         Args:
             session: whose turn it was.
             turn: the ended turn.
-            model: the model that was asked for, where one was.
+            usage: what the turn took.
             prompt: what the caller said.
             answer: the text that the agent answered.
             files: how many files went with the prompt.
@@ -33,17 +34,26 @@ class Audit:
                 session_id=session.session_id,
                 turn_index=turn.turn_index,
                 agent=session.agent,
-                model=model,
+                model=turn.model,
                 duration_ms=turn.duration_ms or 0,
                 stop_reason=turn.stop_reason or turn.error or turn.status,
                 ok=bool(turn.ok),
-                prompt_bytes=_bytes(prompt),
-                answer_bytes=_bytes(answer),
+                prompt_bytes=utf8_bytes(prompt),
+                answer_bytes=utf8_bytes(answer),
                 files=files,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cached_read_tokens=usage.cached_read_tokens,
+                cached_write_tokens=usage.cached_write_tokens,
+                thought_tokens=usage.thought_tokens,
+                total_tokens=usage.total_tokens,
+                cost_usd=usage.cost_usd,
+                estimated=usage.source == "estimate",
                 prompt=prompt if self._keep_prompts else None,
             )
         )
 
 
-def _bytes(text: str) -> int:
+def utf8_bytes(text: str) -> int:
+    """How long a text is as UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

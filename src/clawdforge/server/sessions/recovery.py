@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from clawdforge.server.agents.usage import Told, count
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import epoch_ms
-from clawdforge.server.sessions import state
+from clawdforge.server.sessions import state, usage
 from clawdforge.server.store.base import AppendEvents, Change, CloseSession, EndTurn, Store, TurnRow
-from clawdforge.wire import events
+from clawdforge.wire import codec, events
 from clawdforge.wire.events import Draft, Event
 
 
@@ -20,6 +21,7 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         return
     seen = await store.events(turn.session_id, turn_index=turn.turn_index)
     prompt, answer = _said(seen)
+    used = usage.of_turn(Told(context_tokens=_context_tokens(seen)), prompt, (event.as_dict() for event in seen))
     end = state.interrupted()
     now_ms = epoch_ms()
     ended = dataclasses.replace(
@@ -31,11 +33,13 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         duration_ms=max(0, seen[-1].ts - turn.started_at_ms) if seen else 0,
         error=end.kind.error,
         detail=end.detail,
+        usage=codec.to_json(used),
+        model=session.options.get("model"),
     )
     drafts = [Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}), state.turn_end(ended)]
     changes: list[Change] = [
         EndTurn(ended),
-        audit.turn(session, ended, session.options.get("model"), prompt, answer),
+        audit.turn(session, ended, used, prompt, answer),
     ]
     if session.kind == "run":
         drafts.append(Draft(events.SESSION_CLOSED, {"reason": "run"}))
@@ -58,3 +62,9 @@ def _said(seen: Sequence[Event]) -> tuple[str, str]:
     prompt = "".join(event.data["prompt"] for event in seen if event.type == events.TURN_START)
     answer = "".join(event.data["content"] for event in seen if event.type == events.TEXT)
     return prompt, answer
+
+
+def _context_tokens(seen: Sequence[Event]) -> int | None:
+    """How full the agent's context was, by the last that it told of it."""
+    told = [count(event.data.get("used")) for event in seen if event.type == events.USAGE]
+    return next((each for each in reversed(told) if each is not None), None)

@@ -25,7 +25,7 @@ from clawdforge.server.agents.base import (
 )
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
-from clawdforge.server.sessions import answers, permissions, results, state, verdicts
+from clawdforge.server.sessions import answers, permissions, results, state, usage, verdicts
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.store.base import (
@@ -39,7 +39,7 @@ from clawdforge.server.store.base import (
     Store,
     TurnRow,
 )
-from clawdforge.wire import events
+from clawdforge.wire import codec, events
 from clawdforge.wire.agents import AgentOptions, PermissionPolicy
 from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import PermissionAsk
@@ -214,6 +214,7 @@ class LiveSession:
         empty = not text and turn.fold.tool_calls == 0
         ok = end.ok(empty=empty)
         duration_ms = round((time.monotonic() - turn.started_at) * 1000)
+        used = usage.of_turn(turn.told, turn.prompt.text, folded)
         row = dataclasses.replace(
             row,
             status=end.kind.status,
@@ -222,14 +223,13 @@ class LiveSession:
             duration_ms=duration_ms,
             error=end.kind.error,
             detail=end.detail or None,
-            usage=dict(end.usage) if end.usage else None,
+            usage=codec.to_json(used),
+            model=self.options.model or (turn.told.model if turn.told is not None else None),
         )
         drafts = [state.turn_end(row)]
         if end.kind.error is not None:
             drafts.insert(0, Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}))
-        audit = self._audit.turn(
-            self.row, row, self.options.model, turn.prompt.text, text, files=len(turn.prompt.files)
-        )
+        audit = self._audit.turn(self.row, row, used, turn.prompt.text, text, files=len(turn.prompt.files))
         changes: list[Change] = [EndTurn(row), audit]
         outside: list[Draft] = []
         if closing:

@@ -51,7 +51,6 @@ class TurnEnd:
         stop_reason: a key of `ENDS`.
         detail: a sentence for a person, for the ends that are errors.
         extra: what the error body tells besides (`phase`, `exit_code`, `stderr_tail`).
-        usage: the tokens of the turn, where the agent told them.
         agent_usable: False where the agent must not be given another prompt.
         refused: a value of the caller's that the agent refused: answered in place of the error.
     """
@@ -59,7 +58,6 @@ class TurnEnd:
     stop_reason: str
     detail: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    usage: Mapping[str, Any] | None = None
     agent_usable: bool = True
     refused: Problem | None = None
 
@@ -76,8 +74,8 @@ class TurnEnd:
 def by_agent(end: PromptEnd) -> TurnEnd:
     """The end of a turn that its agent ended, well or badly."""
     match end:
-        case Answered(stop_reason, usage):
-            return TurnEnd(stop_reason, usage=usage)
+        case Answered(stop_reason):
+            return TurnEnd(stop_reason)
         case Failed() if end.phase is not None:
             return timed_out(end.phase, end.detail)
         case Failed():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clawdforge.server.agents.base import Agent, AgentFailed, Prompt, PromptEnd
+from clawdforge.server.agents.usage import Told
 from clawdforge.server.sessions import state
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.wire.fold import Fold
@@ -44,6 +45,7 @@ class Turn:
         fold: its answer so far.
         listening: whether what the agent tells belongs to this turn: from where it is played until the agent says
             that the prompt is over.
+        told: what the agent told of its usage, by the turn's end; None where no agent was given the prompt.
     """
 
     def __init__(self, index: int, prompt: Prompt, deadlines: Deadlines) -> None:
@@ -51,6 +53,7 @@ class Turn:
         self.prompt = prompt
         self.fold = Fold()
         self.listening = False
+        self.told: Told | None = None
         self.started_at = time.monotonic()
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
@@ -70,8 +73,12 @@ class Turn:
             if agent is not None and not self._over.done():
                 self._watch_idle()
                 agent.prompt(self.prompt)
+                self.told = Told()
                 end = await self._over
-                return end if self._agent_done.done() else await self._wind_down(agent, end)
+                if not self._agent_done.done():
+                    end = await self._wind_down(agent, end)
+                self.told = agent.take_usage()
+                return end
             return await self._over
         finally:
             self.listening = False

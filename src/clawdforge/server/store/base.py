@@ -78,7 +78,8 @@ class SessionRow:
 class TurnRow:
     """One accepted prompt. `status` is `running` until the turn ends, then `done` or `failed`.
 
-    `error` is the code of the error that a failed turn was answered with, `detail` its sentence.
+    `error` is the code of the error that a failed turn was answered with, `detail` its sentence. `usage` is a
+    `wire.usage.Usage` as a JSON object, `model` what the caller chose, else what the agent told.
     """
 
     session_id: str
@@ -91,6 +92,7 @@ class TurnRow:
     error: str | None = None
     detail: str | None = None
     usage: dict[str, Any] | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,10 @@ class UploadRow:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """Who had which agent do work, when, and how it ended. `prompt` only where the settings ask for it."""
+    """Who had which agent do work, when, how it ended, and what it took (see `wire.usage`).
+
+    `prompt` only where the settings ask for it.
+    """
 
     at_ms: int
     app_id: str
@@ -124,6 +129,14 @@ class AuditRow:
     prompt_bytes: int
     answer_bytes: int
     files: int
+    input_tokens: int
+    output_tokens: int
+    cached_read_tokens: int
+    cached_write_tokens: int
+    thought_tokens: int
+    total_tokens: int
+    cost_usd: float | None
+    estimated: bool
     prompt: str | None = None
 
 

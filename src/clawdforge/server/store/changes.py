@@ -126,12 +126,13 @@ def _start_turn(change: base.StartTurn) -> tuple[Op, int]:
 def _end_turn(change: base.EndTurn) -> tuple[Op, int]:
     row = change.row
     sql = (
-        "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?"
+        "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?,"
+        " model = ?"
         f" WHERE session_key = {_KEY} AND turn_index = ? AND status = 'running'"
     )
     return _one(
         sql, row.status, row.stop_reason, row.ok, row.duration_ms, row.error, row.detail, row.usage,
-        row.session_id, row.turn_index,
+        row.model, row.session_id, row.turn_index,
         unless=f"Turn {row.turn_index} cannot end: it is not running.",
     )  # fmt: skip
 

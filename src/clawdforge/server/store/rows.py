@@ -27,7 +27,7 @@ _READ: Final[Mapping[type[Any], Mapping[str, Callable[[Any], Any]]]] = {
     AppRow: {"ip_cidrs": lambda text: tuple(json.loads(text))},
     SessionRow: {"options": json.loads, "meta": json.loads},
     TurnRow: {"ok": bool, "usage": json.loads},
-    AuditRow: {"ok": bool},
+    AuditRow: {"ok": bool, "estimated": bool},
 }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clawdforge.server.agents.translate import Translator, turn_usage
+from clawdforge.server.agents.translate import Translator
+from clawdforge.server.agents.usage import Meter
 from clawdforge.wire.events import Event
 from clawdforge.wire.fold import Fold
 
@@ -27,13 +30,20 @@ def messages(trace: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def folded_turns(trace: Path) -> list[dict[str, Any]]:
     """Every turn of a trace, from its prompt to its answer, folded as the gateway folds it."""
     turns: list[dict[str, Any]] = []
+    meters: dict[str, Meter] = defaultdict(lambda: Meter("prompt"))
     translator, fold, prompt_id, seq = Translator(), Fold(), None, 0
     for direction, message in messages(trace):
-        if direction == "out" and message.get("method") == "session/prompt":
+        if message.get("method") == "initialize":
+            meters.clear()  # a fresh process
+        elif direction == "out" and message.get("method") == "session/prompt":
             translator, fold, prompt_id, seq = Translator(), Fold(), message["id"], 0
             prompt = message["params"]["prompt"][0].get("text", "")[:80]
+            meter = meters[message["params"]["sessionId"]]
         elif direction == "in" and message.get("method") == "session/update":
-            draft = translator.update(message["params"]["update"])
+            update = message["params"]["update"]
+            if update["sessionUpdate"] == "usage_update":
+                meters[message["params"]["sessionId"]].update(update)
+            draft = translator.update(update)
             if draft is not None:
                 seq += 1
                 fold.add(Event(seq, draft.type, 1, 0, draft.data))
@@ -41,7 +51,8 @@ def folded_turns(trace: Path) -> list[dict[str, Any]]:
             result = message.get("result") or {}
             events = [{k: v for k, v in e.items() if k not in ("ts", "turn_index")} for e in fold.result()]
             stop = result.get("stopReason")
-            turns.append({"prompt": prompt, "stop": stop, "usage": turn_usage(result), "events": events})
+            meter.answered(result)
+            turns.append({"prompt": prompt, "stop": stop, "usage": asdict(meter.take()), "events": events})
             prompt_id = None
     return turns
 

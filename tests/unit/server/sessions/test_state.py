@@ -49,8 +49,8 @@ def test_only_an_end_turn_is_spoiled_by_having_done_nothing(reason: str) -> None
 
 @pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"])
 def test_an_agent_s_answer_ends_a_turn_in_its_own_words(reason: str) -> None:
-    end = state.by_agent(Answered(reason, {"input_tokens": 3}))
-    assert (end.stop_reason, end.usage, end.agent_usable) == (reason, {"input_tokens": 3}, True)
+    end = state.by_agent(Answered(reason))
+    assert (end.stop_reason, end.agent_usable) == (reason, True)
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -88,9 +88,9 @@ def test_after_a_cancel_the_agent_can_be_asked_again_unless_it_was_lost() -> Non
 
 def test_losing_the_agent_keeps_the_rest_of_an_end() -> None:
     refused = Problem("invalid", "no such model")
-    end = TurnEnd("agent_failed", "detail", {"exit_code": 1}, {"input_tokens": 1}, refused=refused)
+    end = TurnEnd("agent_failed", "detail", {"exit_code": 1}, refused=refused)
     lost = state.with_lost_agent(end)
-    assert (lost.detail, lost.extra, lost.usage, lost.refused) == (end.detail, end.extra, end.usage, refused)
+    assert (lost.detail, lost.extra, lost.refused) == (end.detail, end.extra, refused)
 
 
 def test_the_event_of_an_end_tells_what_the_record_tells() -> None:

@@ -47,6 +47,7 @@ CREATE TABLE turns (
     error          TEXT,
     detail         TEXT,
     usage          TEXT,
+    model          TEXT,
     PRIMARY KEY (session_key, turn_index)
 ) STRICT, WITHOUT ROWID;
 
@@ -83,22 +84,30 @@ CREATE INDEX uploads_expiry ON uploads (expires_at);
 CREATE INDEX uploads_blob ON uploads (sha256);
 
 CREATE TABLE audit (
-    audit_key     INTEGER PRIMARY KEY,
-    at_ms         INTEGER NOT NULL,
-    app_id        TEXT    NOT NULL,
-    app_name      TEXT    NOT NULL,
-    kind          TEXT    NOT NULL,
-    session_id    TEXT    NOT NULL,
-    turn_index    INTEGER NOT NULL,
-    agent         TEXT    NOT NULL,
-    model         TEXT,
-    duration_ms   INTEGER NOT NULL,
-    stop_reason   TEXT    NOT NULL,
-    ok            INTEGER NOT NULL,
-    prompt_bytes  INTEGER NOT NULL,
-    answer_bytes  INTEGER NOT NULL,
-    files         INTEGER NOT NULL,
-    prompt        TEXT
+    audit_key            INTEGER PRIMARY KEY,
+    at_ms                INTEGER NOT NULL,
+    app_id               TEXT    NOT NULL,
+    app_name             TEXT    NOT NULL,
+    kind                 TEXT    NOT NULL,
+    session_id           TEXT    NOT NULL,
+    turn_index           INTEGER NOT NULL,
+    agent                TEXT    NOT NULL,
+    model                TEXT,
+    duration_ms          INTEGER NOT NULL,
+    stop_reason          TEXT    NOT NULL,
+    ok                   INTEGER NOT NULL,
+    prompt_bytes         INTEGER NOT NULL,
+    answer_bytes         INTEGER NOT NULL,
+    files                INTEGER NOT NULL,
+    input_tokens         INTEGER NOT NULL,
+    output_tokens        INTEGER NOT NULL,
+    cached_read_tokens   INTEGER NOT NULL,
+    cached_write_tokens  INTEGER NOT NULL,
+    thought_tokens       INTEGER NOT NULL,
+    total_tokens         INTEGER NOT NULL,
+    cost_usd             REAL,
+    estimated            INTEGER NOT NULL,
+    prompt               TEXT
 ) STRICT;
 
 CREATE INDEX audit_of_app ON audit (app_id, audit_key);
