@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from clawdforge.wire import codec
+
 # Control characters but newline and tab, marks that reorder text, and halves of surrogate pairs.
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -45,7 +47,7 @@ def note(text: str) -> None:
 
 def emit(document: Any) -> None:
     """Prints a result as one JSON document, in ASCII: safe for every terminal, pipe and locale."""
-    print(json.dumps(document, allow_nan=False), flush=True)
+    print(json.dumps(document, allow_nan=False, default=codec.to_json), flush=True)
 
 
 def value_text(value: Any) -> str:

@@ -10,6 +10,7 @@ from clawdforge.wire.bounds import Length, Range
 SystemMode = Literal["append", "replace"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 PermissionPolicy = Literal["allow", "workspace", "reads", "deny"]
+StoryEnd = Literal["works", "fails", "cannot"]
 Name = Annotated[str, Length(1, 200)]
 Seconds = Annotated[int, Range(1, 86_400)]
 
@@ -34,10 +35,55 @@ class AgentOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentCapabilities:
+    """What a caller may choose of an agent, and what it is known to lack.
+
+    Attributes:
+        model: whether it takes one.
+        system_modes: how it takes a system prompt.
+        efforts: those that it knows. Which of them a model takes, the agent says when it starts: another is 422.
+        images: whether a prompt may hold images; None until the agent has been started.
+        ask_mode: the mode in which it asks before it acts, set at every start; None: its own.
+        lacks: what it cannot do, by a name for it, and why.
+    """
+
+    model: bool = True
+    system_modes: tuple[SystemMode, ...] = ("append",)
+    efforts: tuple[Effort, ...] = ()
+    images: bool | None = None
+    ask_mode: str | None = None
+    lacks: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoryOutcome:
+    """How one story of `clawdforge agents test` ended. `why` is None exactly where it works."""
+
+    story: str
+    title: str
+    outcome: StoryEnd
+    duration_ms: int
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTested:
+    """The outcome of the last `clawdforge agents test` of an agent. `at` is in epoch seconds."""
+
+    version: str | None
+    at: int
+    stories: tuple[StoryOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AgentInfo:
     """One agent of the catalog: can it be started here, and if not, what to do.
 
-    `reason` is None exactly when `available`; else a sentence that ends with what mends it.
+    Attributes:
+        reason: None exactly when `available`; else a sentence that ends with what mends it.
+        modes, models: what the agent itself offered when it was started last; None before.
+        login: how a person logs it in; None where no login is known of.
+        tested: None where this version was not tested here.
     """
 
     name: str
@@ -45,7 +91,11 @@ class AgentInfo:
     available: bool
     reason: str | None = None
     version: str | None = None
-    capabilities: dict[str, Any] = field(default_factory=dict)
+    modes: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    capabilities: AgentCapabilities = field(default_factory=AgentCapabilities)
+    login: str | None = None
+    tested: AgentTested | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

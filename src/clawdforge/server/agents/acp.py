@@ -26,6 +26,7 @@ from clawdforge.server.agents.base import (
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import how_to_log_in
+from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.process import ChildProcess, Spawner
 from clawdforge.server.agents.translate import Translator
 from clawdforge.server.agents.usage import Meter, Told
@@ -53,6 +54,7 @@ class AcpAgent:
         self, entry: AgentEntry, request: OpenAgent, launch: Launch, home: AgentHome, owner: AgentOwner
     ) -> None:
         self.agent_cwd = str(request.workspace)
+        self.offers = Offers()
         self._entry = entry
         self._request = request
         self._launch = launch
@@ -130,7 +132,7 @@ class AcpAgent:
         if self._failure is not None:
             await self.end(now=True)
             raise AgentFailed(self._failure)
-        self._acp_session, self._prefix = started.session_id, started.prefix
+        self._acp_session, self._prefix, self.offers = started.session_id, started.prefix, started.offers
         return self
 
     @property

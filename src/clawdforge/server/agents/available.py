@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from clawdforge.local_agent import weights
+from clawdforge.server.agents import tested
 from clawdforge.server.agents.catalog import AgentEntry
-from clawdforge.wire.agents import AgentInfo
+from clawdforge.server.agents.launch import how_to_log_in
+from clawdforge.server.agents.offers import Offers
+from clawdforge.wire.agents import AgentCapabilities, AgentInfo
 
 
 class Unavailable(Exception):
@@ -50,13 +53,50 @@ def find(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
     return (str(Path(found).absolute()), *map(_from_here, arguments))
 
 
-def info(entry: AgentEntry, data_dir: Path) -> AgentInfo:
-    """What `GET /agents` and `clawdforge agents` tell of an agent."""
+def info(entry: AgentEntry, data_dir: Path, offers: Offers | None = None) -> AgentInfo:
+    """What `GET /agents` and `clawdforge agents` tell of an agent.
+
+    Args:
+        entry: of the catalog.
+        data_dir: the gateway's data directory.
+        offers: what the agent told when it was started last, if it was.
+    """
     try:
-        argv = find(entry, data_dir)
+        version, reason = version_of(Path(find(entry, data_dir)[0])), None
     except Unavailable as problem:
-        return AgentInfo(entry.name, entry.title, available=False, reason=str(problem))
-    return AgentInfo(entry.name, entry.title, available=True, version=version_of(Path(argv[0])))
+        version, reason = None, str(problem)
+    found, offered = tested.kept(data_dir, entry.name, version) if reason is None else (None, Offers())
+    offers = offers or offered
+    return AgentInfo(
+        name=entry.name,
+        title=entry.title,
+        available=reason is None,
+        reason=reason,
+        version=version,
+        modes=offers.modes,
+        models=offers.models,
+        capabilities=_capabilities(entry, offers),
+        login=how_to_log_in(entry) if entry.login_files or entry.inherit_env else None,
+        tested=found,
+    )
+
+
+def _capabilities(entry: AgentEntry, offers: Offers) -> AgentCapabilities:
+    lacks = {}
+    if entry.model is None:
+        lacks["model"] = "it takes no model"
+    if not entry.efforts:
+        lacks["effort"] = "it takes no effort"
+    if entry.system_replace is None:
+        lacks["system_replace"] = "its system prompt can be added to, not replaced"
+    return AgentCapabilities(
+        model=entry.model is not None,
+        system_modes=("append",) if entry.system_replace is None else ("append", "replace"),
+        efforts=entry.efforts,
+        images=offers.images,
+        ask_mode=entry.ask_mode,
+        lacks={**lacks, **entry.lacks},
+    )
 
 
 def version_of(program: Path) -> str | None:

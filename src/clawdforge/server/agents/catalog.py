@@ -24,6 +24,7 @@ from clawdforge.server.agents.ways import (
     Way,
 )
 from clawdforge.server.settings import AgentSettings
+from clawdforge.wire.agents import Effort
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -61,6 +62,7 @@ class AgentEntry:
         efforts: the efforts it knows; others are refused.
         new_meta: `_meta` of `session/new`.
         default_model: used where neither the caller nor the agent chooses.
+        lacks: what else it cannot do, by a name for it, and why: `testing.stories` says which names stories need.
         scripted: how it is tried without a vendor; None: nobody has found out yet.
     """
 
@@ -75,11 +77,12 @@ class AgentEntry:
     ask_mode: str | None = None
     model: Way | None = field(default_factory=lambda: ConfigOption("model"))
     effort: Way | None = None
-    efforts: tuple[str, ...] = ()
+    efforts: tuple[Effort, ...] = ()
     system: Way = field(default_factory=FirstPrompt)
     system_replace: Way | None = None
     new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     default_model: str | None = None
+    lacks: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     scripted: Scripted | None = None
 
 
@@ -112,9 +115,10 @@ _CLAUDE = AgentEntry(
     ),
     login_files=("~/.claude/.credentials.json",),
     ask_mode="default",
-    # Not by config options: those refuse model names that the adapter has not heard of.
-    model=MetaOption(("claudeCode", "options", "model")),
-    effort=MetaOption(("claudeCode", "options", "effort")),
+    # Config options refuse model names that the adapter has not heard of: of those it hears in `_meta`. Told the
+    # same again by its option, it answers with the efforts of that model; what the model lacks it lowers silently.
+    model=MetaOption(("claudeCode", "options", "model"), config_id="model"),
+    effort=ConfigOption("effort"),
     efforts=("low", "medium", "high", "xhigh", "max"),
     system=MetaSystemPrompt(),
     system_replace=MetaSystemPrompt(),

@@ -11,7 +11,8 @@ from clawdforge.server.agents.acp import AcpAgent
 from clawdforge.server.agents.base import Agent, AgentOwner, Launch, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
-from clawdforge.server.agents.process import Spawner
+from clawdforge.server.agents.offers import Offers
+from clawdforge.server.agents.spawner import Spawner
 from clawdforge.server.agents.tree import end_marked
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
@@ -35,6 +36,7 @@ class LocalHost:
         self._gateway_id = gateway_id
         self._line_limit_bytes = line_limit_bytes
         self._spawner = Spawner()
+        self._offers: dict[str, Offers] = {}
 
     def end_leftovers(self) -> list[int]:
         """Ends every process that an earlier life of this gateway left running. Returns their pids.
@@ -47,12 +49,12 @@ class LocalHost:
 
     def infos(self) -> list[AgentInfo]:
         """Every agent of the catalog, by name."""
-        return [available.info(self._entries[name], self._data_dir) for name in sorted(self._entries)]
+        return [self._info(self._entries[name]) for name in sorted(self._entries)]
 
     def info(self, name: str) -> AgentInfo | None:
         """One agent, or None where the catalog has none of that name."""
         entry = self._entries.get(name)
-        return None if entry is None else available.info(entry, self._data_dir)
+        return None if entry is None else self._info(entry)
 
     def check(self, options: AgentOptions) -> None:
         """Refuses what cannot be started (see `base.AgentHost`)."""
@@ -69,7 +71,7 @@ class LocalHost:
         entry = self._entries[request.options.agent]
         home = AgentHome(self._data_dir, request.app_id, entry.name, request.session_id)
         prepared = await self._prepared(entry, request.options, home)
-        return await AcpAgent.open(
+        agent = await AcpAgent.open(
             self._spawner,
             entry,
             request,
@@ -79,10 +81,15 @@ class LocalHost:
             mark=f"{self._gateway_id}:{request.session_id}",
             line_limit_bytes=self._line_limit_bytes,
         )
+        self._offers[entry.name] = agent.offers
+        return agent
 
     def close(self) -> None:
         """Lets go of the threads; every agent must have been ended before."""
         self._spawner.close()
+
+    def _info(self, entry: AgentEntry) -> AgentInfo:
+        return available.info(entry, self._data_dir, self._offers.get(entry.name))
 
     async def _prepared(self, entry: AgentEntry, options: AgentOptions, home: AgentHome) -> Launch:
         preparing = asyncio.ensure_future(

@@ -86,13 +86,17 @@ async def test_a_session_without_an_id_is_refused(new: Any) -> None:
         await start(plain(), {**GOOD, "session/new": new})
 
 
-async def test_claude_hears_everything_in_the_meta_of_its_session() -> None:
+async def test_claude_hears_in_its_meta_what_its_options_would_not_take() -> None:
     _, said = await start("claude", model="opus", effort="max", system=SYSTEM)
     meta = said[1][1]["_meta"]
     options = meta["claudeCode"]["options"]
-    assert (options["model"], options["effort"], options["settingSources"]) == ("opus", "max", ["user"])
+    assert (options["model"], options["settingSources"]) == ("opus", ["user"])
     assert meta["systemPrompt"] == {"append": SYSTEM}
-    assert [method for method, _ in said] == ["initialize", "session/new", "session/set_mode"]
+    assert said[2:] == [
+        ("session/set_mode", {"sessionId": "s-1", "modeId": "default"}),
+        ("session/set_config_option", {"sessionId": "s-1", "configId": "model", "value": "opus"}),
+        ("session/set_config_option", {"sessionId": "s-1", "configId": "effort", "value": "max"}),
+    ]
 
 
 async def test_claude_s_system_prompt_can_be_replaced() -> None:
