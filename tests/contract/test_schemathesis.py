@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -57,8 +58,9 @@ def app(gateway: Gateway) -> Iterator[Forge]:
 @pytest.fixture
 def known(app: Forge) -> Iterator[dict[str, str]]:
     """Values for the parameters of paths that lead somewhere."""
+    file = app.upload_file(io.BytesIO(b"content"))
     with app.session(agent="claude") as session:
-        yield {"session_id": session.session_id, "name": "claude"}
+        yield {"session_id": session.session_id, "name": "claude", "token": file.file_token}
 
 
 @pytest.fixture

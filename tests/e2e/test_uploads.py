@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -21,6 +22,10 @@ from harness.http import Answer, ask, connect, receive
 from harness.shapes import fits
 
 UPLOAD = {"ok": bool, "file_token": str, "ttl_secs": int, "size": int, "name": str, "expires_at": int}
+INFO = {
+    **{"ok": bool, "file_token": str, "name": str, "size": int, "sha256": str},
+    **{"created_at": int, "expires_at": int},
+}
 LIMIT_BYTES = 100_000
 BOUNDARY = "b0undary"
 COMPOSED = unicodedata.normalize("NFC", "réport.txt")
@@ -80,6 +85,48 @@ def test_a_time_to_live_that_is_none_is_refused(app: Forge, ttl: str) -> None:
     answer = post(app, form(b"x", fields={"ttl_secs": ttl}))
     assert answer.problem() == (422, "invalid")
     assert answer.body["errors"][0]["loc"] == ["ttl_secs"]
+
+
+def test_an_upload_can_be_looked_at_and_dropped(app: Forge) -> None:
+    sent = post(app, form(b"0123456789", "../../a b.txt", fields={"ttl_secs": "60"})).body
+    path = f"/files/{sent['file_token']}"
+    looked = ask(app, "GET", path)
+    assert looked.status == 200
+    fits(looked.body, INFO)
+    same = ("file_token", "name", "size", "sha256", "expires_at")
+    assert {name: looked.body[name] for name in same} == {name: sent[name] for name in same}
+    assert looked.body["sha256"] == hashlib.sha256(b"0123456789").hexdigest()
+    assert looked.body["expires_at"] - looked.body["created_at"] == 60
+    assert ask(app, "DELETE", path).body == {"ok": True, "file_token": sent["file_token"]}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_file_that_is_not_the_app_s_is_one_and_the_same_404(gateway: Gateway, app: Forge, method: str) -> None:
+    deleted, mine = upload(app), upload(app)
+    assert ask(app, "DELETE", f"/files/{deleted}").status == 200
+    with gateway.app(f"stranger-{mine}") as stranger:
+        answers = [ask(stranger, method, f"/files/{mine}")]
+    for token in (deleted, "ff_unknown", "sess_0", "x" * 10_000, "%2e%2e", "%00", "%FF", "%F0%9F%98%80"):
+        answers.append(ask(app, method, f"/files/{token}"))
+    for answer in answers:
+        assert answer.problem() == (404, "not_found")
+        assert answer.body.keys() == {"detail", "code", "request_id"}
+        assert answer.body["detail"] == "file not found"
+    assert ask(app, "GET", f"/files/{mine}").status == 200
+
+
+def test_of_equal_bytes_one_may_go(gateway: Gateway, app: Forge) -> None:
+    content = f"equal {app._config.token}".encode()
+    tokens = [upload(app, content) for _ in range(3)]
+    sha256 = hashlib.sha256(content).hexdigest()
+    blob = gateway.data_dir / "blobs" / sha256[:2] / sha256
+    session = app.create_session(agent="fake")
+    for number, token in enumerate(tokens):
+        assert linked(session, tokens[-1])[0].read_bytes() == content
+        assert blob.exists()
+        assert ask(app, "DELETE", f"/files/{token}").status == 200, number
+    assert not blob.exists()
+    assert sorted(os.listdir(session.cwd)) == ["a (2).txt", "a (3).txt", "a.txt"]
 
 
 def test_the_agent_is_told_of_files_that_lie_in_its_workspace(app: Forge) -> None:
@@ -175,6 +222,9 @@ def test_an_expired_token_is_the_same_404(new_gateway: agents.NewGateway) -> Non
     with Forge(base_url=gateway.url, token=config.token) as app:
         session = app.attach_session(created.session_id)
         refused(app, session, token)
+        for method in ("GET", "DELETE"):
+            answer = ask(app, method, f"/files/{token}")
+            assert (*answer.problem(), answer.body["detail"]) == (404, "not_found", "file not found")
         assert linked(session, lasting)[0].name == "b.txt"
 
 

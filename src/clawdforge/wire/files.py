@@ -20,3 +20,24 @@ class FileToken:
     name: str | None = None
     sha256: str | None = None
     expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """Answer of `GET /files/{token}`: what is known of an upload, without its bytes."""
+
+    ok: bool
+    file_token: str
+    name: str
+    size: int
+    sha256: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileDeleted:
+    """Answer of `DELETE /files/{token}`. The token is unknown from now on; what was laid somewhere stays there."""
+
+    ok: bool
+    file_token: str

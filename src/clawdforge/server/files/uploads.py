@@ -77,13 +77,24 @@ class Uploads:
         """Begins an upload of an app."""
         return Receiving(self, app_id, self._blobs.receive(self._limit_bytes))
 
+    async def get(self, app_id: str, token: str) -> UploadRow:
+        """One of the app's uploads.
+
+        Raises:
+            Problem: `not_found`, one and the same for a token that is unknown, foreign, expired or removed.
+        """
+        upload = await self._store.upload(token)
+        if upload is None or upload.app_id != app_id or upload.expires_at <= self._clock():
+            raise _not_found()
+        return upload
+
     async def resolve(self, app_id: str, tokens: Iterable[str]) -> list[UploadRow]:
         """The app's uploads that these tokens name, in their order.
 
         Raises:
-            Problem: `not_found`, one and the same for a token that is unknown, foreign or expired.
+            Problem: `not_found`, for any of them.
         """
-        return [await self._own(app_id, token) for token in tokens]
+        return [await self.get(app_id, token) for token in tokens]
 
     async def remove(self, app_id: str, token: str) -> None:
         """Drops an upload of the app before its time.
@@ -91,7 +102,7 @@ class Uploads:
         Raises:
             Problem: `not_found`.
         """
-        await self._drop(await self._own(app_id, token))
+        await self._drop(await self.get(app_id, token))
 
     def lay(self, upload: UploadRow, workspace: str | Path) -> Path:
         """Copies an upload into a workspace under its name. Blocks; for any thread.
@@ -134,12 +145,6 @@ class Uploads:
                     raise no_room() from error
                 raise
         return row
-
-    async def _own(self, app_id: str, token: str) -> UploadRow:
-        upload = await self._store.upload(token)
-        if upload is None or upload.app_id != app_id or upload.expires_at <= self._clock():
-            raise _not_found()
-        return upload
 
     async def _drop(self, upload: UploadRow) -> None:
         await self._store.write(RemoveUpload(upload.token))

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from clawdforge.server.http import answers, context, multipart, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire.files import DEFAULT_TTL_SECS, TTL_SECS, FileToken
+from clawdforge.wire.files import DEFAULT_TTL_SECS, TTL_SECS, FileDeleted, FileInfo, FileToken
 
 _FIELDS: Final = ("ttl_secs",)
 
@@ -26,3 +26,23 @@ async def upload(request: Request) -> Answer:
         row = await incoming.finish(form.filename, ttl_secs)
     answer = FileToken(True, row.token, ttl_secs, row.size, row.name, row.sha256, row.expires_at)
     return answers.of(answer)
+
+
+async def get_file(request: Request) -> Answer:
+    """What is known of one of the app's uploads."""
+    room = context.of(request)
+    app = room.caller(request)
+    query.read(request, set())
+    row = await room.uploads.get(app.app_id, request.path_params["token"])
+    answer = FileInfo(True, row.token, row.name, row.size, row.sha256, row.created_at, row.expires_at)
+    return answers.of(answer)
+
+
+async def delete_file(request: Request) -> Answer:
+    """Drops one of the app's uploads before its time; what a turn has laid into a workspace stays there."""
+    room = context.of(request)
+    app = room.caller(request)
+    query.read(request, set())
+    token = request.path_params["token"]
+    await room.uploads.remove(app.app_id, token)
+    return answers.of(FileDeleted(True, token))

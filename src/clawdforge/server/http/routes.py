@@ -13,7 +13,7 @@ from clawdforge.server.http.openapi import Api, Parameter, Route
 from clawdforge.server.http.problems import Answer
 from clawdforge.wire.agents import AgentAnswer, AgentPage
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
-from clawdforge.wire.files import FileToken
+from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
 from clawdforge.wire.runs import RunRequest, RunResult
 from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionCreated, SessionInfo, SessionPage
@@ -43,6 +43,14 @@ def application(rooms: Context) -> Api:
             form={"ttl_secs": _TTL},
             answer=FileToken,
             problems=("storage_full", "shutting_down"),
+        ),
+        Route("GET", "/files/{token}", files.get_file, answer=FileInfo, problems=(*_QUERY, "not_found")),
+        Route(
+            "DELETE",
+            "/files/{token}",
+            files.delete_file,
+            answer=FileDeleted,
+            problems=(*_QUERY, "not_found", "storage_full"),
         ),
         Route(
             "POST",
