@@ -6,8 +6,8 @@
         assert model.turns[0].body["model"] == "claude-test-9"
 
 As a program: `python -m clawdforge.testing.fake_model [--port N]` prints its URL on one line and serves until it
-is stopped. Stdlib only. It speaks Anthropic Messages (`POST /v1/messages`, whole or streamed, and `count_tokens`);
-what it does not know it records and answers 404.
+is stopped. Stdlib only. It speaks Anthropic Messages (`POST /v1/messages`, whole or streamed, and `count_tokens`) and
+OpenAI Responses (`POST /v1/responses`, whole or streamed); what it does not know it records and answers 404.
 
 The answer is scripted by directives `[[VERB arg]]` in the last user message, wherever they stand in its last text
 block that has any; several make one answer, in their order. Without one the answer is `FAKE: <last user text>`.
@@ -17,7 +17,8 @@ The answer to a tool's result is `TOOLDONE: <result>`.
   [[SAY x]]               text `x`
   [[JSON {..}]]           that JSON in a code fence
   [[THINK x]]             a block of thinking; alone, the text `thought` follows
-  [[WRITE path content]]  a call of the agent's own tool for it; so do [[BASH command]] and [[READ path]]
+  [[WRITE path content]]  a call of the agent's own tool for it; so do [[BASH command]] and [[READ path]]. Where a
+                          model says itself that its command needs its user's consent (codex), BASH says so
   [[TOOL name json]]      a call of that tool
   [[STOP reason]]         another stop reason          [[REFUSE]]  the one for a refusal, no text
   [[EMPTY]]               no content at all
