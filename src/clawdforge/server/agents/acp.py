@@ -61,9 +61,9 @@ class AcpAgent:
         self._home = home
         self._owner = owner
         self._translator = Translator()
+        self._meter = Meter("prompt")
         self._peer = rpc.Peer(self._send, self)
         self._process: ChildProcess
-        self._meter = Meter("prompt")
         self._acp_session: str | None = None
         self._prefix: str | None = None
         self._asks: dict[str, Callable[[str | None], None]] = {}
@@ -165,12 +165,12 @@ class AcpAgent:
             answered(chosen)
         return chosen
 
-    def pause(self) -> None:
-        """Stops listening until `resume`."""
     def take_usage(self) -> Told:
         """What was told of the prompt's tokens and cost (see `base.Agent`)."""
         return self._meter.take()
 
+    def pause(self) -> None:
+        """Stops listening until `resume`."""
         self._process.pause()
 
     def resume(self) -> None:
