@@ -232,10 +232,10 @@ class AcpAgent:
         update = params.get("update")
         if method == "session/update" and isinstance(update, dict):
             draft = self._translator.update(update)
-        else:
-            draft = prompts.unknown(method, params)
             if update.get("sessionUpdate") == "usage_update":
                 self._meter.update(update)
+        else:
+            draft = prompts.unknown(method, params)
         if draft is not None:
             self._owner.on_update(draft)
 
