@@ -27,7 +27,8 @@ from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import how_to_log_in
 from clawdforge.server.agents.offers import Offers
-from clawdforge.server.agents.process import ChildProcess, Spawner
+from clawdforge.server.agents.process import ChildProcess
+from clawdforge.server.agents.spawner import Command, Spawner
 from clawdforge.server.agents.translate import Translator
 from clawdforge.server.agents.usage import Meter, Told
 from clawdforge.wire.permissions import Decision, PermissionAsk
@@ -94,15 +95,8 @@ class AcpAgent:
         """
         self = cls(entry, request, launch, home, owner)
         try:
-            self._process = await ChildProcess.start(
-                spawner,
-                self,
-                argv=launch.argv,
-                env=launch.env,
-                cwd=request.workspace,
-                mark=mark,
-                line_limit_bytes=line_limit_bytes,
-            )
+            command = Command(launch.argv, launch.env, request.workspace, mark, line_limit_bytes)
+            self._process = await ChildProcess.start(spawner, command, self)
         except BaseException as error:
             await asyncio.to_thread(home.clear)
             if not isinstance(error, OSError):

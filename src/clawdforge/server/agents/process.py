@@ -8,16 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
-from clawdforge.server.agents.tree import MARK, end_strays, end_tree, orphans
+from clawdforge.server.agents.spawner import Command, Spawned, Spawner
 
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -25,88 +21,6 @@ _EOF_GRACE_S: Final = 0.5
 _TERM_GRACE_S: Final = 0.5
 _DRAIN_GRACE_S: Final = 1.0
 _EXIT_GRACE_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """A started child. `pidfd` tells its end: nobody can take that word of the kernel, no thread waits for it."""
-
-    popen: subprocess.Popen[bytes]
-    pidfd: int
-
-
-class Spawner:
-    """Starts children from ONE thread that lives as long as the gateway.
-
-    Off the loop, because starting a process takes milliseconds; from one thread, because a parent-death signal
-    fires when the thread that spawned ends, not the process.
-    """
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn")
-        self._sweeps = ThreadPoolExecutor(4, thread_name_prefix="tree")
-        self._unreaped: set[int] = set()
-
-    async def spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Spawned:
-        """Starts a child as the leader of a session of its own, with pipes. It must be given to `reap` in the end.
-
-        Raises:
-            OSError: it could not be started; nothing is left.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._spawn, argv, env, cwd)
-
-    def reap(self, popen: subprocess.Popen[bytes]) -> int:
-        """The exit code of a child that has ended."""
-        code = popen.wait()  # returns at once
-        self._unreaped.discard(popen.pid)
-        return code
-
-    async def end_tree(self, leader: int, mark: str) -> None:
-        """`tree.end_tree`, off the loop; then reaps what has ended without a parent of its own.
-
-        Where no agent is left, it also ends what none of them is known to have started.
-        """
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._sweeps, end_tree, leader, mark)
-        ended, any_lives = await loop.run_in_executor(self._sweeps, orphans)
-        if ended or (any_lives and not self._unreaped):
-            await loop.run_in_executor(self._thread, self._clear_orphans, ended)
-
-    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Spawned:
-        popen = subprocess.Popen(
-            argv,
-            env=env,
-            cwd=cwd,
-            bufsize=0,
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            pidfd = os.pidfd_open(popen.pid)
-        except OSError:
-            with popen:
-                popen.kill()
-            raise
-        self._unreaped.add(popen.pid)
-        return Spawned(popen, pidfd)
-
-    def _clear_orphans(self, ended: Sequence[int]) -> None:
-        """In the thread that spawns, so that no child of its own can be among them before it is noted."""
-        if not self._unreaped:
-            end_strays()
-            ended, _ = orphans()
-        for pid in ended:
-            if pid not in self._unreaped:
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-
-    def close(self) -> None:
-        """Ends the threads, and the strays; children must have been ended before."""
-        self._thread.submit(self._clear_orphans, ())
-        self._thread.shutdown()
-        self._sweeps.shutdown()
 
 
 class ProcessEvents(Protocol):
@@ -134,6 +48,7 @@ class ChildProcess:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
+        self._sweep: asyncio.Task[None] | None = None
         self._gone: asyncio.Task[None] | None = None
         self._stderr = bytearray()
         self._drained = asyncio.Event()
@@ -141,28 +56,15 @@ class ChildProcess:
         self._stdin: asyncio.WriteTransport
         self._stdout: asyncio.ReadTransport
         self._stderr_pipe: asyncio.ReadTransport
-        self._exit_code: int
 
     @classmethod
-    async def start(
-        cls,
-        spawner: Spawner,
-        owner: ProcessEvents,
-        *,
-        argv: Sequence[str],
-        env: Mapping[str, str],
-        cwd: Path,
-        mark: str,
-        line_limit_bytes: int,
-    ) -> ChildProcess:
+    async def start(cls, spawner: Spawner, command: Command, owner: ProcessEvents) -> ChildProcess:
         """Starts a child; its owner hears of it from the loop's next round on.
 
         Raises:
             OSError: it could not be started; nothing is left.
         """
-        task = asyncio.ensure_future(
-            cls._start(spawner, owner, argv, {**env, MARK: mark}, cwd, mark, line_limit_bytes)
-        )
+        task = asyncio.ensure_future(cls._start(spawner, command, owner))
         try:
             process = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -177,21 +79,12 @@ class ChildProcess:
         return process
 
     @classmethod
-    async def _start(
-        cls,
-        spawner: Spawner,
-        owner: ProcessEvents,
-        argv: Sequence[str],
-        env: Mapping[str, str],
-        cwd: Path,
-        mark: str,
-        line_limit_bytes: int,
-    ) -> ChildProcess:
-        spawned = await spawner.spawn(argv, env, cwd)
-        self = cls(spawned, mark, spawner, owner)
+    async def _start(cls, spawner: Spawner, command: Command, owner: ProcessEvents) -> ChildProcess:
+        spawned = await spawner.spawn(command)
+        self = cls(spawned, command.mark, spawner, owner)
         popen, loop = spawned.popen, self._loop
         assert popen.stdin and popen.stdout and popen.stderr
-        cutter = LineCutter(owner.on_line, line_limit_bytes)
+        cutter = LineCutter(owner.on_line, command.line_limit_bytes)
         self._stderr_pipe, _ = await loop.connect_read_pipe(
             lambda: _Reader(self._keep_stderr, lambda: None), popen.stderr
         )
@@ -252,10 +145,17 @@ class ChildProcess:
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGTERM)
                 await self._exits_within(_TERM_GRACE_S)
-        await self._spawner.end_tree(self.pid, self._mark)
-        await self._exited.wait()
+        if not self._exited.is_set():
+            await asyncio.shield(self._tree_ended())
+            await self._exited.wait()
         assert self._gone is not None
         await asyncio.shield(self._gone)
+
+    def _tree_ended(self) -> asyncio.Task[None]:
+        """The one sweep that ends the tree, whoever is the first to want it."""
+        if self._sweep is None:
+            self._sweep = self._loop.create_task(self._spawner.end_tree(self.pid, self._mark))
+        return self._sweep
 
     async def _exits_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -265,20 +165,24 @@ class ChildProcess:
     def _leader_exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._exit_code = self._spawner.reap(self._popen)
         self._exited.set()
         self._gone = self._loop.create_task(self._after_exit())
 
     async def _after_exit(self) -> None:
-        """What the leader left behind is ended first: only then is the end of its output sure to come."""
-        await self._spawner.end_tree(self.pid, self._mark)
+        """What the leader left behind is ended first: only then is the end of its output sure to come.
+
+        The leader itself is reaped after that: until then nobody else can be given its pid, by which the tree is
+        known.
+        """
+        await self._tree_ended()
+        exit_code = await self._spawner.reap(self._popen)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._drained.wait(), _DRAIN_GRACE_S)
         self._stdout.close()
         self._stderr_pipe.close()
         if self._stdin_end.open:
             self._stdin.abort()
-        self._owner.on_exit(self._exit_code)
+        self._owner.on_exit(exit_code)
 
     def _cut(self, cutter: LineCutter, chunk: bytes) -> None:
         try:

@@ -7,13 +7,15 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from clawdforge.server.agents.process import ChildProcess, Spawner
+from clawdforge.server.agents import tree
+from clawdforge.server.agents.process import ChildProcess
+from clawdforge.server.agents.spawner import Command, Spawner
 from clawdforge.server.agents.tree import end_marked
 
 PATIENCE_S = 20
@@ -56,15 +58,10 @@ async def spawner() -> AsyncIterator[Spawner]:
 
 
 async def start(spawner: Spawner, owner: Owner, tmp_path: Path, code: str, *, limit: int = 10_000) -> ChildProcess:
-    return await ChildProcess.start(
-        spawner,
-        owner,
-        argv=[sys.executable, "-I", "-S", "-c", code],
-        env={"PATH": os.environ["PATH"]},
-        cwd=tmp_path,
-        mark=f"test-{os.getpid()}:{id(owner)}",
-        line_limit_bytes=limit,
-    )
+    argv = [sys.executable, "-I", "-S", "-c", code]
+    env = {"PATH": os.environ["PATH"]}
+    mark = f"test-{os.getpid()}:{id(owner)}"
+    return await ChildProcess.start(spawner, Command(argv, env, tmp_path, mark, limit), owner)
 
 
 def lives(pid: int) -> bool:
@@ -97,9 +94,7 @@ async def test_what_is_sent_arrives_and_eof_ends_it(spawner: Spawner, tmp_path: 
 
 async def test_a_program_that_is_not_there_is_an_oserror(spawner: Spawner, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        await ChildProcess.start(
-            spawner, Owner(), argv=["/no/such/program"], env={}, cwd=tmp_path, mark="m", line_limit_bytes=1
-        )
+        await ChildProcess.start(spawner, Command(["/no/such/program"], {}, tmp_path, "m", 1), Owner())
 
 
 async def test_a_line_over_the_limit_breaks_it(spawner: Spawner, tmp_path: Path) -> None:
@@ -242,15 +237,9 @@ async def test_ending_twice_and_at_once_is_harmless(spawner: Spawner, tmp_path: 
 
 async def test_what_an_earlier_gateway_left_is_found_by_its_mark_and_nothing_else(tmp_path: Path) -> None:
     ours, other = Spawner(), Owner()
-    marked = await ChildProcess.start(
-        ours,
-        other,
-        argv=[sys.executable, "-I", "-S", "-c", "print('up', flush=True); import time; time.sleep(600)"],
-        env={},
-        cwd=tmp_path,
-        mark=f"life-{os.getpid()}:sess_1",
-        line_limit_bytes=100,
-    )
+    argv = [sys.executable, "-I", "-S", "-c", "print('up', flush=True); import time; time.sleep(600)"]
+    command = Command(argv, {}, tmp_path, f"life-{os.getpid()}:sess_1", 100)
+    marked = await ChildProcess.start(ours, command, other)
     await other.until(lines=1)
     assert await asyncio.to_thread(end_marked, f"somebody-else-{os.getpid()}:") == []
     assert marked.running
@@ -273,9 +262,7 @@ async def test_no_line_is_told_before_its_owner_has_the_process(spawner: Spawner
     for _ in range(5):
         owner = Early()
         owner.process = None
-        process = await ChildProcess.start(
-            spawner, owner, argv=["echo", "quick"], env={}, cwd=tmp_path, mark="m", line_limit_bytes=100
-        )
+        process = await ChildProcess.start(spawner, Command(["echo", "quick"], {}, tmp_path, "m", 100), owner)
         assert owner.lines == []
         owner.process = process
         await owner.until(lines=1, exited=True)
@@ -291,6 +278,73 @@ async def test_a_deafened_process_tells_no_line_more_and_still_its_exit(spawner:
     await process.end(now=True)
     assert owner.exit_code is not None
     assert len(owner.lines) == heard
+
+
+async def test_a_leader_is_reaped_only_when_its_tree_is_gone(tmp_path: Path) -> None:
+    """A pid that is free may be given to a stranger, who would then be taken for the leader and killed."""
+
+    class Watched(Spawner):
+        kept: list[bool]
+
+        async def end_tree(self, leader: int, mark: str) -> None:
+            await super().end_tree(leader, mark)
+            ended = os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            self.kept.append(ended is not None and ended.si_pid == leader)
+
+    for code in ("raise SystemExit(3)", "import time; time.sleep(600)"):
+        spawner, owner = Watched(), Owner()
+        spawner.kept = []
+        process = await start(spawner, owner, tmp_path, code)
+        await process.end(now=False)
+        spawner.close()
+        assert spawner.kept == [True]
+        assert not psutil.pid_exists(process.pid)
+
+
+async def test_many_trees_end_by_the_same_looks(spawner: Spawner, tmp_path: Path) -> None:
+    code = "import os, time\nfor _ in range(3): os.fork() or (os.setsid(), time.sleep(600))\ntime.sleep(600)"
+    processes = [await start(spawner, Owner(), tmp_path, code) for _ in range(20)]
+    family = [child for each in processes for child in psutil.Process(each.pid).children(recursive=True)]
+    looks: list[int] = []
+
+    def counted(sweeps: Sequence[tree.Sweep]) -> tree.Children:
+        looks.append(len(sweeps))
+        return sweep(sweeps)
+
+    sweep = tree.sweep
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tree, "sweep", counted)
+        await asyncio.gather(*(each.end(now=True) for each in processes))
+    assert not any(lives(each.pid) for each in [*family, *processes])
+    assert max(looks) > 1
+    assert len(looks) < 2 * len(processes)
+
+
+async def test_a_tree_is_ended_where_there_is_no_file_to_look_with(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nothing can be seen must not be taken for nothing being there."""
+    owner, failed = Owner(), 0
+    code = (
+        "import os, signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint(os.fork(), flush=True)\ntime.sleep(600)"
+    )
+    process = await start(spawner, owner, tmp_path, code)
+    await owner.until(lines=2)
+
+    def no_room(path: str, flags: int) -> int:
+        nonlocal failed
+        if failed < 50:
+            failed += 1
+            raise OSError(errno.EMFILE, "no more files")
+        return open_file(path, flags)
+
+    open_file = os.open
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", no_room)
+        await process.end(now=True)
+    assert failed == 50
+    assert not any(lives(int(line)) for line in owner.lines if line != b"0")
+    assert not psutil.pid_exists(process.pid)
 
 
 async def test_a_child_that_cannot_be_watched_is_not_left(

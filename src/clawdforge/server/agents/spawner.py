@@ -1,0 +1,154 @@
+"""Starts children and ends their trees, off the loop: both take milliseconds.
+
+Must not talk to a child: `process` does. What is known of a tree, and how one is found, is in `tree`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from clawdforge.server.agents import tree
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is to be started.
+
+    Attributes:
+        env: the whole environment, but for the mark.
+        mark: what its descendants are known by.
+        line_limit_bytes: the longest line that it may write.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(repr=False)
+    cwd: Path
+    mark: str
+    line_limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A started child. `pidfd` tells its end: nobody can take that word of the kernel, no thread waits for it."""
+
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+
+
+class Spawner:
+    """Starts children from ONE thread that lives as long as the gateway.
+
+    Off the loop, because starting a process takes milliseconds; from one thread, because a parent-death signal
+    fires when the thread that spawned ends, not the process. Trees are ended from another thread, all that are to
+    end at a time by the same looks at /proc: each costs as much as the machine has processes.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn")
+        self._looks = ThreadPoolExecutor(1, thread_name_prefix="tree")
+        self._unreaped: set[int] = set()
+        self._sweeps: dict[tree.Sweep, asyncio.Future[None]] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+        self._strays_seen = False
+
+    async def spawn(self, command: Command) -> Spawned:
+        """Starts a child as the leader of a session of its own, with pipes.
+
+        In the end its tree must be given to `end_tree`, then itself to `reap`.
+
+        Raises:
+            OSError: it could not be started; nothing is left.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._spawn, command)
+
+    async def end_tree(self, leader: int, mark: str) -> None:
+        """Kills a child that was not reaped yet, and everything that it started."""
+        sweep = tree.Sweep(leader, mark)
+        loop = asyncio.get_running_loop()
+        over = self._sweeps[sweep] = loop.create_future()
+        if self._sweeping is None:
+            self._sweeping = loop.create_task(self._sweep())
+        await asyncio.shield(over)
+        if sweep.left:
+            _log.error("processes of an agent could not be ended: %s", sweep.left)
+
+    async def reap(self, popen: subprocess.Popen[bytes]) -> int:
+        """The exit code of a child that has ended.
+
+        Where it was the last, what none of them is known to have started is ended too.
+        """
+        code = popen.wait()  # returns at once
+        self._unreaped.discard(popen.pid)
+        if self._strays_seen and not self._unreaped:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._end_strays)
+        return code
+
+    def close(self) -> None:
+        """Ends the threads, and the strays; children must have been ended before."""
+        self._thread.submit(self._end_strays)
+        self._thread.shutdown()
+        self._looks.shutdown()
+
+    def _spawn(self, command: Command) -> Spawned:
+        popen = subprocess.Popen(
+            command.argv,
+            env={**command.env, tree.MARK: command.mark},
+            cwd=command.cwd,
+            bufsize=0,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            pidfd = os.pidfd_open(popen.pid)
+        except OSError:
+            with popen:
+                popen.kill()
+            raise
+        self._unreaped.add(popen.pid)
+        return Spawned(popen, pidfd)
+
+    async def _sweep(self) -> None:
+        """Looks for as long as a tree is to be ended; one that comes meanwhile joins at the next look."""
+        loop = asyncio.get_running_loop()
+        while under_way := list(self._sweeps):
+            try:
+                seen = await loop.run_in_executor(self._looks, tree.sweep, under_way)
+                await self._sort_out(seen)
+            except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it
+                for each in under_way:
+                    self._sweeps.pop(each).set_exception(error)
+                continue
+            for each in under_way:
+                if each.over:
+                    self._sweeps.pop(each).set_result(None)
+        self._sweeping = None
+
+    async def _sort_out(self, seen: tree.Children) -> None:
+        """Reaps what has ended without a parent of its own."""
+        self._strays_seen = not seen.alive <= self._unreaped
+        if not seen.ended <= self._unreaped:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._reap_adopted, seen.ended)
+
+    def _reap_adopted(self, ended: frozenset[int]) -> None:
+        """In the thread that spawns, so that no child of its own can be among them before it is noted."""
+        for pid in ended - self._unreaped:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+    def _end_strays(self) -> None:
+        """In the thread that spawns, so that none of its own children can be among them."""
+        if not self._unreaped:
+            self._reap_adopted(tree.end_strays().ended)
