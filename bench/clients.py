@@ -45,7 +45,7 @@ class RawAgent:
 
     def __init__(self, argv: Sequence[str] | None = None) -> None:
         self._process = subprocess.Popen(
-            argv or fake_agent.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            argv or fake_agent.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._call("initialize", {"protocolVersion": 1})
         self._session_id = self._call("session/new", {"cwd": "/", "mcpServers": []})["sessionId"]

@@ -36,8 +36,8 @@ def document(table: str, probes: str, notes: str) -> str:
     """The whole of RESULTS.md."""
     return f"""# Results
 
-Written by `make bench`. The numbers are ratios and differences within one run: what a row is measured against ran in
-turns with it. The spread is that of the run's parts.
+Written by `make bench`. The numbers are ratios and differences within one run: what a row is measured
+against ran in turns with it. The spread is that of the run's parts.
 
 {table}
 

@@ -18,8 +18,13 @@ class Samples:
 
     values: tuple[float, ...]
 
+    @classmethod
+    def joined(cls, slices: Sequence[Samples]) -> Samples:
+        """The samples of all slices."""
+        return cls(tuple(value for each in slices for value in each.values))
+
     def percentile(self, share: float) -> float:
-        """The value that so much of all samples do not exceed."""
+        """The least of the samples that so much of all of them do not exceed."""
         return percentile(self.values, share)
 
     def batches(self) -> list[Samples]:
@@ -57,11 +62,11 @@ def combined(samples: Mapping[str, Samples], weights: Mapping[str, float], share
     return Reading(total, min(spread), max(spread))
 
 
-def ratio(over: Samples, under: Samples, share: float) -> Reading:
-    """A percentile of one candidate in terms of another's; its spread is that of the batches."""
-    pieces = zip(over.batches(), under.batches(), strict=True)
-    spread = [one.percentile(share) / other.percentile(share) for one, other in pieces]
-    return Reading(over.percentile(share) / under.percentile(share), min(spread), max(spread))
+def ratio(over: Sequence[Samples], under: Sequence[Samples], share: float) -> Reading:
+    """A percentile of one candidate in terms of another's; its spread is that of the slices."""
+    spread = [one.percentile(share) / other.percentile(share) for one, other in zip(over, under, strict=True)]
+    total = Samples.joined(over).percentile(share) / Samples.joined(under).percentile(share)
+    return Reading(total, min(spread), max(spread))
 
 
 def middle(values: Sequence[float]) -> Reading:

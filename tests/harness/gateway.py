@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ class Gateway:
     agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = ("-m", "clawdforge")
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -43,7 +44,7 @@ class Gateway:
         """Starts the process and waits until it says that it listens."""
         config = self.root / "config.toml"
         config.write_text(self._config())
-        argv = [sys.executable, "-m", "clawdforge", "serve", "--port", "0"]
+        argv = [sys.executable, *self.program, "serve", "--port", "0"]
         with self._stderr.open("a") as stderr:
             self._process = subprocess.Popen(
                 [*argv, "--data-dir", str(self.data_dir), "--config", str(config)],
