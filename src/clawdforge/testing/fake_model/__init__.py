@@ -6,8 +6,9 @@
         assert model.turns[0].body["model"] == "claude-test-9"
 
 As a program: `python -m clawdforge.testing.fake_model [--port N]` prints its URL on one line and serves until it
-is stopped. Stdlib only. It speaks, whole or streamed, Anthropic Messages (`POST /v1/messages`, and `count_tokens`)
-and OpenAI Responses (`POST /v1/responses`); what it does not know it records and answers 404.
+is stopped. Stdlib only. It speaks, whole or streamed, Anthropic Messages (`POST /v1/messages`, `count_tokens`),
+OpenAI Responses (`POST /v1/responses`) and Gemini (`POST /v1beta/models/NAME:generateContent`, with its stream and
+`countTokens`); what it does not know it records and answers 404.
 
 The answer is scripted by directives `[[VERB arg]]` in the last user message, wherever they stand in its last text
 block that has any; several make one answer, in their order. Without one the answer is `FAKE: <last user text>`.

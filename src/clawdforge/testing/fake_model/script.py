@@ -31,6 +31,8 @@ class Ask:
     """What the last message brings back from tools, if it does."""
     side: bool = False
     """Sent by the agent on its own account."""
+    side_answer: str = ""
+    """What answers such a request, where the agent would make do with nothing else."""
 
     @property
     def last_text(self) -> str:
@@ -96,6 +98,8 @@ def reply_to(ask: Ask, earlier: int) -> Reply | Failure:
     directives = DIRECTIVE.findall(ask.last_text)
     if ask.tool_result is not None and not directives:  # with both, the result is of a turn that was cancelled
         return spoken(f"TOOLDONE: {ask.tool_result}")
+    if ask.side_answer:
+        return spoken(ask.side_answer)
     if ask.side or not directives:
         return spoken(f"FAKE: {ask.last_text}")
     for verb, argument in directives:

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from clawdforge.testing.fake_model import anthropic, openai
+from clawdforge.testing.fake_model import anthropic, gemini, openai
 from clawdforge.testing.fake_model.script import Ask, Failure, Reply, reply_to
 
 HANG_UP_CHECK_S = 0.02
@@ -32,7 +32,7 @@ class Format(Protocol):
     def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]: ...
 
 
-FORMATS: tuple[Format, ...] = (anthropic, openai)
+FORMATS: tuple[Format, ...] = (anthropic, openai, gemini)
 
 
 @dataclass(frozen=True, slots=True)
