@@ -70,14 +70,21 @@ def test_thinking_is_told_apart_from_the_answer(session: Session) -> None:
 def test_usage_is_what_the_model_counted(session: Session) -> None:
     turn = session.turn("[[WRITE counted.txt x]]")
     requests = 2  # the call of the tool, and the answer to its result
+    assert turn.usage is not None
+    cost_usd = turn.usage.pop("cost_usd")
     assert turn.usage == {
         "input_tokens": requests * INPUT,
         "output_tokens": requests * OUTPUT,
-        "total_tokens": requests * (INPUT + OUTPUT + CACHED),
         "cached_read_tokens": requests * CACHED,
         "cached_write_tokens": 0,
+        "thought_tokens": 0,
+        "total_tokens": requests * (INPUT + OUTPUT + CACHED),
         "source": "agent",
     }
+    again = session.turn("[[WRITE counted.txt y]]").usage
+    assert again is not None
+    assert again["cost_usd"] == pytest.approx(cost_usd), "a turn's cost is its own, not the session's"
+    assert cost_usd > 0
 
 
 def test_model_effort_and_an_added_system_prompt_reach_the_model(app: Forge, model: FakeModel) -> None:

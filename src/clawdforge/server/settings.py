@@ -43,6 +43,7 @@ class AgentSettings(BaseModel):
     home_files: dict[str, str] = {}
     ask_mode: str | None = None
     model: str | None = None
+    usage_counts: Literal["prompt", "session"] | None = None
     title: str | None = None
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from clawdforge.server.agents import blame, fs, prompts, rpc, setup
@@ -62,7 +63,7 @@ class AcpAgent:
         self._home = home
         self._owner = owner
         self._translator = Translator()
-        self._meter = Meter("prompt")
+        self._meter = Meter(entry.usage_counts)
         self._peer = rpc.Peer(self._send, self)
         self._process: ChildProcess
         self._acp_session: str | None = None
@@ -161,7 +162,8 @@ class AcpAgent:
 
     def take_usage(self) -> Told:
         """What was told of the prompt's tokens and cost (see `base.Agent`)."""
-        return self._meter.take()
+        told = self._meter.take()
+        return replace(told, model=told.model or self._entry.default_model or self.offers.model)
 
     def pause(self) -> None:
         """Stops listening until `resume`."""

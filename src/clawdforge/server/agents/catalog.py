@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from clawdforge.server.agents.usage import Counts
 from clawdforge.server.agents.ways import (
     Arguments,
     ConfigOption,
@@ -62,6 +63,7 @@ class AgentEntry:
         efforts: the efforts it knows; others are refused.
         new_meta: `_meta` of `session/new`.
         default_model: used where neither the caller nor the agent chooses.
+        usage_counts: what the `usage` of its answers counts: each prompt by itself, or its session so far.
         lacks: what else it cannot do, by a name for it, and why: `testing.stories` says which names stories need.
         scripted: how it is tried without a vendor; None: nobody has found out yet.
     """
@@ -82,6 +84,7 @@ class AgentEntry:
     system_replace: Way | None = None
     new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     default_model: str | None = None
+    usage_counts: Counts = "prompt"
     lacks: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     scripted: Scripted | None = None
 
@@ -212,9 +215,20 @@ _BY_COMMAND: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "iflow": ("iFlow", ("iflow", "--experimental-acp")),
 }
 
+# They tell, with every answer, the tokens of their session so far.
+_COUNT_THE_SESSION: Final = frozenset({"copilot", "hermes"})
+
 BUILT_IN: Final[Mapping[str, AgentEntry]] = MappingProxyType(
     {entry.name: entry for entry in (_CLAUDE, _CODEX, _GEMINI, _LOCAL)}
-    | {name: AgentEntry(name=name, title=title, argv=argv) for name, (title, argv) in _BY_COMMAND.items()}
+    | {
+        name: AgentEntry(
+            name=name,
+            title=title,
+            argv=argv,
+            usage_counts="session" if name in _COUNT_THE_SESSION else "prompt",
+        )
+        for name, (title, argv) in _BY_COMMAND.items()
+    }
 )
 
 
@@ -245,4 +259,5 @@ def _changed(name: str, entry: AgentEntry | None, change: AgentSettings) -> Agen
         home_files=MappingProxyType({**entry.home_files, **change.home_files}),
         ask_mode=change.ask_mode or entry.ask_mode,
         default_model=change.model or entry.default_model,
+        usage_counts=change.usage_counts or entry.usage_counts,
     )

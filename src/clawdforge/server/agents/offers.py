@@ -20,12 +20,14 @@ class Offers:
         models: its own names of the models.
         options: the values of each config option, by the option's id.
         images: whether a prompt may hold images.
+        model: the one of its models that it works with.
     """
 
     modes: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     options: Mapping[str, tuple[str, ...]] | None = None
     images: bool | None = None
+    model: str | None = None
 
     @classmethod
     def of(cls, initialized: Any, new: Mapping[str, Any]) -> Self:
@@ -36,12 +38,14 @@ class Offers:
             models = options.get("model")
         modes = _ids(_field(new.get("modes"), "availableModes"), "id")
         taken = _field(_field(initialized, "agentCapabilities"), "promptCapabilities")
-        return cls(modes, models, options, None if taken is None else _field(taken, "image") is True)
+        images = None if taken is None else _field(taken, "image") is True
+        model = _text(_field(new.get("models"), "currentModelId")) or _current(new, "model")
+        return cls(modes, models, options, images, model)
 
     def after(self, answer: Any) -> Self:
         """The same, as the answer to `session/set_config_option` has changed it."""
         options = _options(answer) if isinstance(answer, dict) else None
-        return self if options is None else replace(self, options=options)
+        return self if options is None else replace(self, options=options, model=_current(answer, "model"))
 
     def of_option(self, config_id: str) -> tuple[str, ...] | None:
         """The values of a config option: none at all where others are told but not this one."""
@@ -54,6 +58,13 @@ def _options(answer: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]] | None:
         return None
     options = [each for each in told if isinstance(each, dict) and isinstance(each.get("options"), list)]
     return {str(each.get("id")): tuple(_values(each["options"])) for each in options}
+
+
+def _current(answer: Mapping[str, Any], config_id: str) -> str | None:
+    """The value that a config option has."""
+    told = answer.get("configOptions")
+    options = told if isinstance(told, list) else ()
+    return next((_text(_field(each, "currentValue")) for each in options if _field(each, "id") == config_id), None)
 
 
 def _values(options: list[Any]) -> Iterator[str]:
@@ -73,3 +84,7 @@ def _ids(listed: Any, name: str) -> tuple[str, ...] | None:
 
 def _field(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -17,7 +17,10 @@ What it says
   [[THINK x]]                a thought
   [[TOOL name json]]         a tool call, pending to completed; rawOutput is {"echo": <json>}
   [[PLAN a|b]]               a plan of those entries
-  [[USAGE]]                  a usage_update, and usage in the result
+  [[USAGE]]                  usage in the result: 100 tokens in, 20 out, 10 cached; and [[COST 0.001]]
+  [[USAGE_SO_FAR]]           such a usage of the session so far: each time that it is told it is that much more
+  [[COST usd]]               a usage_update with the cost of the session so far, which is that much more
+  [[CONTEXT tokens]]         a usage_update that tells how full the context is, and no cost
   [[COMMANDS]]               available_commands_update
   [[MODE id]]                changes its mode by itself: current_mode_update
   [[UNKNOWN]]                an update of an unknown kind

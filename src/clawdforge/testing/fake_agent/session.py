@@ -33,6 +33,8 @@ class Session:
         self.meta = params.get("_meta")
         self.settings = {"mode": "auto", "model": "default", "effort": "default"}
         self.turn_count = 0
+        self.usage_count = 0
+        self.cost_usd = 0.0
         self.cancelled = False
         self._models = [*MODELS, *more_models]
         self._model_by = model_by

@@ -43,15 +43,33 @@ def plan(turn: Turn, argument: str) -> None:
 
 
 def usage(turn: Turn, _: str) -> None:
-    turn.update("usage_update", used=130, size=200_000, cost={"amount": 0.001, "currency": "USD"})
+    cost(turn, "0.001")
+    tell_tokens(turn, 1)
+
+
+def usage_so_far(turn: Turn, _: str) -> None:
+    turn.session.usage_count += 1
+    tell_tokens(turn, turn.session.usage_count)
+
+
+def tell_tokens(turn: Turn, times: int) -> None:
     tokens = {
-        "inputTokens": 100,
-        "outputTokens": 20,
-        "cachedReadTokens": 10,
+        "inputTokens": 100 * times,
+        "outputTokens": 20 * times,
+        "cachedReadTokens": 10 * times,
         "cachedWriteTokens": 0,
-        "totalTokens": 130,
+        "totalTokens": 130 * times,
     }
     turn.result = {**turn.result, "usage": tokens}
+
+
+def cost(turn: Turn, amount: str) -> None:
+    turn.session.cost_usd = round(turn.session.cost_usd + float(amount), 9)
+    turn.update("usage_update", used=130, size=200_000, cost={"amount": turn.session.cost_usd, "currency": "USD"})
+
+
+def context(turn: Turn, used: str) -> None:
+    turn.update("usage_update", used=int(used), size=200_000)
 
 
 def commands(turn: Turn, _: str) -> None:
@@ -110,6 +128,9 @@ VERBS: dict[str, Verb] = {
     "TOOL": tool,
     "PLAN": plan,
     "USAGE": usage,
+    "USAGE_SO_FAR": usage_so_far,
+    "COST": cost,
+    "CONTEXT": context,
     "COMMANDS": commands,
     "MODE": mode,
     "UNKNOWN": unknown,

@@ -37,6 +37,7 @@ def test_what_the_real_claude_tells() -> None:
     assert offers.modes == ("auto", "default", "acceptEdits", "plan", "dontAsk")
     assert offers.models == ("default", "opus[1m]", "sonnet", "sonnet[1m]", "haiku")
     assert offers.of_option("effort") == ("default", "low", "medium", "high", "xhigh", "max")
+    assert offers.model == "default"
     assert offers.images is True
 
 
@@ -45,6 +46,7 @@ def test_what_the_real_gemini_tells() -> None:
     assert offers.modes is not None and "default" in offers.modes
     assert offers.models is not None and any(name.startswith("gemini-") for name in offers.models)
     assert offers.of_option("effort") is None, "it has no config options"
+    assert offers.model == "auto"
 
 
 def test_an_agent_that_tells_nothing_is_taken_at_its_word() -> None:
@@ -63,6 +65,13 @@ def test_what_was_set_may_change_what_is_offered() -> None:
     assert offers.after({}) == offers.after(None) == offers
 
 
+def test_what_was_set_may_change_the_model() -> None:
+    offers = Offers.of({}, {"configOptions": [{**select("model", "a", "b"), "currentValue": "a"}]})
+    assert offers.model == "a"
+    assert offers.after({"configOptions": [{**select("model", "a", "b"), "currentValue": "b"}]}).model == "b"
+    assert offers.after({}).model == "a"
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -79,4 +88,4 @@ def test_what_was_set_may_change_what_is_offered() -> None:
 @pytest.mark.parametrize("initialized", [None, [], {"agentCapabilities": {"promptCapabilities": []}}])
 def test_nonsense_offers_nothing(told: dict[str, Any], initialized: Any) -> None:
     offers = Offers.of(initialized, told)
-    assert not any((offers.modes, offers.models, offers.images, offers.of_option("effort")))
+    assert not any((offers.modes, offers.models, offers.images, offers.model, offers.of_option("effort")))
