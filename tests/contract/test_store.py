@@ -283,6 +283,30 @@ async def test_events_come_back_in_order_and_in_part(store: Store) -> None:
     assert await store.last_seq("other") == 0
 
 
+async def test_encoded_events_are_the_same_bounded_in_number_and_bytes(store: Store) -> None:
+    events = [event(seq, content="é" * 50) for seq in range(1, 10)]
+    await store.write(AddSession(session_row()), AppendEvents("s", events))
+    encoded = [each.encoded() for each in events]
+    size = len(encoded[0].data)
+    assert await store.encoded_events("s", limit=100, limit_bytes=10**6) == encoded
+    assert await store.encoded_events("s", after=3, limit=2, limit_bytes=10**6) == encoded[3:5]
+    assert await store.encoded_events("s", after=3, limit=9, limit_bytes=2 * size + 1) == encoded[3:6]
+    assert await store.encoded_events("s", limit=9, limit_bytes=1) == encoded[:1]
+    assert await store.encoded_events("s", after=10**18 - 1, limit=9, limit_bytes=10**6) == []
+    assert await store.encoded_events("other", limit=9, limit_bytes=10**6) == []
+
+
+async def test_whoever_watches_hears_what_was_stored_in_order_and_nothing_else(store: Store) -> None:
+    heard: list[AppendEvents] = []
+    store.watch(heard.extend)
+    await store.write(AddSession(session_row("s")), AddSession(session_row("t")))
+    stored = [append(1, 3), append(1, 1, "t"), append(4, 2), append(2, 1, "t")]
+    refused = [append(9), append(1, 1, "nobody")]
+    writes = [store.write(each) for each in (*stored[:2], refused[0], stored[2], refused[1], stored[3])]
+    await asyncio.gather(*writes, return_exceptions=True)
+    assert heard == stored
+
+
 @pytest.mark.parametrize("seqs", [[2], [4], [3, 5], [4, 3], [3, 3], [0], [-1]])
 async def test_a_seq_that_does_not_follow_is_refused(store: Store, seqs: list[int]) -> None:
     await store.write(AddSession(session_row()), append(1, 2))

@@ -16,11 +16,13 @@ from clawdforge.server.apps.admin import AdminToken
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.apps.registry import App, AppRegistry
 from clawdforge.server.data_dir import DataDirectory
+from clawdforge.server.events.fanout import Fanout
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.routes import application
+from clawdforge.server.http.stream import Streams
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
@@ -42,6 +44,7 @@ class Gateway:
         self.asgi: Api
         self.admin_token: AdminToken
         self._sessions: Sessions
+        self._streams: Streams
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -62,8 +65,9 @@ class Gateway:
         return self
 
     async def drain(self, drain_s: float) -> None:
-        """Takes nothing new; lets running turns end for so long, then ends them `interrupted`."""
+        """Takes nothing new; lets running turns end for so long, ends them `interrupted`, then every stream."""
         await self._sessions.shutdown(drain_s)
+        self._streams.end()
 
     async def close(self) -> None:
         """Closes every room. `drain` must have been called before."""
@@ -90,7 +94,8 @@ class Gateway:
         reaper = Reaper(settings, store, self._sessions, uploads)
         self._closing.push_async_callback(reaper.stop)
         gate = Gate(_Keys(apps, self.admin_token), settings)
-        self.asgi = application(Context(settings, gate, apps, self._sessions, uploads, host))
+        self._streams = Streams(Fanout(store), settings)
+        self.asgi = application(Context(settings, gate, apps, self._sessions, self._streams, uploads, host))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ An event is flat on the wire: `{seq, type, turn_index, ts, …data}`. `seq` is c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 from clawdforge.wire import codec
 
@@ -31,11 +31,36 @@ OTHER: Final = "other"
 
 
 @dataclass(frozen=True, slots=True)
+class EventPage:
+    """Answer of `GET /sessions/{id}/events`, oldest first. `next_after` is where the next page begins."""
+
+    ok: bool
+    events: list[dict[str, Any]]
+    next_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """An event that has not happened yet: the log gives it its place and its time."""
 
     type: str
     data: Mapping[str, Any]
+
+
+class EncodedEvent(NamedTuple):
+    """An event as it is stored and sent: `data` is the JSON text of an object, on one line."""
+
+    seq: int
+    type: str
+    turn_index: int | None
+    ts: int
+    data: str
+
+    def text(self) -> str:
+        """The flat JSON object of the wire: `data` is put into it as it is, not encoded again."""
+        turn = "null" if self.turn_index is None else self.turn_index
+        head = f'{{"seq":{self.seq},"type":"{self.type}","turn_index":{turn},"ts":{self.ts}'
+        return f"{head},{self.data[1:]}" if len(self.data) > len("{}") else head + "}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,7 @@ class Event:
     turn_index: int | None
     ts: int
     data: Mapping[str, Any]
+    _encoded: EncodedEvent | None = field(default=None, init=False, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The flat object of the wire."""
@@ -58,6 +84,14 @@ class Event:
             **self.data,
         }
 
-    def data_json(self) -> str:
-        """`data` as compact JSON text: what the store keeps."""
-        return codec.text(self.data)
+    def encoded(self) -> EncodedEvent:
+        """The event as it is stored and sent; encoded once, however often it is asked for.
+
+        Raises:
+            ValueError, TypeError, RecursionError: `data` is no JSON.
+        """
+        if self._encoded is None:
+            made = EncodedEvent(self.seq, self.type, self.turn_index, self.ts, codec.text(self.data))
+            object.__setattr__(self, "_encoded", made)
+            return made
+        return self._encoded

@@ -97,8 +97,8 @@ class AppRegistry:
             raise Problem("name_taken", "a token of this name exists; revoke it first or choose another") from None
         return self._take(row).app, token
 
-    async def revoke(self, name: str) -> None:
-        """Takes an app's token out of use; the same again for one that was revoked before.
+    async def revoke(self, name: str) -> App:
+        """Takes an app's token out of use, and says whose; the same again for one that was revoked before.
 
         Raises:
             Problem: `not_found` where no token ever had this name.
@@ -114,6 +114,7 @@ class AppRegistry:
             await self._store.write(RevokeApp(entry.app.app_id, revoked_at))
             entry.row = replace(entry.row, revoked_at=revoked_at)
             self._by_digest.pop(entry.row.token_sha256, None)
+        return entry.app
 
     def list(self) -> list[TokenInfo]:
         """All apps, revoked ones too, oldest first."""

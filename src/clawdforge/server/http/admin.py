@@ -34,5 +34,5 @@ async def revoke_token(request: Request) -> Answer:
     room.gate.admin(request)
     query.read(request, set())
     name = request.path_params["name"]
-    await room.apps.revoke(name)
+    room.streams.end_of(await room.apps.revoke(name))
     return answers.of(TokenRevoked(ok=True, name=name))

@@ -11,6 +11,7 @@ from clawdforge.server.agents.host import LocalHost
 from clawdforge.server.apps.registry import App, AppRegistry
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
+from clawdforge.server.http.stream import Streams
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
 
@@ -23,6 +24,7 @@ class Context:
     gate: Gate[App]
     apps: AppRegistry
     sessions: Sessions
+    streams: Streams
     uploads: Uploads
     host: LocalHost
 

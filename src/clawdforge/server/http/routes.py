@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from clawdforge.server.http import admin, agents, context, files, health, runs, sessions, turns
+from clawdforge.server.http import admin, agents, context, events, files, health, runs, sessions, turns
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api, Parameter, Route
 from clawdforge.server.http.problems import Answer
+from clawdforge.wire import sse
 from clawdforge.wire.agents import AgentAnswer, AgentPage
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
+from clawdforge.wire.events import EventPage
 from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
 from clawdforge.wire.runs import RunRequest, RunResult
@@ -27,6 +29,13 @@ _PAGE: Final = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "without it, all of them"),
     Parameter("cursor", {"type": "string"}, "the `next_cursor` of the page before"),
 )
+_EVENTS: Final = (
+    Parameter("after", {"type": "integer", "minimum": 0, "maximum": events.PLACES[-1], "default": 0}),
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": events.LIMITS[-1]}, "of a page"),
+    Parameter("wait", {"type": "integer", "minimum": 0, "maximum": events.WAITS_S[-1]}, "seconds, for a page"),
+    Parameter("Last-Event-ID", {"type": "string"}, "of a stream: where it goes on", place="header"),
+)
+_STREAM: Final = {"200": {"content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _TTL: Final[dict[str, Any]] = {"type": "integer", "minimum": 60, "maximum": 86_400, "default": 3_600}
 
 
@@ -83,6 +92,15 @@ def application(rooms: Context) -> Api:
             body=TurnRequest,
             answer=TurnResult,
             problems=(*_TURN, "session_closed", "turn_in_progress"),
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/events",
+            events.events,
+            parameters=_EVENTS,
+            answer=EventPage,
+            problems=(*_QUERY, "not_found", "rate_limited", "overloaded"),
+            extra={"responses": _STREAM},
         ),
         Route("GET", "/agents", agents.list_agents, answer=AgentPage, problems=_QUERY),
         Route("GET", "/agents/{name}", agents.get_agent, answer=AgentAnswer, problems=(*_QUERY, "not_found")),

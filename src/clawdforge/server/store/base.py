@@ -7,11 +7,11 @@ they are durable. No SQL here: a store turns each kind of change into its own st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from clawdforge.wire.events import Event
+from clawdforge.wire.events import EncodedEvent, Event
 
 SessionKind = Literal["session", "run"]
 
@@ -305,6 +305,14 @@ class Store(Protocol):
         self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int | None = None
     ) -> list[Event]:
         """A session's events with `seq` greater than `after`, in order."""
+
+    async def encoded_events(
+        self, session_id: str, *, after: int = 0, limit: int, limit_bytes: int
+    ) -> list[EncodedEvent]:
+        """The same as they lie in the store: at most `limit`, and none after `limit_bytes` of them."""
+
+    def watch(self, on_stored: Callable[[Sequence[AppendEvents]], None]) -> None:
+        """Has `on_stored` called on the loop with all events of each commit, in order, once they are durable."""
 
     async def last_seq(self, session_id: str) -> int:
         """The greatest `seq` of a session's events, 0 where there are none."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from clawdforge.server.store import base
 from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.rows import columns, json_text, to_value, to_values
+from clawdforge.wire.events import EncodedEvent, Event
 
 Op = Callable[[sqlite3.Connection], object]
 """Applies one change inside the open transaction; raises StorageError or sqlite3.Error."""
@@ -147,19 +148,22 @@ _ADD_EVENT: Final = "INSERT INTO events (session_key, seq, type, turn_index, ts,
 
 
 def _append_events(change: base.AppendEvents) -> tuple[Op, int]:
-    rows = [
-        (event.seq, to_value(event.type), event.turn_index, event.ts, json_text(event.data_json))
-        for event in change.events
-    ]
-    first = rows[0][0] if rows else 1
-    if any(row[0] != seq for seq, row in enumerate(rows, start=first)):
+    rows = [_checked(event) for event in change.events]
+    first = rows[0].seq if rows else 1
+    if any(row.seq != seq for seq, row in enumerate(rows, start=first)):
         raise StorageError("The events' sequence numbers do not follow on each other.")
-    size = ROW_OVERHEAD_BYTES + sum(ROW_OVERHEAD_BYTES + len(row[4]) for row in rows)
+    size = ROW_OVERHEAD_BYTES + sum(ROW_OVERHEAD_BYTES + len(row.data) for row in rows)
     return partial(_insert_events, change.session_id, first, rows), size
 
 
+def _checked(event: Event) -> EncodedEvent:
+    to_value(event.type)
+    json_text(lambda: event.encoded().data)
+    return event.encoded()
+
+
 def _insert_events(
-    session_id: str, first: int, rows: Sequence[tuple[Any, ...]], connection: sqlite3.Connection
+    session_id: str, first: int, rows: Sequence[EncodedEvent], connection: sqlite3.Connection
 ) -> None:
     found = connection.execute(_LAST_SEQ, (session_id,)).fetchone()
     if found is None:

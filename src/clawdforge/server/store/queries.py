@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from clawdforge.server.store.base import AppRow, AuditRow, SessionKind, SessionRow, TurnRow, UploadRow
 from clawdforge.server.store.rows import columns, from_values
-from clawdforge.wire.events import Event
+from clawdforge.wire.events import EncodedEvent, Event
 
 NO_LIMIT: Final = -1
 LAST_KEY: Final = 2**63 - 1
@@ -96,6 +96,24 @@ def events(
         f"SELECT seq, type, turn_index, ts, data FROM events WHERE {where} ORDER BY seq LIMIT ?", values
     )
     return [Event(seq, type_, turn, ts, json.loads(data)) for seq, type_, turn, ts, data in found]
+
+
+def encoded_events(
+    connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, limit_bytes: int
+) -> list[EncodedEvent]:
+    found = connection.execute(
+        f"SELECT seq, type, turn_index, ts, data FROM events WHERE session_key = {_KEY} AND seq > ?"
+        " ORDER BY seq LIMIT ?",
+        (session_id, after, limit),
+    )
+    page: list[EncodedEvent] = []
+    size = 0
+    for row in found:
+        page.append(EncodedEvent(*row))
+        size += len(page[-1].data)
+        if size >= limit_bytes:
+            break
+    return page
 
 
 def last_seq(connection: sqlite3.Connection, session_id: str) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from clawdforge.server.store import changes, migrate, queries
 from clawdforge.server.store.base import (
+    AppendEvents,
     AppRow,
     AuditRow,
     Change,
@@ -26,7 +27,7 @@ from clawdforge.server.store.base import (
     UploadRow,
 )
 from clawdforge.server.store.writer import Unit, Writer
-from clawdforge.wire.events import Event
+from clawdforge.wire.events import EncodedEvent, Event
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -42,7 +43,8 @@ class SqliteStore:
 
     def __init__(self, path: Path, writing: sqlite3.Connection, linger_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(writing, tidy=changes.tidy, loop=self._loop, linger_s=linger_s)
+        self._writer = Writer(writing, tidy=changes.tidy, on_stored=self._tell, loop=self._loop, linger_s=linger_s)
+        self._on_stored: Callable[[Sequence[AppendEvents]], None] = lambda _: None
         self._readers = _Readers(path)
 
     @classmethod
@@ -74,7 +76,8 @@ class SqliteStore:
         done = self._loop.create_future()
         try:
             encoded = [changes.encode(change) for change in changed]
-            unit = Unit([op for op, _ in encoded], sum(size for _, size in encoded), done)
+            appended = [change for change in changed if isinstance(change, AppendEvents)]
+            unit = Unit([op for op, _ in encoded], sum(size for _, size in encoded), done, appended)
             self._writer.put(unit, flush=flush)
         except StorageError as error:
             done.set_exception(error)
@@ -115,6 +118,21 @@ class SqliteStore:
         self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int | None = None
     ) -> list[Event]:
         return await self._read(queries.events, session_id, after=after, turn_index=turn_index, limit=limit)
+
+    async def encoded_events(
+        self, session_id: str, *, after: int = 0, limit: int, limit_bytes: int
+    ) -> list[EncodedEvent]:
+        return await self._read(
+            queries.encoded_events, session_id, after=after, limit=limit, limit_bytes=limit_bytes
+        )
+
+    def watch(self, on_stored: Callable[[Sequence[AppendEvents]], None]) -> None:
+        self._on_stored = on_stored
+
+    def _tell(self, units: Sequence[Unit]) -> None:
+        appended = [each for unit in units for each in unit.appended]
+        if appended:
+            self._on_stored(appended)
 
     async def last_seq(self, session_id: str) -> int:
         return await self._read(queries.last_seq, session_id)

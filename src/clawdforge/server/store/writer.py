@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from clawdforge.server.store.base import NameTaken, StorageError
+from clawdforge.server.store.base import AppendEvents, NameTaken, StorageError
 from clawdforge.server.store.changes import Op
 
 GROUP_BYTES: Final = 1024 * 1024
@@ -29,11 +29,15 @@ LINGER_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Changes that are stored together or not at all, and the future of whoever waits for them."""
+    """Changes that are stored together or not at all, and the future of whoever waits for them.
+
+    `appended` are the events among them, for whoever hears of what was stored.
+    """
 
     ops: Sequence[Op]
     size_bytes: int
     done: asyncio.Future[None]
+    appended: Sequence[AppendEvents] = ()
 
 
 class Writer:
@@ -44,12 +48,17 @@ class Writer:
         connection: sqlite3.Connection,
         *,
         tidy: Callable[[sqlite3.Connection], bool],
+        on_stored: Callable[[Sequence[Unit]], None],
         loop: asyncio.AbstractEventLoop,
         linger_s: float,
     ) -> None:
-        """`tidy` does a bounded piece of housekeeping and says whether there may be more."""
+        """`tidy` does a bounded piece of housekeeping and says whether there may be more.
+
+        `on_stored` hears on the loop of the units of each commit, after their futures are done.
+        """
         self._connection = connection
         self._tidy = tidy
+        self._on_stored = on_stored
         self._loop = loop
         self._linger_s = linger_s
         self._linger: asyncio.TimerHandle | None = None
@@ -181,21 +190,21 @@ class Writer:
     def _report(self, group: Sequence[Unit], outcomes: Sequence[StorageError | None]) -> None:
         """Completes a group's futures, with one wake-up of the loop."""
         try:
-            self._loop.call_soon_threadsafe(_complete, group, outcomes)
+            self._loop.call_soon_threadsafe(self._complete, group, outcomes)
         except RuntimeError:  # the loop is closed: nobody waits, and nobody will close us
             with self._changed:
                 self._closing = True
                 self._due = True
 
-
-def _complete(group: Sequence[Unit], outcomes: Sequence[StorageError | None]) -> None:
-    for unit, error in zip(group, outcomes, strict=True):
-        if unit.done.done():  # cancelled: the unit is stored all the same
-            continue
-        if error is None:
-            unit.done.set_result(None)
-        else:
-            unit.done.set_exception(error)
+    def _complete(self, group: Sequence[Unit], outcomes: Sequence[StorageError | None]) -> None:
+        for unit, error in zip(group, outcomes, strict=True):
+            if unit.done.done():  # cancelled: the unit is stored all the same
+                continue
+            if error is None:
+                unit.done.set_result(None)
+            else:
+                unit.done.set_exception(error)
+        self._on_stored([unit for unit, error in zip(group, outcomes, strict=True) if error is None])
 
 
 def _as_storage_error(error: Exception) -> StorageError:

@@ -34,7 +34,14 @@ class Bench:
         self.commits = 0
         self.connection.set_trace_callback(self._count)
         self.loop = asyncio.get_running_loop()
-        self.writer = Writer(self.connection, tidy=tidy, loop=self.loop, linger_s=FAR_OFF_S)
+        self.stored: list[list[Unit]] = []
+        self.writer = Writer(
+            self.connection,
+            tidy=tidy,
+            on_stored=lambda units: self.stored.append([*units]),
+            loop=self.loop,
+            linger_s=FAR_OFF_S,
+        )
 
     def _count(self, statement: str) -> None:
         self.commits += statement == "COMMIT"
@@ -106,6 +113,15 @@ async def test_only_the_bad_units_of_a_group_fail(bench: Bench) -> None:
     assert bad == [17, 34, 51, 68, 85]
     good = [value for n in range(1, 100) if n % 17 for value in (f"before {n}", n)]
     assert bench.values() == ["taken", *good]
+
+
+async def test_only_what_is_stored_is_told_once_for_each_commit(bench: Bench) -> None:
+    await bench.put(insert("taken"))
+    release = await bench.hold()
+    units = [bench.put(insert(value)) for value in ("a", "taken", "b")]
+    release.set()
+    await asyncio.gather(*units, return_exceptions=True)
+    assert [[unit.done for unit in group] for group in bench.stored[2:]] == [[units[0], units[2]]]
 
 
 async def test_an_error_of_any_kind_is_told_and_the_writer_lives_on(bench: Bench) -> None:
