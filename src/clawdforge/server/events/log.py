@@ -41,6 +41,7 @@ class SessionLog:
             go on.
         on_failure: told once when events could not be stored: this log is of no more use, for its numbers have
             run ahead of what is stored.
+        on_settled: told whenever all that was taken is stored, or has failed.
         clock_ms: the time of events.
     """
 
@@ -52,6 +53,7 @@ class SessionLog:
         *,
         on_pressure: Callable[[bool], None],
         on_failure: Callable[[BaseException], None],
+        on_settled: Callable[[], None],
         clock_ms: Callable[[], int] = epoch_ms,
     ) -> None:
         self._store = store
@@ -59,15 +61,22 @@ class SessionLog:
         self._seq = last_seq
         self._on_pressure = on_pressure
         self._on_failure = on_failure
+        self._on_settled = on_settled
         self._clock_ms = clock_ms
         self._loop = asyncio.get_running_loop()
         self._batch: list[Event] = []
         self._batch_bytes = 0
         self._unstored_bytes = 0
+        self._writing = 0
         self._lingering: asyncio.TimerHandle | None = None
         self._held = False
         self._pressed = False
         self.failure: BaseException | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way: only then may another log of the session begin, where the store says."""
+        return not self._batch and not self._writing
 
     def hold(self) -> None:
         """Keeps events back until a `commit` brings the session's own row: they belong below it."""
@@ -127,17 +136,21 @@ class SessionLog:
         append = [AppendEvents(self._session_id, events)] if events else []
         future = self._store.write(*first, *append, *rest, flush=flush)
         self._unstored_bytes += size
+        self._writing += 1
         self._weigh()
         future.add_done_callback(lambda done: self._written(done, size))
         return future
 
     def _written(self, future: asyncio.Future[None], size: int) -> None:
         self._unstored_bytes -= size
+        self._writing -= 1
         self._weigh()
         error = None if future.cancelled() else future.exception()
         if error is not None and self.failure is None:
             self.failure = error
             self._on_failure(error)
+        if self.settled:
+            self._on_settled()
 
     def _weigh(self) -> None:
         if not self._pressed and self._unstored_bytes > _PRESSURE_BYTES:

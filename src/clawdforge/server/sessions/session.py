@@ -81,7 +81,12 @@ class LiveSession:
         self.options = AgentOptions(**row.options)
         self.workspace = Path(row.cwd)
         self.log = SessionLog(
-            store, row.session_id, last_seq, on_pressure=self._on_pressure, on_failure=self._on_log_failure
+            store,
+            row.session_id,
+            last_seq,
+            on_pressure=self._on_pressure,
+            on_failure=self._on_log_failure,
+            on_settled=lambda: self._on_idle(self),
         )
         self._host = host
         self._audit = audit
@@ -131,9 +136,9 @@ class LiveSession:
 
     @property
     def idle(self) -> bool:
-        """Whether it has neither an agent nor a turn: then nothing needs it."""
+        """Whether it has neither an agent nor a turn, nor an event to be stored: then nothing needs it."""
         closing = self.closing is not None and not self.closing.done()
-        return self.agent is None and not self.busy and not closing and not self._ending
+        return self.agent is None and not self.busy and not closing and not self._ending and self.log.settled
 
     # --- turns ---------------------------------------------------------------------------------------------
 
@@ -240,7 +245,7 @@ class LiveSession:
         if closing:
             self.row = closed
         if end.kind.error is not None:
-            raise answers.turn_problem(row, end)
+            raise answers.turn_problem(row, end, of_run=closing)
         empty = empty and end.stop_reason == "end_turn"
         if turn.prompt.schema is None:
             return answers.turn_result(row, folded, empty=empty)

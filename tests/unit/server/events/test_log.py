@@ -48,6 +48,10 @@ class Ear:
     def __init__(self) -> None:
         self.pressed: list[bool] = []
         self.failures: list[BaseException] = []
+        self.settled = 0
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def log(self, store: Any, session_id: str = "sess_1", last_seq: int = 0) -> SessionLog:
         ticks: Iterator[int] = iter(range(1000, 1_000_000))
@@ -57,6 +61,7 @@ class Ear:
             last_seq,
             on_pressure=self.pressed.append,
             on_failure=self.failures.append,
+            on_settled=self.settle,
             clock_ms=lambda: next(ticks),
         )
 
@@ -206,6 +211,23 @@ async def test_the_first_failure_is_told_once_and_kept() -> None:
     for future in (first, second):
         with pytest.raises(StorageError):
             await future
+
+
+@pytest.mark.parametrize("error", [None, StorageError("no room")])
+async def test_a_log_is_settled_when_nothing_of_it_is_on_its_way(error: StorageError | None) -> None:
+    slow, ear = Slow(), Ear()
+    log = ear.log(slow)
+    assert log.settled
+    log.append(text(), None)
+    assert not log.settled, "it lingers"
+    log.commit()
+    log.append(text("x" * MIB), None)
+    assert (log.settled, ear.settled, len(slow.units)) == (False, 0, 2)
+    slow.units[0][2].set_result(None)
+    await asyncio.sleep(0)
+    assert (log.settled, ear.settled) == (False, 0)
+    await slow.finish(error)
+    assert (log.settled, ear.settled) == (True, 1)
 
 
 @given(
