@@ -31,6 +31,7 @@ from clawdforge.server.store.base import (
     RemoveSession,
     RemoveUpload,
     RevokeApp,
+    RunRow,
     SessionRow,
     StartTurn,
     StorageError,
@@ -41,6 +42,7 @@ from clawdforge.server.store.base import (
 )
 from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Event
+from clawdforge.wire.usage import UsageReport, UsageSum
 
 FAR_OFF_S = 3600.0
 
@@ -101,11 +103,12 @@ def upload_row(token: str, **fields: Any) -> UploadRow:
     return replace(UploadRow(token, "a", "a.txt", 3, "00" * 32, created_at=1000, expires_at=2000), **fields)
 
 
-def audit_row(turn_index: int, app_id: str = "a") -> AuditRow:
-    return AuditRow(
+def audit_row(turn_index: int, app_id: str = "a", **fields: Any) -> AuditRow:
+    row = AuditRow(
         9, app_id, "app", "run", "s", turn_index, "claude", None, 12, "end_turn", True, 3, 4, 0,
         100, 20, 10, 5, 2, 135, cost_usd=0.5, estimated=False, prompt=None,
     )  # fmt: skip
+    return replace(row, **fields)
 
 
 # --- apps ---------------------------------------------------------------------------------------------------
@@ -497,6 +500,7 @@ from pathlib import Path
 from clawdforge.server.store.base import AddSession, AppendEvents, SessionRow
 from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Event
+from clawdforge.wire.usage import UsageReport, UsageSum
 
 async def main(address: str, session_id: str) -> None:
     store = await SqliteStore.open(Path(address), durability="process", linger_s=0.001)
@@ -661,3 +665,142 @@ async def _compare(place: Place, units: list[tuple[list[Change], bool]]) -> None
         await store.close()
         store = await place.open()
     await store.close()
+
+
+# --- runs ---------------------------------------------------------------------------------------------------
+
+
+def run_row(run_id: str, **fields: Any) -> RunRow:
+    session = session_row(run_id, kind="run", turn_count=1, last_turn_at=5_000, **fields)
+    return RunRow(session, turn_row(run_id))
+
+
+async def start_run(store: Store, row: RunRow) -> None:
+    await store.write(AddSession(replace(row.session, turn_count=0, last_turn_at=None)), StartTurn(row.turn))
+
+
+async def test_runs_are_an_app_s_own_newest_first_page_by_page(store: Store) -> None:
+    rows = [run_row(f"run_{number}", created_at=1000 + number // 2) for number in range(5)]
+    for row in rows:
+        await start_run(store, row)
+    await start_run(store, run_row("run_foreign", app_id="b"))
+    await store.write(AddSession(session_row("s")), StartTurn(turn_row("s")))
+    newest_first = rows[::-1]
+    assert await store.runs("a", limit=10) == newest_first
+    seen: list[RunRow] = []
+    before = None
+    while page := await store.runs("a", limit=2, before=before):
+        seen += page
+        before = (page[-1].session.created_at, page[-1].session.session_id)
+    assert seen == newest_first
+
+
+async def test_a_run_comes_back_with_how_its_turn_ended(store: Store) -> None:
+    row = run_row("run_1")
+    await start_run(store, row)
+    assert await store.run("run_1") == row
+    ended = replace(
+        row.turn,
+        status="done", stop_reason="end_turn", ok=True, duration_ms=12, usage={"input_tokens": 3}, model="opus",
+    )  # fmt: skip
+    await store.write(EndTurn(ended), CloseSession("run_1", 6000, "run"))
+    found = await store.run("run_1")
+    assert found == RunRow(replace(row.session, closed_at=6000, close_reason="run"), ended)
+    await store.write(RemoveSession("run_1"))
+    assert await store.run("run_1") is None
+    assert await store.runs("a", limit=10) == []
+
+
+async def test_a_session_is_no_run(store: Store) -> None:
+    await store.write(AddSession(session_row("s")), StartTurn(turn_row("s")))
+    assert await store.run("s") is None
+    assert await store.run("never was") is None
+
+
+# --- usage --------------------------------------------------------------------------------------------------
+
+
+async def add_audit(store: Store, *rows: AuditRow) -> None:
+    await store.write(*(AddAudit(row) for row in rows))
+
+
+async def test_usage_of_nothing_is_nothing(store: Store) -> None:
+    await add_audit(store, audit_row(1, "b"))
+    assert await store.usage("a") == UsageReport(True, None, None, None, UsageSum(), [], 0)
+    assert (await store.usage("a", by="day")).groups == []
+
+
+async def test_usage_is_the_sum_of_an_app_s_turns(store: Store) -> None:
+    await add_audit(
+        store,
+        audit_row(1, cost_usd=0.1),
+        audit_row(2, cost_usd=0.2),
+        audit_row(3, cost_usd=None, estimated=True, total_tokens=7),
+        audit_row(4, "b"),
+    )
+    report = await store.usage("a")
+    assert report.total == UsageSum(
+        input_tokens=300, output_tokens=60, cached_read_tokens=30, cached_write_tokens=15, thought_tokens=6,
+        total_tokens=277, turns=3, duration_ms=36, cost_usd=0.3, estimated_turns=1, estimated_tokens=7,
+    )  # fmt: skip
+    assert (report.groups, report.left_out) == ([], 0)
+
+
+async def test_usage_without_any_cost_has_none(store: Store) -> None:
+    await add_audit(store, audit_row(1, cost_usd=None))
+    assert (await store.usage("a")).total.cost_usd is None
+    assert (await store.usage("a", by="agent")).groups[0].cost_usd is None
+
+
+async def test_usage_counts_turns_that_began_from_since_on_and_before_until(store: Store) -> None:
+    for number, at_ms in enumerate((999, 1000, 1999, 2000), start=1):
+        await add_audit(store, audit_row(number, at_ms=at_ms))
+
+    async def turns(since: int | None, until: int | None) -> int:
+        return (await store.usage("a", since=since, until=until)).total.turns
+
+    assert [await turns(1, 2), await turns(1, None), await turns(None, 1), await turns(0, 3)] == [2, 3, 1, 4]
+    assert [await turns(2, 1), await turns(1, 1), await turns(253_402_300_799, None)] == [0, 0, 0]
+
+
+async def test_usage_by_agent_and_by_model_has_the_most_tokens_first(store: Store) -> None:
+    await add_audit(
+        store,
+        audit_row(1, agent="codex", model="gpt"),
+        audit_row(2, agent="claude", model=None),
+        audit_row(3, agent="claude", model="opus", total_tokens=1_000),
+        audit_row(4, "b", agent="gemini"),
+    )
+    by_agent = await store.usage("a", by="agent")
+    assert [(each.key, each.turns, each.total_tokens) for each in by_agent.groups] == [
+        ("claude", 2, 1135),
+        ("codex", 1, 135),
+    ]
+    assert by_agent.total == (await store.usage("a")).total
+    by_model = await store.usage("a", by="model")
+    assert [(each.key, each.turns) for each in by_model.groups] == [("opus", 1), (None, 1), ("gpt", 1)]
+
+
+async def test_usage_by_day_is_by_utc_days_newest_first(store: Store) -> None:
+    day_ms = 86_400_000
+    for number, at_ms in enumerate((0, day_ms - 1, day_ms, 20_000 * day_ms), start=1):
+        await add_audit(store, audit_row(number, at_ms=at_ms))
+    report = await store.usage("a", by="day")
+    assert [(each.key, each.turns) for each in report.groups] == [
+        ("2024-10-04", 1),
+        ("1970-01-02", 1),
+        ("1970-01-01", 2),
+    ]
+
+
+async def test_usage_of_more_groups_than_can_be_told_says_how_many_are_left_out(store: Store) -> None:
+    await add_audit(store, *(audit_row(number, model=f"model-{number}") for number in range(1, 1_051)))
+    report = await store.usage("a", by="model")
+    assert (len(report.groups), report.left_out) == (1_000, 50)
+    assert report.total.turns == 1_050
+
+
+async def test_usage_outlives_the_sessions(store: Store) -> None:
+    await store.write(AddSession(session_row()), AddAudit(audit_row(1)))
+    await store.write(RemoveSession("s"))
+    assert (await store.usage("a")).total.turns == 1

@@ -15,6 +15,7 @@ from clawdforge.server.apps.addresses import Address
 from clawdforge.server.apps.admin import AdminToken
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.apps.registry import App, AppRegistry
+from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.data_dir import DataDirectory
 from clawdforge.server.events.fanout import Fanout
 from clawdforge.server.files.uploads import Uploads
@@ -25,6 +26,7 @@ from clawdforge.server.http.routes import application
 from clawdforge.server.http.stream import Streams
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
+from clawdforge.server.sessions.runs import Runs
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.sqlite import FILE_NAME, SqliteStore
 
@@ -95,7 +97,19 @@ class Gateway:
         self._closing.push_async_callback(reaper.stop)
         gate = Gate(_Keys(apps, self.admin_token), settings)
         self._streams = Streams(Fanout(store), settings)
-        self.asgi = application(Context(settings, gate, apps, self._sessions, self._streams, uploads, host))
+        self.asgi = application(
+            Context(
+                settings=settings,
+                gate=gate,
+                apps=apps,
+                sessions=self._sessions,
+                runs=Runs(store),
+                usage=UsageReports(store),
+                streams=self._streams,
+                uploads=uploads,
+                host=host,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
-"""`POST /run`: one prompt in, one result out."""
+"""Runs: one prompt in, one result out, and the records of those that were. Times are epoch seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from clawdforge.wire.agents import AgentOptions, Seconds
 from clawdforge.wire.bounds import Length
+from clawdforge.wire.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +25,61 @@ class RunResult:
     """Answer of `POST /run`.
 
     `result` is the agent's final text without an enclosing code fence, parsed where it is JSON, else the text.
-    `ok` is False where the agent did nothing, refused, or was cancelled: see `stop_reason`.
+    `ok` is False where the agent did nothing, refused, or was cancelled: see `stop_reason`. `usage` holds the
+    fields of `wire.usage.Usage`; `model` is the one that was chosen, else the one that the agent told.
     """
 
     ok: bool
     result: Any
     duration_ms: int
     stop_reason: str
+    run_id: str | None = None
     session_id: str | None = None
     turn_index: int | None = None
     agent: str | None = None
+    model: str | None = None
     empty: bool = False
     usage: dict[str, Any] | None = None
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """What a failed run was answered with."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunItem:
+    """A row of `GET /runs`. What only its end can tell is None while it is `running`."""
+
+    run_id: str
+    status: Literal["running", "done", "failed"]
+    agent: str
+    model: str | None
+    created_at: int
+    ok: bool | None
+    stop_reason: str | None
+    duration_ms: int | None
+    error: RunError | None
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo(RunItem):
+    """Answer of `GET /runs/{id}`. `result` is the one that `POST /run` answered; None unless the run is `done`."""
+
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Answer of `GET /runs`, newest first. `next_cursor` is None on the last page."""
+
+    ok: bool
+    runs: list[RunItem]
+    count: int
+    next_cursor: str | None

@@ -27,7 +27,8 @@ class TurnRequest:
 class TurnResult:
     """Answer of a turn: the session's events of this turn, folded (see `wire.fold`).
 
-    `events` is the list as it came; types and fields that this version does not know are kept.
+    `events` is the list as it came; types and fields that this version does not know are kept. `usage` holds the
+    fields of `wire.usage.Usage`; `model` is the one that was chosen, else the one that the agent told.
     """
 
     ok: bool
@@ -38,6 +39,7 @@ class TurnResult:
     duration_ms: int
     empty: bool = False
     usage: dict[str, Any] | None = None
+    model: str | None = None
     result: Any = field(default=None, metadata={"omit_none": True})
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})

@@ -9,10 +9,12 @@ from starlette.requests import Request
 
 from clawdforge.server.agents.host import LocalHost
 from clawdforge.server.apps.registry import App, AppRegistry
+from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.stream import Streams
 from clawdforge.server.sessions.registry import Sessions
+from clawdforge.server.sessions.runs import Runs
 from clawdforge.server.settings import Settings
 
 
@@ -24,6 +26,8 @@ class Context:
     gate: Gate[App]
     apps: AppRegistry
     sessions: Sessions
+    runs: Runs
+    usage: UsageReports
     streams: Streams
     uploads: Uploads
     host: LocalHost

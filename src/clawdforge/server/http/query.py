@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from clawdforge.wire.problems import Problem, invalid
 
+LIMITS: Final = range(1, 201)
+"""How many rows a page of a list may have."""
+
+Word = TypeVar("Word", bound=str)
 _BOOLEANS: Final = {"true": True, "false": False}
 _DIGITS_LIMIT: Final = 18
 
@@ -60,6 +65,35 @@ def integer(values: Mapping[str, str], name: str, allowed: range) -> int | None:
     if number not in allowed:
         raise invalid(f"{name} is an integer from {allowed.start} to {allowed.stop - 1}", name)
     return number
+
+
+def word(values: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word | None:
+    """One of these words; None where it is not given. Raises Problem `invalid`."""
+    value = values.get(name)
+    if value is None:
+        return None
+    for each in allowed:
+        if value == each:
+            return each
+    raise invalid(f"{name} is one of: {', '.join(allowed)}", name)
+
+
+def cursor(created_at: int, name: str) -> str:
+    """Where a list goes on: after the row that has this time and this id."""
+    return base64.urlsafe_b64encode(f"{created_at}:{name}".encode()).decode().rstrip("=")
+
+
+def before(values: Mapping[str, str]) -> tuple[int, str] | None:
+    """What `cursor` has put together; None where none is given. Raises Problem `invalid`."""
+    value = values.get("cursor")
+    if value is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).decode("ascii")
+        created_at, name = text.split(":")
+        return digits(created_at), name
+    except ValueError as error:
+        raise invalid("the cursor is not one that a list has answered", "cursor") from error
 
 
 def digits(text: str) -> int:

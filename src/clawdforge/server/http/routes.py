@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from clawdforge.server.http import admin, agents, context, events, files, health, runs, sessions, turns
+from clawdforge.server.http import admin, agents, context, events, files, health, runs, sessions, turns, usage
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api, Parameter, Route
 from clawdforge.server.http.problems import Answer
@@ -17,17 +17,29 @@ from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
 from clawdforge.wire.events import EventPage
 from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
-from clawdforge.wire.runs import RunRequest, RunResult
+from clawdforge.wire.runs import RunInfo, RunPage, RunRequest, RunResult
 from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionCreated, SessionInfo, SessionPage
 from clawdforge.wire.turns import TurnRequest, TurnResult
+from clawdforge.wire.usage import UsageReport
 
 _START: Final = ("agent_unavailable", "agent_failed", "timeout", "shutting_down", "storage_full")
 _TURN: Final = (*_START, "not_found", "too_many_turns", "interrupted")
 _QUERY: Final = ("bad_request", "invalid")  # what `query.read` refuses
+_CURSOR: Final = Parameter("cursor", {"type": "string"}, "the `next_cursor` of the page before")
 _PAGE: Final = (
     Parameter("include_closed", {"type": "boolean", "default": True}),
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "without it, all of them"),
-    Parameter("cursor", {"type": "string"}, "the `next_cursor` of the page before"),
+    _CURSOR,
+)
+_RUNS: Final = (
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 200}),
+    _CURSOR,
+)
+_TIME: Final = {"type": "integer", "minimum": 0, "maximum": usage.TIMES[-1]}
+_USAGE: Final = (
+    Parameter("since", _TIME, "epoch seconds: turns that began then or later"),
+    Parameter("until", _TIME, "epoch seconds: turns that began before"),
+    Parameter("by", {"type": "string", "enum": list(usage.GROUPINGS)}, "without it, one total"),
 )
 _EVENTS: Final = (
     Parameter("after", {"type": "integer", "minimum": 0, "maximum": events.PLACES[-1], "default": 0}),
@@ -45,6 +57,9 @@ def application(rooms: Context) -> Api:
         Route("GET", "/healthz", health.healthz, answer=Health, token=False),
         Route("GET", "/openapi.json", openapi_json, token=False),
         Route("POST", "/run", runs.run, body=RunRequest, answer=RunResult, problems=_TURN),
+        Route("GET", "/runs", runs.list_runs, parameters=_RUNS, answer=RunPage, problems=_QUERY),
+        Route("GET", "/runs/{run_id}", runs.get_run, answer=RunInfo, problems=(*_QUERY, "not_found")),
+        Route("GET", "/usage", usage.usage, parameters=_USAGE, answer=UsageReport, problems=_QUERY),
         Route(
             "POST",
             "/files",

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Final
-
 from starlette.requests import Request
 
 from clawdforge.server.http import answers, body, context, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire.problems import invalid
-from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionItem, SessionPage
-
-_LIMITS: Final = range(1, 201)
+from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionPage
 
 
 async def create_session(request: Request) -> Answer:
@@ -30,17 +23,16 @@ async def list_sessions(request: Request) -> Answer:
     room = context.of(request)
     app = room.caller(request)
     asked = query.read(request, {"include_closed", "limit", "cursor"})
-    limit = query.integer(asked, "limit", _LIMITS)
-    before = _before(asked["cursor"]) if "cursor" in asked else None
+    limit = query.integer(asked, "limit", query.LIMITS)
     items = await room.sessions.list_sessions(
         app,
         include_closed=query.boolean(asked, "include_closed", default=True),
         limit=None if limit is None else limit + 1,
-        before=before,
+        before=query.before(asked),
     )
     more = limit is not None and len(items) > limit
     items = items[:limit]
-    cursor = _cursor(items[-1]) if more else None
+    cursor = query.cursor(items[-1].created_at, items[-1].session_id) if more else None
     return answers.of(SessionPage(ok=True, sessions=items, count=len(items), next_cursor=cursor))
 
 
@@ -61,16 +53,3 @@ async def close_session(request: Request) -> Answer:
     session_id = request.path_params["session_id"]
     await room.sessions.close(app, session_id)
     return answers.of(SessionClosed(ok=True, session_id=session_id))
-
-
-def _cursor(item: SessionItem) -> str:
-    return base64.urlsafe_b64encode(f"{item.created_at}:{item.session_id}".encode()).decode().rstrip("=")
-
-
-def _before(cursor: str) -> tuple[int, str]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        created_at, session_id = text.split(":")
-        return query.digits(created_at), session_id
-    except (ValueError, binascii.Error) as error:
-        raise invalid("the cursor is not one that a list has answered", "cursor") from error

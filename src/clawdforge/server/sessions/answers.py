@@ -8,11 +8,13 @@ from clawdforge.server.agents.base import AgentFailed
 from clawdforge.server.sessions import results, state
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.verdicts import Verdict
-from clawdforge.server.store.base import SessionRow, TurnRow
+from clawdforge.server.store.base import RunRow, SessionRow, TurnRow
+from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
-from clawdforge.wire.runs import RunResult
+from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult
 from clawdforge.wire.sessions import SessionInfo, SessionItem
 from clawdforge.wire.turns import TurnResult
+from clawdforge.wire.usage import Usage
 
 NO_SCHEMA: Final = Verdict()
 
@@ -67,6 +69,7 @@ def turn_result(
         duration_ms=row.duration_ms,
         empty=empty,
         usage=row.usage,
+        model=row.model,
         result=result,
         schema_valid=verdict.valid,
         schema_errors=verdict.errors,
@@ -81,9 +84,11 @@ def run_result(turn: TurnResult, agent: str, schema: dict[str, Any] | None) -> R
         result=result,
         duration_ms=turn.duration_ms,
         stop_reason=turn.stop_reason,
+        run_id=turn.session_id,
         session_id=turn.session_id,
         turn_index=turn.turn_index,
         agent=agent,
+        model=turn.model,
         empty=turn.empty,
         usage=turn.usage,
         schema_valid=turn.schema_valid,
@@ -91,9 +96,38 @@ def run_result(turn: TurnResult, agent: str, schema: dict[str, Any] | None) -> R
     )
 
 
-def turn_problem(row: TurnRow, end: TurnEnd) -> Problem:
+def run_item(row: RunRow) -> RunItem:
+    """A row of the list of runs."""
+    return RunItem(**_run_fields(row))
+
+
+def run_info(row: RunRow, folded: list[dict[str, Any]]) -> RunInfo:
+    """One run, whole; `folded` are the events of its turn."""
+    done = row.turn.status == "done"
+    return RunInfo(**_run_fields(row), result=results.parse(results.final_text(folded)) if done else None)
+
+
+def _run_fields(row: RunRow) -> dict[str, Any]:
+    turn = row.turn
+    return {
+        "run_id": row.session.session_id,
+        "status": turn.status,
+        "agent": row.session.agent,
+        "model": turn.model or row.session.options.get("model"),
+        "created_at": row.session.created_at,
+        "ok": turn.ok,
+        "stop_reason": turn.stop_reason,
+        "duration_ms": turn.duration_ms,
+        "error": None if turn.error is None else RunError(turn.error, turn.detail or ""),
+        "usage": None if turn.usage is None else codec.from_json(Usage, turn.usage),
+    }
+
+
+def turn_problem(row: TurnRow, end: TurnEnd, *, of_run: bool) -> Problem:
     """A turn that ended in an error."""
     told = {"session_id": row.session_id, "turn_index": row.turn_index, "stop_reason": end.stop_reason}
+    if of_run:
+        told["run_id"] = row.session_id
     if end.refused is not None:
         return Problem(end.refused.code, end.refused.detail, **{**end.refused.extra, **told})
     assert end.kind.error is not None

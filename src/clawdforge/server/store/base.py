@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from clawdforge.wire.events import EncodedEvent, Event
+from clawdforge.wire.usage import By, UsageReport
 
 SessionKind = Literal["session", "run"]
 
@@ -93,6 +94,14 @@ class TurnRow:
     detail: str | None = None
     usage: dict[str, Any] | None = None
     model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run: a session of the kind `run`, and its one turn."""
+
+    session: SessionRow
+    turn: TurnRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +298,12 @@ class Store(Protocol):
         `before` is the (`created_at`, `session_id`) of the last row of the page before.
         """
 
+    async def runs(self, app_id: str, *, limit: int, before: tuple[int, str] | None = None) -> list[RunRow]:
+        """An app's runs, in the order of `sessions`."""
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """One run of any app; None for a session."""
+
     async def open_sessions(self) -> list[SessionRow]:
         """Every session and run, of all apps, that is not closed."""
 
@@ -328,6 +343,11 @@ class Store(Protocol):
 
     async def audit(self, app_id: str | None = None, limit: int = 100) -> list[AuditRow]:
         """Lines of the audit, newest first."""
+
+    async def usage(
+        self, app_id: str, *, since: int | None = None, until: int | None = None, by: By | None = None
+    ) -> UsageReport:
+        """What an app's turns took, those of removed sessions too (see `wire.usage.UsageReport`)."""
 
     async def close(self) -> None:
         """Writes what was handed in, then lets go of the files. Later writes raise StorageError."""

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from clawdforge.server.store.base import AppRow, AuditRow, SessionKind, SessionRow, TurnRow, UploadRow
+from clawdforge.server.store.base import AppRow, AuditRow, RunRow, SessionKind, SessionRow, TurnRow, UploadRow
 from clawdforge.server.store.rows import columns, from_values
 from clawdforge.wire.events import EncodedEvent, Event
 
@@ -23,7 +23,13 @@ _SESSION: Final = f"SELECT {', '.join(columns(SessionRow))} FROM sessions"
 _TURN: Final = f"SELECT {', '.join(columns(TurnRow))} FROM turns JOIN sessions USING (session_key)"
 _UPLOAD: Final = f"SELECT {', '.join(columns(UploadRow))} FROM uploads"
 _AUDIT: Final = f"SELECT {', '.join(columns(AuditRow))} FROM audit"
+_RUN: Final = (
+    f"SELECT {', '.join((*columns(SessionRow), *columns(TurnRow)))}"
+    " FROM sessions JOIN turns USING (session_key) WHERE turn_index = 1"
+)
 _KEY: Final = "(SELECT session_key FROM sessions WHERE session_id = ?)"
+# Where that row was removed since, the rows of its second come again rather than never.
+_PAGE_AFTER: Final = f" AND (created_at, session_key) < (?, coalesce({_KEY}, {LAST_KEY}))"
 
 
 def apps(connection: sqlite3.Connection) -> list[AppRow]:
@@ -50,14 +56,37 @@ def sessions(
     if not include_closed:
         where += " AND closed_at IS NULL"
     if before is not None:
-        # Where that row was removed since, the rows of its second come again rather than never.
-        where += f" AND (created_at, session_key) < (?, coalesce({_KEY}, {LAST_KEY}))"
+        where += _PAGE_AFTER
         values += before
     values.append(NO_LIMIT if limit is None else limit)
     found = connection.execute(
         f"{_SESSION} WHERE {where} ORDER BY created_at DESC, session_key DESC LIMIT ?", values
     )
     return [from_values(SessionRow, row) for row in found]
+
+
+def runs(
+    connection: sqlite3.Connection, app_id: str, *, limit: int, before: tuple[int, str] | None
+) -> list[RunRow]:
+    where = "app_id = ? AND kind = 'run'"
+    values: list[Any] = [app_id]
+    if before is not None:
+        where += _PAGE_AFTER
+        values += before
+    found = connection.execute(
+        f"{_RUN} AND {where} ORDER BY created_at DESC, session_key DESC LIMIT ?", (*values, limit)
+    )
+    return [_run(row) for row in found]
+
+
+def run(connection: sqlite3.Connection, run_id: str) -> RunRow | None:
+    found = connection.execute(f"{_RUN} AND session_id = ? AND kind = 'run'", (run_id,)).fetchone()
+    return None if found is None else _run(found)
+
+
+def _run(row: tuple[Any, ...]) -> RunRow:
+    width = len(columns(SessionRow))
+    return RunRow(from_values(SessionRow, row[:width]), from_values(TurnRow, row[width:]))
 
 
 def open_sessions(connection: sqlite3.Connection) -> list[SessionRow]:

@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
 
-from clawdforge.server.store import changes, migrate, queries
+from clawdforge.server.store import changes, migrate, queries, sums
 from clawdforge.server.store.base import (
     AppendEvents,
     AppRow,
     AuditRow,
     Change,
+    RunRow,
     SessionKind,
     SessionRow,
     StorageError,
@@ -28,6 +29,7 @@ from clawdforge.server.store.base import (
 )
 from clawdforge.server.store.writer import Unit, Writer
 from clawdforge.wire.events import EncodedEvent, Event
+from clawdforge.wire.usage import By, UsageReport
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -102,6 +104,12 @@ class SqliteStore:
             queries.sessions, app_id, kind=kind, include_closed=include_closed, limit=limit, before=before
         )
 
+    async def runs(self, app_id: str, *, limit: int, before: tuple[int, str] | None = None) -> list[RunRow]:
+        return await self._read(queries.runs, app_id, limit=limit, before=before)
+
+    async def run(self, run_id: str) -> RunRow | None:
+        return await self._read(queries.run, run_id)
+
     async def open_sessions(self) -> list[SessionRow]:
         return await self._read(queries.open_sessions)
 
@@ -148,6 +156,11 @@ class SqliteStore:
 
     async def audit(self, app_id: str | None = None, limit: int = 100) -> list[AuditRow]:
         return await self._read(queries.audit, app_id, limit)
+
+    async def usage(
+        self, app_id: str, *, since: int | None = None, until: int | None = None, by: By | None = None
+    ) -> UsageReport:
+        return await self._read(sums.usage, app_id, since=since, until=until, by=by)
 
     async def close(self) -> None:
         self._writer.close()

@@ -111,3 +111,9 @@ CREATE TABLE audit (
 ) STRICT;
 
 CREATE INDEX audit_of_app ON audit (app_id, audit_key);
+
+-- Holds all that sums of usage are made of: a year of an app's turns is read in one piece, not row by row.
+CREATE INDEX audit_usage ON audit (
+    app_id, at_ms, agent, model, duration_ms, input_tokens, output_tokens, cached_read_tokens, cached_write_tokens,
+    thought_tokens, total_tokens, cost_usd, estimated
+);
