@@ -144,18 +144,45 @@ _CLAUDE = AgentEntry(
     ),
 )
 
+# Written whole before every start, so that nothing which a session made of it lives on: in the modes `auto` and
+# `full-access` codex notes here that it trusts the workspace, and then takes up settings and servers from there.
+_CODEX_CONFIG: Final = """\
+check_for_update_on_startup = false
+analytics.enabled = false
+# What lies in a workspace, or above it, is no instruction.
+project_doc_max_bytes = 0
+project_root_markers = []
+skills.include_instructions = false
+skills.bundled.enabled = false
+# Commands of the model need none of the keys that the agent has.
+shell_environment_policy.ignore_default_excludes = false
+
+[features]
+# Commands run in a sandbox of its own: by Landlock, which needs no other program and also works in a container.
+use_legacy_landlock = true
+hooks = false
+plugins = false
+apps = false
+skill_mcp_dependency_install = false
+# Goals would prompt the model between turns, and what sub-agents ask for reaches nobody.
+goals = false
+multi_agent = false
+"""
+
 _CODEX = AgentEntry(
     name="codex",
     title="Codex",
     argv=("codex-acp",),
     package="@zed-industries/codex-acp@0.16.0",
-    inherit_env=("OPENAI_API_KEY", "CODEX_API_KEY"),
+    inherit_env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     login_files=("~/.codex/auth.json",),
+    home_files=MappingProxyType({".codex/config.toml": _CODEX_CONFIG, ".codex/rules/default.rules": ""}),
     ask_mode="read-only",
     effort=ConfigOption("reasoning_effort"),
     efforts=("low", "medium", "high", "xhigh"),
     system=Arguments(("-c", "developer_instructions={value}")),
     system_replace=FileArguments(("-c", "model_instructions_file={path}")),
+    lacks=MappingProxyType({"usage": "it tells how full its context is, not what a turn took"}),
     scripted=Scripted(
         env=MappingProxyType({"CODEX_API_KEY": "sk-scripted"}),
         argv=(
@@ -163,7 +190,7 @@ _CODEX = AgentEntry(
             'model_provider="scripted"',
             "-c",
             'model_providers.scripted={name="scripted",base_url="{url}/v1",wire_api="responses",'
-            'env_key="CODEX_API_KEY",requires_openai_auth=false}',
+            'env_key="CODEX_API_KEY",requires_openai_auth=false,request_max_retries=2,stream_max_retries=1}',
         ),
     ),
 )
