@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from clawdforge.server.agents import blame, fs, prompts, rpc, setup
@@ -29,6 +29,7 @@ from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import how_to_log_in
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.process import ChildProcess
+from clawdforge.server.agents.redact import Redactor
 from clawdforge.server.agents.spawner import Command, Spawner
 from clawdforge.server.agents.translate import Translator
 from clawdforge.server.agents.usage import Meter, Told
@@ -49,6 +50,14 @@ _KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenAsk:
+    """A permission request as the agent made it, and how it hears the id of the option that was chosen."""
+
+    ask: PermissionAsk
+    answered: Callable[[str | None], None]
+
+
 class AcpAgent:
     """A running agent (`base.Agent`). Make one with `open`."""
 
@@ -62,13 +71,15 @@ class AcpAgent:
         self._launch = launch
         self._home = home
         self._owner = owner
+        self._redactor = Redactor(launch.secrets, owner.on_update)
         self._translator = Translator()
         self._meter = Meter(entry.usage_counts)
         self._peer = rpc.Peer(self._send, self)
         self._process: ChildProcess
         self._acp_session: str | None = None
         self._prefix: str | None = None
-        self._asks: dict[str, Callable[[str | None], None]] = {}
+        self._asks: dict[str, _OpenAsk] = {}
+        self._cancelling = False
         self._fs: set[asyncio.Task[None]] = set()
         self._noise = 0
         self._start_bytes = 0
@@ -141,24 +152,28 @@ class AcpAgent:
         """Sends a prompt (see `base.Agent`)."""
         prefix, self._prefix = self._prefix, None
         params = prompts.params(self._acp_session, prompt, prefix)
+        self._redactor.begin()
+        self._cancelling = False
         self._peer.request("session/prompt", params, self._prompt_answered)
 
     def cancel(self) -> None:
         """Asks the agent to end its prompt; open permission requests are answered `cancelled`, as ACP wants."""
-        asks, self._asks = self._asks, {}
-        for answered in asks.values():
-            answered(None)
+        self._drop_asks()
+        self._cancelling = True
+        self._redactor.flush()
         self._peer.notify("session/cancel", {"sessionId": self._acp_session})
 
     def answer(self, ask: PermissionAsk, decision: Decision) -> str | None:
         """Answers a permission request (see `base.Agent`); one that is no longer open is left alone."""
-        answered = self._asks.pop(ask.permission_id, None)
+        asked = self._asks.pop(ask.permission_id, None)
+        if asked is None:
+            return None
         chosen = next(
-            (each.option_id for kind in _KINDS_FOR[decision] for each in ask.options if each.kind == kind), None
+            (each.option_id for kind in _KINDS_FOR[decision] for each in asked.ask.options if each.kind == kind),
+            None,
         )
-        if answered is not None:
-            answered(chosen)
-        return chosen
+        asked.answered(chosen)
+        return None if chosen is None else str(self._redactor.hide(chosen))
 
     def take_usage(self) -> Told:
         """What was told of the prompt's tokens and cost (see `base.Agent`)."""
@@ -233,18 +248,20 @@ class AcpAgent:
         else:
             draft = prompts.unknown(method, params)
         if draft is not None:
-            self._owner.on_update(draft)
+            self._redactor.take(draft)
 
     def on_request(self, method: str, params: dict[str, Any], reply: rpc.Reply) -> None:
         """A request came: permissions go to the owner; a file inside the workspace is read or written.
 
-        Before the session is open nobody has asked the agent for anything, and nobody would answer: it is refused.
+        Before the session is open nobody has asked the agent for anything, and after a cancel nobody wants it any
+        more: then both are refused.
         """
-        if self._acp_session is None and method == "session/request_permission":
+        unasked = self._acp_session is None or self._cancelling
+        if unasked and method == "session/request_permission":
             _permission(reply, None)
             return
-        if self._acp_session is None and fs.access(method, params) is not None:
-            reply.error(rpc.INVALID_PARAMS, "not before the session is open")
+        if unasked and fs.access(method, params) is not None:
+            reply.error(rpc.INVALID_PARAMS, "nobody has asked for that: no prompt is open")
             return
         ask_id = f"perm_{secrets.token_hex(8)}"
         if method == "session/request_permission":
@@ -262,7 +279,8 @@ class AcpAgent:
 
     def _prompt_answered(self, answer: Any) -> None:
         self._translator.turn_over()
-        self._asks.clear()
+        self._drop_asks()
+        self._redactor.end()
         if isinstance(answer, rpc.Gone):
             return  # the owner hears of it by `on_exit`
         if isinstance(answer, rpc.RpcError):
@@ -281,8 +299,15 @@ class AcpAgent:
     # --- ---------------------------------------------------------------------------------------------------
 
     def _ask(self, ask: PermissionAsk, answered: Callable[[str | None], None]) -> None:
-        self._asks[ask.permission_id] = answered
-        self._owner.on_permission(ask)
+        self._asks[ask.permission_id] = _OpenAsk(ask, answered)
+        self._redactor.flush()
+        self._owner.on_permission(self._redactor.ask(ask))
+
+    def _drop_asks(self) -> None:
+        """Answers what is still open: no agent waits for an answer that nobody will give."""
+        asks, self._asks = self._asks, {}
+        for each in asks.values():
+            each.answered(None)
 
     def _file_access(self, access: fs.FileAccess, reply: rpc.Reply, allowed: bool) -> None:
         if not allowed:

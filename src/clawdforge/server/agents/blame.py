@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from clawdforge.server.agents.redact import HIDDEN
+
 _TAIL_CHARS: Final = 2_000
 _DETAIL_CHARS: Final = 500
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?")
@@ -31,5 +33,5 @@ def sentence(text: str, secrets: Iterable[str]) -> str:
 def _clean(text: str, secrets: Iterable[str]) -> str:
     text = _UNPRINTABLE.sub("", _ESCAPES.sub("", text))
     for secret in sorted(secrets, key=len, reverse=True):  # one may be the beginning of another
-        text = text.replace(secret, "[removed]")
-    return _CREDENTIALS.sub("[removed]", text)
+        text = text.replace(secret, HIDDEN)
+    return _CREDENTIALS.sub(HIDDEN, text)

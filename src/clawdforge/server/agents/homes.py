@@ -2,7 +2,7 @@
 
 A login that an agent renewed is copied back under a lock, so that a rotated token is not lost to the others. Where
 the copy and the user's own differ, the younger one counts: the older is a token that is dead by now.
-Must not log or return what is in a login file. Blocking: call it from a thread.
+Must not log what is in a login file. Blocking: call it from a thread.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ class AgentHome:
                 self._logins = [self._copied_back(each) for each in self._logins]
         except OSError as error:
             _log_unkept(error)
+
+    def logins(self) -> list[bytes]:
+        """What the login files hold: for hiding it, never for showing it."""
+        return [content for login in self._logins if (content := _read(login.copy)) is not None]
 
     def write_tmp(self, name: str, text: str) -> Path:
         """Writes a file of the session. Returns its path."""

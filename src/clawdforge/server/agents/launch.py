@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from clawdforge.server.agents import ways
+from clawdforge.server.agents import redact, ways
 from clawdforge.server.agents.base import Launch
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
@@ -22,7 +22,6 @@ _PASSED_ON: Final = ("PATH", "LANG", "TZ", "TERM")
 _ARGUMENT_LIMIT_BYTES: Final = 120 * 1024
 """Linux takes 128 KiB for one argument, its own name and quotes included."""
 _SECRET_MIN_CHARS: Final = 8
-_SECRET_WORDS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
 def check_options(entry: AgentEntry, options: AgentOptions) -> None:
@@ -84,7 +83,8 @@ def prepare(
     for value, way, name in asked:
         if value is not None and way is not None:
             argv, env = _carried(way, name, value, argv, env, home)
-    return Launch(argv, env, home.path, home.tmp, _secrets(inherited | dict(entry.env)))
+    secrets = _secrets(inherited | dict(entry.env)).union(*map(redact.tokens, home.logins()))
+    return Launch(argv, env, home.path, home.tmp, secrets)
 
 
 def how_to_log_in(entry: AgentEntry) -> str:
@@ -92,7 +92,7 @@ def how_to_log_in(entry: AgentEntry) -> str:
     ways_in = []
     if entry.login_files:
         ways_in.append(f"log in with it on the gateway's machine ({', '.join(entry.login_files)})")
-    if keys := [name for name in entry.inherit_env if _names_a_secret(name)]:
+    if keys := [name for name in entry.inherit_env if redact.names_a_secret(name)]:
         ways_in.append(f"set {' or '.join(keys)} in the gateway's environment")
     if not ways_in:
         ways_in.append(f"give it its key in the settings: [agents.{entry.name}] env or inherit_env")
@@ -120,11 +120,9 @@ def _quoted(value: str) -> str:
 
 
 def _secrets(variables: Mapping[str, str]) -> frozenset[str]:
-    """Values that must not be seen in an error: those of variables that are named like secrets."""
+    """Values that must not be seen: those of variables that are named like secrets."""
     return frozenset(
-        value for name, value in variables.items() if len(value) >= _SECRET_MIN_CHARS and _names_a_secret(name)
+        value
+        for name, value in variables.items()
+        if len(value) >= _SECRET_MIN_CHARS and redact.names_a_secret(name)
     )
-
-
-def _names_a_secret(variable: str) -> bool:
-    return any(word in variable.upper() for word in _SECRET_WORDS)

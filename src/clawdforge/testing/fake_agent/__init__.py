@@ -26,6 +26,8 @@ What it says
   [[UNKNOWN]]                an update of an unknown kind
   [[LATE x]]                 text `x` AFTER the turn's answer
   [[ENV NAME]] [[LEAK NAME]] an environment variable
+  [[SPELL n NAME]]           the same, n characters at a time
+  [[SPILL NAME]]             the same in a thought, a tool call, an ask, a plan, updates of unknown kinds
   [[CWD]] [[HOME]] [[PID]] [[ARGV]]
   [[READ path]]              a file's content
   [[BLOCKS]]                 the prompt's content blocks, as JSON
@@ -78,6 +80,7 @@ Processes (sleepers end by themselves after 300 s; a pid that is said counts in 
   [[DAEMON]]                 setsid, double fork, all files closed; says its pid
   [[GRANDCHILD]]             a child that holds stdout; says its pid, then the agent exits 0
   [[FORKS n]]                n sleeping children
+  [[RESPAWN n]]              n pairs of processes; each takes the place of the other when that is killed
   [[MEMORY bytes]]           holds that much from now on
   [[DISK path bytes]]        writes a file of that size
 

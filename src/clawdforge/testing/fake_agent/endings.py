@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from .pipe import STDERR, STDOUT, write_all
+from .pipe import STDOUT, write_all
 from .session import RpcError
 
 TYPE_CHECKING = False
@@ -53,11 +53,6 @@ def close_stdout(turn: Turn, _: str) -> None:
     turn.agent.wait_for(lambda: False)
 
 
-def secret_stderr(turn: Turn, name: str) -> None:
-    write_all(STDERR, f"fatal: refused with {os.environ.get(name, '')}\n".encode())
-    os._exit(1)
-
-
 def sleep(turn: Turn, seconds: str) -> None:
     turn.pause(float(seconds))
 
@@ -100,7 +95,6 @@ VERBS: dict[str, Verb] = {
     "EXIT": lambda turn, code: os._exit(int(code or 0)),
     "KILL9": lambda turn, _: os.kill(os.getpid(), signal.SIGKILL),
     "CLOSE_STDOUT": close_stdout,
-    "SECRET_STDERR": secret_stderr,
     "SLEEP": sleep,
     "HANG": hang,
     "NO_READ": no_read,

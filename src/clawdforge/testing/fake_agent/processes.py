@@ -63,6 +63,33 @@ def forks(turn: Turn, count: str) -> None:
     turn.say(f"forked {len(pids)}")
 
 
+def respawn(turn: Turn, count: str) -> None:
+    ends_at = time.monotonic() + LIFETIME_S
+    for _ in range(int(count)):
+        if os.fork() == 0:
+            keep_a_twin(ends_at)
+    turn.say(f"forked {count} pairs")
+
+
+def keep_a_twin(ends_at: float) -> None:
+    """Neither of the two ends with the other: who is left forks anew. By the alarm both end in time."""
+    os.setsid()
+    while (left_s := ends_at - time.monotonic()) > 0:
+        signal.alarm(int(left_s) + 1)
+        watched, held = os.pipe()
+        twin = os.fork()
+        if twin:
+            os.close(watched)
+            os.waitpid(twin, 0)
+            os.close(held)
+        else:
+            signal.alarm(int(left_s) + 1)
+            os.close(held)
+            os.read(watched, 1)  # ends when the other does
+            os.close(watched)
+    os._exit(0)
+
+
 def memory(turn: Turn, size: str) -> None:
     """bytearray(n) would only reserve: every page is written."""
     for left_bytes in range(int(size), 0, -PIECE_BYTES):
@@ -87,6 +114,7 @@ VERBS: dict[str, Verb] = {
     "GRANDCHILD": grandchild,
     "DAEMON": daemon,
     "FORKS": forks,
+    "RESPAWN": respawn,
     "MEMORY": memory,
     "DISK": disk,
 }

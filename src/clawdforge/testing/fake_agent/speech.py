@@ -92,10 +92,6 @@ def late(turn: Turn, text: str) -> None:
     turn.late_texts.append(text)
 
 
-def environment(turn: Turn, name: str) -> None:
-    turn.say(os.environ.get(name, f"{name} is not set"))
-
-
 def cwd(turn: Turn, _: str) -> None:
     turn.say(os.getcwd())  # noqa: PTH109
 
@@ -135,10 +131,8 @@ VERBS: dict[str, Verb] = {
     "MODE": mode,
     "UNKNOWN": unknown,
     "LATE": late,
-    "ENV": environment,
-    "LEAK": environment,
     "CWD": cwd,
-    "HOME": lambda turn, _: environment(turn, "HOME"),
+    "HOME": lambda turn, _: turn.say(os.environ.get("HOME", "")),
     "PID": lambda turn, _: turn.say(str(os.getpid())),
     "ARGV": lambda turn, _: say_json(turn, sys.argv),
     "READ": read,
