@@ -1,7 +1,7 @@
-"""The real `claude` as shipped in the catalog, behind a real gateway, talking to a scripted model.
+"""Real agents as shipped in the catalog, behind a real gateway, talking to a scripted model.
 
-One endpoint and one gateway a worker. The gateway's user has a home of his own with settings that would betray
-themselves if an agent took them up.
+One endpoint and one gateway a worker: claude by the environment of the gateway, the others as their entries say.
+The user of the gateway has a home of his own with settings that would betray themselves if an agent took them up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from clawdforge import Forge, Session
+from clawdforge.server.agents.catalog import BUILT_IN
 from clawdforge.testing.fake_model import FakeModel
+from clawdforge.testing.stories import Stage, pointed
 from harness.gateway import Gateway, until
 
 API_KEY = "sk-scripted-0123456789"
@@ -44,7 +46,7 @@ def user_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gateway(
     tmp_path_factory: pytest.TempPathFactory, node_agents: Path, model: FakeModel, user_home: Path
 ) -> Iterator[Gateway]:
-    """A gateway with claude on its PATH, a key for the model in its environment, and no settings for either."""
+    """A gateway with the agents on its PATH and claude's key in its environment, for which it has no settings."""
     env = {
         "PATH": f"{node_agents}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(user_home),
@@ -53,12 +55,29 @@ def gateway(
         "NOT_FOR_AGENTS": "hands off",
     }
     before = snapshot(user_home)
-    shared = Gateway(tmp_path_factory.mktemp("gateway"), env=env).start()
+    others = [entry for entry in BUILT_IN.values() if entry.scripted is not None and entry.name != "claude"]
+    agents = {entry.name: pointed.settings(entry, entry.argv, model.url) for entry in others}
+    shared = Gateway(tmp_path_factory.mktemp("gateway"), env=env, agents=agents).start()
     yield shared
     assert shared.stop() == 0, shared.log()
     shared.close()
     assert API_KEY not in shared.log()
     assert snapshot(user_home) == before
+
+
+@pytest.fixture(scope="session")
+def stage(
+    request: pytest.FixtureRequest,
+    gateway: Gateway,
+    model: FakeModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    """Where the agent of the test's parameter plays its stories."""
+    with gateway.app(f"stories-{request.param}", default_timeout_secs=60) as forge:
+        forge.healthz()  # its connection is open before a test looks
+        opened = Stage(forge, model, request.param, tmp_path_factory.mktemp("outside"))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="module")
