@@ -199,3 +199,12 @@ def test_a_streamed_tool_call_brings_its_arguments_in_parts(
     [done] = [one["item"] for one in events if one["type"] == "response.output_item.done"]
     assert added[field] == "" and len(parts) == 2
     assert "".join(parts) == done[field] != ""
+
+
+def test_it_speaks_no_other_protocol_on_its_connections(model: FakeModel) -> None:
+    """codex asks for a web socket first, and goes on without one only after this answer."""
+    connection = http.client.HTTPConnection(model.url.removeprefix("http://"), timeout=PATIENCE_S)
+    connection.request("GET", "/v1/responses", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert connection.getresponse().status == 426
+    connection.close()
+    assert [request.kind for request in model.requests] == ["unknown"]

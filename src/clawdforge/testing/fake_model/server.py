@@ -198,7 +198,9 @@ class Handler(BaseHTTPRequestHandler):
         kind = ("side" if ask.side else "turn") if ask else "unknown"
         request = Request(self.command, path, query, headers, body, kind, ask)
         earlier = self.server.model.record(request)
-        if style is None:
+        if "upgrade" in headers:
+            self._send_json(426, anthropic.error(426, "no protocol but this one"))
+        elif style is None:
             self._send_json(404, anthropic.error(404, f"nothing at {path}"))
         elif ask is None:
             self._send_json(400, style.error(400, "not a request of this format"))
