@@ -7,6 +7,7 @@ Facts about the agents: docs/agents.md.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -46,6 +47,19 @@ class Scripted:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginChoice:
+    """Tells an agent by which of its logins it works: by the first one that is there.
+
+    Attributes:
+        variable: the environment variable that tells it.
+        logins: each a variable of its environment or one of its login files, and what to tell where it is there.
+    """
+
+    variable: str
+    logins: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AgentEntry:
     """One agent of the catalog.
 
@@ -55,6 +69,7 @@ class AgentEntry:
         env: added to the clean environment that it starts with.
         inherit_env: variables of the gateway's own environment that are passed on.
         login_files: files of the user's home that hold its login; copied into its private home at start.
+        login_choice: how it is told which of its logins to use; None: it finds out by itself.
         home_files: files of its private home that are ours: by their path in it, written as they stand here before
             every start, whatever the agent made of them.
         ask_mode: the ACP mode in which it asks before it uses a tool; set after every start.
@@ -75,6 +90,7 @@ class AgentEntry:
     env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     inherit_env: tuple[str, ...] = ()
     login_files: tuple[str, ...] = ()
+    login_choice: LoginChoice | None = None
     home_files: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     ask_mode: str | None = None
     model: Way | None = field(default_factory=lambda: ConfigOption("model"))
@@ -195,18 +211,64 @@ _CODEX = AgentEntry(
     ),
 )
 
+_GEMINI_SETTINGS: Final = {
+    "advanced": {"ignoreLocalEnv": True},  # else a .env of the workspace could bring a key of its own
+    "general": {
+        "enableAutoUpdate": False,
+        "enableAutoUpdateNotification": False,
+        # By default it tries ten times, for four minutes, without a word. It waits five seconds before the second.
+        "maxAttempts": 2,
+    },
+    "privacy": {"usageStatisticsEnabled": False},
+    "security": {"auth": {"selectedType": "${CLAWDFORGE_GEMINI_LOGIN:-gemini-api-key}"}},
+    "telemetry": {"enabled": False},
+    # Planning ends when a person says yes to the plan: in a turn there is none.
+    "tools": {"exclude": ["enter_plan_mode"]},
+}
+
 _GEMINI = AgentEntry(
     name="gemini",
     title="Gemini CLI",
     argv=("gemini", "--acp"),
     package="@google/gemini-cli@0.61.0",
-    env=MappingProxyType({"GEMINI_CLI_NO_RELAUNCH": "true", "GEMINI_CLI_TRUST_WORKSPACE": "true"}),
-    inherit_env=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
-    login_files=("~/.gemini/oauth_creds.json", "~/.gemini/google_accounts.json", "~/.gemini/settings.json"),
+    env=MappingProxyType(
+        {
+            # It would start itself once more, with more memory: that takes as long again.
+            "GEMINI_CLI_NO_RELAUNCH": "true",
+            # Else a workspace could grant itself rights, run programs and instruct the model by its own .gemini.
+            "GEMINI_CLI_TRUST_WORKSPACE": "false",
+        }
+    ),
+    inherit_env=(
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_CLOUD_LOCATION",
+        "GOOGLE_CLOUD_PROJECT",
+        "GOOGLE_GEMINI_BASE_URL",
+        "GOOGLE_GENAI_USE_VERTEXAI",
+        "GOOGLE_VERTEX_BASE_URL",
+    ),
+    # Not its settings: they would bring the user's MCP servers, hooks and rights into every app's agent.
+    login_files=("~/.gemini/oauth_creds.json", "~/.gemini/google_accounts.json"),
+    login_choice=LoginChoice(
+        "CLAWDFORGE_GEMINI_LOGIN",
+        (
+            ("GOOGLE_GENAI_USE_VERTEXAI", "vertex-ai"),
+            ("GEMINI_API_KEY", "gemini-api-key"),
+            ("GOOGLE_API_KEY", "vertex-ai"),
+            ("~/.gemini/oauth_creds.json", "oauth-personal"),
+        ),
+    ),
+    home_files=MappingProxyType({".gemini/settings.json": json.dumps(_GEMINI_SETTINGS, indent=2)}),
     ask_mode="default",
     model=SetModel(),
-    # ~/.gemini/GEMINI.md would append too, but the home is shared by the app's sessions: the first prompt is not.
+    # ~/.gemini/GEMINI.md would append too, but all sessions of an app share it, and it would replace `@name` by a
+    # file, or by a word about the file's absence. The first prompt is a session's own, and taken as it is.
     system_replace=FileVariable("GEMINI_SYSTEM_MD"),
+    scripted=Scripted(
+        env=MappingProxyType({"GOOGLE_GEMINI_BASE_URL": "{url}", "GEMINI_API_KEY": "scripted-key"}),
+    ),
 )
 
 _LOCAL = AgentEntry(

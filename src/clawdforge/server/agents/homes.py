@@ -81,6 +81,11 @@ class AgentHome:
         """What the login files hold: for hiding it, never for showing it."""
         return [content for login in self._logins if (content := _read(login.copy)) is not None]
 
+    def holds(self, login_file: str) -> bool:
+        """Whether the agent has this one of its login files; `prepare` has named them."""
+        source = Path(login_file).expanduser()
+        return any(login.source == source and login.digest is not None for login in self._logins)
+
     def write_tmp(self, name: str, text: str) -> Path:
         """Writes a file of the session. Returns its path."""
         _write(self.tmp / name, text.encode())

@@ -13,7 +13,7 @@ from typing import Final
 
 from clawdforge.server.agents import redact, ways
 from clawdforge.server.agents.base import Launch
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import invalid
@@ -75,6 +75,8 @@ def prepare(
     inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
     env |= {**inherited, **entry.env, "HOME": str(home.path), "TMPDIR": str(home.tmp)}
+    if entry.login_choice is not None:
+        env |= _chosen_login(entry.login_choice, env, home)
     asked = (
         (options.model or entry.default_model, entry.model, "model"),
         (options.effort, entry.effort, "effort"),
@@ -97,6 +99,14 @@ def how_to_log_in(entry: AgentEntry) -> str:
     if not ways_in:
         ways_in.append(f"give it its key in the settings: [agents.{entry.name}] env or inherit_env")
     return ", or ".join(ways_in)
+
+
+def _chosen_login(choice: LoginChoice, env: Mapping[str, str], home: AgentHome) -> dict[str, str]:
+    """What tells the agent by which of its logins to work; nothing where there is none."""
+    for name, told in choice.logins:
+        if env.get(name) or home.holds(name):
+            return {choice.variable: told}
+    return {}
 
 
 def _carried(

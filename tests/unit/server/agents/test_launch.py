@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clawdforge.server.agents import launch, ways
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, catalog
+from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, LoginChoice, catalog
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.settings import AgentSettings
 from clawdforge.wire.agents import AgentOptions
@@ -197,3 +197,34 @@ def test_whatever_the_system_prompt_holds_it_comes_through_the_quotes(prepare: P
     for text in ("'", "$(x)", "{path} {value}", "\t\r\n", "\u2028 \x7f", "a\\", "😀"):
         argument = prepare(BUILT_IN["codex"], system=text).argv[2]
         assert json.loads(argument.partition("=")[2]) == text
+
+
+@pytest.mark.parametrize(
+    ("environ", "files", "told"),
+    [
+        ({}, [], {}),
+        ({"CLOUD": "yes"}, [], {"BY": "cloud"}),
+        ({"MINE_KEY": "12345678"}, [".mine/token"], {"BY": "key"}),
+        ({"MINE_KEY": ""}, [".mine/token"], {"BY": "token"}),
+        ({}, [".mine/token"], {"BY": "token"}),
+        ({}, [".mine/other"], {}),
+    ],
+)
+def test_an_agent_is_told_by_which_of_its_logins_to_work(
+    home: AgentHome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    files: list[str],
+    told: dict[str, str],
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    for name in files:
+        (tmp_path / "user" / name).parent.mkdir(parents=True)
+        (tmp_path / "user" / name).write_text("a token")
+    choice = LoginChoice("BY", (("CLOUD", "cloud"), ("MINE_KEY", "key"), ("~/.mine/token", "token")))
+    entry = entry_of(
+        inherit_env=("CLOUD", "MINE_KEY"), login_files=("~/.mine/token", "~/.mine/other"), login_choice=choice
+    )
+    made = launch.prepare(entry, entry.argv, AgentOptions(agent="mine"), home, environ)
+    assert {name: value for name, value in made.env.items() if name == "BY"} == told
