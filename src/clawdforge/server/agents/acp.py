@@ -39,7 +39,6 @@ from clawdforge.wire.problems import invalid
 _log: Final = logging.getLogger(__name__)
 _NOISE_LIMIT: Final = 1_000
 _START_LIMIT_BYTES: Final = 32 * 1024 * 1024
-_AUTH_REQUIRED: Final = -32000
 # What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
 # would answer later requests that nobody has judged.
 _KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
@@ -285,7 +284,7 @@ class AcpAgent:
             return  # the owner hears of it by `on_exit`
         if isinstance(answer, rpc.RpcError):
             # Without a login it is of no use: the next turn starts one that sees what has been mended by then.
-            alive = answer.code != _AUTH_REQUIRED
+            alive = answer.code != setup.AUTH_REQUIRED
             self._owner.on_prompt_end(self._failed(self._said("reported", answer), alive=alive))
             return
         reason = answer.get("stopReason") if isinstance(answer, dict) else None
@@ -327,7 +326,7 @@ class AcpAgent:
         return self._failed(self._said("refused to start", error))
 
     def _said(self, did: str, error: Exception) -> str:
-        if isinstance(error, rpc.RpcError) and error.code == _AUTH_REQUIRED:
+        if isinstance(error, rpc.RpcError) and error.code == setup.AUTH_REQUIRED:
             return f"the agent wants a login ({error}): {how_to_log_in(self._entry)}"
         return f"the agent {did}: {error}"
 

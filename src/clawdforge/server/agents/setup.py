@@ -1,4 +1,4 @@
-"""The first words to an agent: initialize, a new session, its mode, model and effort.
+"""The first words to an agent: initialize, its key, a new session, its mode, model and effort.
 
 Nothing here outlives the start; the peer stays with its owner.
 """
@@ -6,6 +6,8 @@ Nothing here outlives the start; the peer stays with its owner.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,7 @@ from clawdforge.server.agents.offers import Offers
 from clawdforge.wire.agents import AgentOptions
 
 PROTOCOL_VERSION: Final = 1
+AUTH_REQUIRED: Final = -32000
 
 
 class Refused(Exception):
@@ -55,7 +58,7 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
     prefix = options.system if isinstance(way, ways.FirstPrompt) else None
     meta = _meta(entry, options, model)
     params: dict[str, Any] = {"cwd": str(workspace), "mcpServers": []}
-    new = await peer.call("session/new", {**params, "_meta": meta} if meta else params)
+    new = await _new_session(peer, initialized, {**params, "_meta": meta} if meta else params)
     session_id = new.get("sessionId") if isinstance(new, dict) else None
     if not isinstance(session_id, str) or not session_id:
         raise Refused("it answered session/new without a session id")
@@ -66,7 +69,7 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
     return Started(session_id, prefix, offers)
 
 
-async def _initialize(peer: rpc.Peer) -> Any:
+async def _initialize(peer: rpc.Peer) -> Mapping[str, Any]:
     answer = await peer.call(
         "initialize",
         {
@@ -75,10 +78,31 @@ async def _initialize(peer: rpc.Peer) -> Any:
             "clientInfo": {"name": "clawdforge", "title": "clawdforge", "version": version("clawdforge")},
         },
     )
-    spoken = answer.get("protocolVersion") if isinstance(answer, dict) else None
-    if spoken != PROTOCOL_VERSION:
+    told: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
+    if (spoken := told.get("protocolVersion")) != PROTOCOL_VERSION:
         raise Refused(f"it speaks ACP version {spoken!r}, clawdforge speaks {PROTOCOL_VERSION}")
-    return answer
+    return told
+
+
+async def _new_session(peer: rpc.Peer, initialized: Mapping[str, Any], params: dict[str, Any]) -> Any:
+    """Opens a session, if need be with a key: codex takes none from its environment before it is told to."""
+    try:
+        return await peer.call("session/new", params)
+    except rpc.RpcError as error:
+        if error.code != AUTH_REQUIRED or not await _authenticate(peer, initialized):
+            raise
+    return await peer.call("session/new", params)
+
+
+async def _authenticate(peer: rpc.Peer, initialized: Mapping[str, Any]) -> bool:
+    """Tells the agent to use a key of its environment: the first of its ways that it does not refuse."""
+    told = initialized.get("authMethods")
+    for method in told if isinstance(told, list) else ():
+        if isinstance(method, dict) and method.get("type") == "env_var":
+            with suppress(rpc.RpcError):  # the variable is not set: it says so itself
+                await peer.call("authenticate", {"methodId": method.get("id")})
+                return True
+    return False
 
 
 def _meta(entry: AgentEntry, options: AgentOptions, model: str | None) -> dict[str, Any]:

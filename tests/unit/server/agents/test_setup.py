@@ -24,7 +24,10 @@ Say = Callable[..., Any]
 
 
 class Scripted:
-    """The other side of a peer: answers each method as a table says, `{}` where it says nothing."""
+    """The other side of a peer: answers each method as a table says, `{}` where it says nothing.
+
+    A list has an answer for each time that the method is called.
+    """
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self.said: list[tuple[str, dict[str, Any]]] = []
@@ -35,6 +38,9 @@ class Scripted:
         message = json.loads(line)
         self.said.append((message["method"], message["params"]))
         answer = self._answers.get(message["method"], {})
+        if isinstance(answer, list) and answer:
+            times = sum(method == message["method"] for method, _ in self.said)
+            answer = answer[times - 1]
         outcome = {"error": answer.args[0]} if isinstance(answer, Exception) else {"result": answer}
         self.peer.feed(json.dumps({"jsonrpc": "2.0", "id": message["id"], **outcome}).encode())
 
@@ -84,6 +90,46 @@ async def test_another_version_is_refused(spoken: Any) -> None:
 async def test_a_session_without_an_id_is_refused(new: Any) -> None:
     with pytest.raises(setup.Refused, match="without a session id"):
         await start(plain(), {**GOOD, "session/new": new})
+
+
+KEYS = {
+    "protocolVersion": 1,
+    "authMethods": [
+        {"id": "in-a-browser", "name": "Log in"},
+        {"id": "the-key", "name": "Use a key", "type": "env_var", "vars": [{"name": "SOME_KEY"}]},
+        {"id": "other-key", "name": "Use another", "type": "env_var", "vars": [{"name": "OTHER_KEY"}]},
+    ],
+}
+LOGIN_WANTED = RuntimeError({"code": -32000, "message": "Authentication required"})
+
+
+def methods(said: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [params.get("methodId", method) for method, params in said]
+
+
+async def test_an_agent_that_wants_a_login_is_told_to_use_the_key_that_it_has() -> None:
+    _, said = await start(plain(), {"initialize": KEYS, "session/new": [LOGIN_WANTED, NEW]})
+    assert methods(said) == ["initialize", "session/new", "the-key", "session/new"]
+
+
+async def test_of_its_keys_it_uses_the_first_that_is_there() -> None:
+    unset = RuntimeError({"code": -32603, "message": "SOME_KEY is not set"})
+    answers = {"initialize": KEYS, "session/new": [LOGIN_WANTED, NEW], "authenticate": [unset, {}]}
+    _, said = await start(plain(), answers)
+    assert methods(said) == ["initialize", "session/new", "the-key", "other-key", "session/new"]
+
+
+async def test_an_agent_that_has_no_key_to_use_is_left_without_a_session() -> None:
+    with pytest.raises(rpc.RpcError, match="Authentication required"):
+        await start(plain(), {"initialize": {"protocolVersion": 1}, "session/new": LOGIN_WANTED})
+    unset = RuntimeError({"code": -32603, "message": "it is not set"})
+    with pytest.raises(rpc.RpcError, match="Authentication required"):
+        await start(plain(), {"initialize": KEYS, "session/new": LOGIN_WANTED, "authenticate": unset})
+
+
+async def test_an_agent_that_is_logged_in_is_told_nothing_of_keys() -> None:
+    _, said = await start(plain(), {**GOOD, "initialize": KEYS})
+    assert methods(said) == ["initialize", "session/new"]
 
 
 async def test_claude_hears_in_its_meta_what_its_options_would_not_take() -> None:
