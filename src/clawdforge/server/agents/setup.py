@@ -137,8 +137,15 @@ async def _set_mode(
         known = f"it has {', '.join(offers.modes)}" if offers.modes else "it has none"
         raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
     mode = options.mode or entry.ask_mode
-    if mode is not None:
+    if mode is None:
+        return
+    try:
         await peer.call("session/set_mode", {"sessionId": session_id, "modeId": mode})
+    except rpc.RpcError as error:
+        if options.mode is None:
+            raise
+        # Gemini offers modes that it does not take where it does not trust the workspace.
+        raise ValueRefused("mode", f"the agent refused the mode {mode!r}: {error}") from error
 
 
 async def _tell(
