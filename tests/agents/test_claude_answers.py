@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from clawdforge import Forge, Session
 from clawdforge.testing.fake_model import FakeModel
 

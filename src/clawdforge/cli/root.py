@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clawdforge.cli import agents, doctor, failures, files, run, serve, sessions, tokens
+from clawdforge.cli import agents, doctor, failures, files, run, serve, sessions, tokens, usage
 from clawdforge.cli.options import Caller, Group
 
 
@@ -46,6 +46,7 @@ for _command in (
     serve.serve,
     run.run,
     sessions.session,
+    usage.usage,
     files.upload,
     tokens.token,
     agents.agents,

@@ -16,6 +16,7 @@ from clawdforge.client._multipart import FileBody
 from clawdforge.wire import codec
 from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
 from clawdforge.wire.files import FileToken
+from clawdforge.wire.usage import By
 
 # How long the gateway may take over a call that no turn waits for.
 _READ_S: Final = 10
@@ -104,6 +105,19 @@ def list_sessions(*, include_closed: bool) -> Call:
     return Call("GET", "/sessions", _READ_S, params)
 
 
+def list_runs(*, limit: int | None, cursor: str | None) -> Call:
+    return Call("GET", "/runs", _READ_S, _params({"limit": limit, "cursor": cursor}))
+
+
+def get_run(run_id: str) -> Call:
+    return Call("GET", f"/runs/{_segment('run_id', run_id)}", _WRITE_S)  # a large result takes a while
+
+
+def usage(*, since: float | None, until: float | None, by: By | None) -> Call:
+    times = {"since": None if since is None else int(since), "until": None if until is None else int(until)}
+    return Call("GET", "/usage", _WRITE_S, _params({**times, "by": by}))
+
+
 def get_session(session_id: str) -> Call:
     return Call("GET", f"/sessions/{_segment('session_id', session_id)}", _READ_S)
 
@@ -172,6 +186,10 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
         if value == "":
             raise ValueError(f"{name} is empty")
     return given
+
+
+def _params(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in _given(options).items()}
 
 
 def _tokens(files: Iterable[str | FileToken] | None) -> list[str] | None:

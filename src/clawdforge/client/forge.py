@@ -29,6 +29,7 @@ from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
 from clawdforge.wire.apps import AppToken
 from clawdforge.wire.files import FileToken
 from clawdforge.wire.runs import RunResult
+from clawdforge.wire.usage import By
 
 # requests lets some of what lies below it through: urllib3's own errors, http.client's, bad host names.
 _FAULTS: Final = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
@@ -202,6 +203,31 @@ class Forge:
     def get_session(self, session_id: str) -> dict[str, Any]:
         """The gateway's record of a session, as it was sent."""
         return self.send(_call.get_session(session_id))
+
+    def list_runs(self, limit: int | None = None, cursor: str | None = None) -> dict[str, Any]:
+        """This app's runs, newest first, as they were sent: `{"ok", "runs": [record…], "count", "next_cursor"}`.
+
+        Args:
+            limit: how many at most, 1 to 200 (200 where None).
+            cursor: the `next_cursor` of the page before.
+        """
+        return self.send(_call.list_runs(limit=limit, cursor=cursor))
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """The gateway's record of a run, with its `result`, as it was sent."""
+        return self.send(_call.get_run(run_id))
+
+    def usage(
+        self, since: float | None = None, until: float | None = None, by: By | None = None
+    ) -> dict[str, Any]:
+        """What this app's turns took, as it was sent: `{"ok", "total": {…}, "groups": [{"key", …}…], …}`.
+
+        Args:
+            since: epoch seconds: turns that began then or later.
+            until: epoch seconds: turns that began before.
+            by: groups them by `agent`, `model` or `day` (UTC).
+        """
+        return self.send(_call.usage(since=since, until=until, by=by))
 
     def agents(self) -> dict[str, Any]:
         """The agents that the gateway knows, and which of them can work there, as they were sent."""

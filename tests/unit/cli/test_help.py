@@ -35,6 +35,7 @@ def test_the_commands_are_all_there() -> None:
         "session get",
         "session list",
         "session close",
+        "usage",
         "upload",
         "token",
         "token mint",

@@ -117,6 +117,15 @@ def test_only_a_false_is_said_of_closed_sessions() -> None:
     assert _call.list_sessions(include_closed=False).params == {"include_closed": "false"}
 
 
+def test_of_runs_and_usage_only_what_was_given_is_asked() -> None:
+    assert _call.list_runs(limit=None, cursor=None).params == {}
+    assert _call.list_runs(limit=5, cursor="abc").params == {"limit": "5", "cursor": "abc"}
+    assert _call.usage(since=None, until=None, by=None).params == {}
+    asked = _call.usage(since=0, until=1_700_000_000.9, by="day").params
+    assert asked == {"since": "0", "until": "1700000000", "by": "day"}
+    assert _call.get_run("run_1/../x").path == "/runs/run_1%2F..%2Fx"
+
+
 def test_text_travels_as_utf8() -> None:
     call = _call.run("grüße 🚲", timeout_secs=1)
 

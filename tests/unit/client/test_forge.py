@@ -137,6 +137,25 @@ def test_the_health_check_goes_without_the_token(forge: Forge, http: responses.R
     assert "Authorization" not in http.calls[0].request.headers
 
 
+def test_runs_and_usage_come_back_as_they_were_sent(forge: Forge, http: responses.RequestsMock) -> None:
+    page = {"ok": True, "runs": [{"run_id": "run_1", "news": 1}], "count": 1, "next_cursor": None}
+    record = {"run_id": "run_1", "ok": False, "status": "failed", "result": None}
+    report = {"ok": True, "total": {"turns": 3, "news": 1}, "groups": []}
+    http.get(f"{URL}/runs", json=page)
+    http.get(f"{URL}/runs/run_1", json=record)
+    http.get(f"{URL}/usage", json=report)
+
+    assert forge.list_runs(limit=1) == page
+    assert forge.get_run("run_1") == record
+    assert forge.usage(since=5, by="model") == report
+
+    assert [call.request.url for call in http.calls] == [
+        f"{URL}/runs?limit=1",
+        f"{URL}/runs/run_1",
+        f"{URL}/usage?since=5&by=model",
+    ]
+
+
 def test_session_lists_and_records_come_back_as_they_were_sent(forge: Forge, http: responses.RequestsMock) -> None:
     rows = {"ok": True, "sessions": [{"session_id": "sess_1", "news": 1}], "count": 1, "next_cursor": None}
     http.get(f"{URL}/sessions", json=rows)

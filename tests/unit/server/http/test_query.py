@@ -47,3 +47,27 @@ def test_unknown_and_repeated_names_are_refused(text: bytes) -> None:
 
 def test_no_query_at_all() -> None:
     assert asked(b"") == {}
+
+
+def test_a_word_is_one_of_those_that_are_known() -> None:
+    assert query.word({"by": "day"}, "by", ("agent", "day")) == "day"
+    assert query.word({}, "by", ("agent", "day")) is None
+
+
+@pytest.mark.parametrize("value", ["", "Day", "day ", "agent,day", "0"])
+def test_another_word_is_refused(value: str) -> None:
+    with pytest.raises(Problem) as refused:
+        query.word({"by": value}, "by", ("agent", "day"))
+    assert refused.value.code == "invalid"
+
+
+def test_a_cursor_is_read_as_it_was_written() -> None:
+    assert query.before({"cursor": query.cursor(1_700_000_000, "run_1")}) == (1_700_000_000, "run_1")
+    assert query.before({}) is None
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "é", "=", "MTIz", "Onh4", "LTE6eA", "OTk5OTk5OTk5OTk5OTk5OTk5OTp4"])
+def test_a_cursor_that_no_list_has_answered_is_refused(cursor: str) -> None:
+    with pytest.raises(Problem) as refused:
+        query.before({"cursor": cursor})
+    assert refused.value.code == "invalid"
