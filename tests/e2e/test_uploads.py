@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
@@ -62,12 +63,28 @@ def upload(app: Forge, content: bytes = b"content", name: str = "a.txt") -> str:
     return str(answer.body["file_token"])
 
 
-def linked(session: Session, *tokens: str) -> list[Path]:
-    """The files that a turn's agent was told of."""
+def told(session: Session, *tokens: str) -> list[dict[str, Any]]:
+    """What a turn's agent got beside the prompt."""
     blocks = json.loads(session.turn("[[BLOCKS]]", files=list(tokens)).text())
-    assert [block["type"] for block in blocks] == ["text", *["resource_link"] * len(tokens)]
-    paths = [Path(unquote(urlsplit(block["uri"]).path)) for block in blocks[1:]]
-    assert [block["size"] for block in blocks[1:]] == [path.stat().st_size for path in paths]
+    assert blocks[0] == {"type": "text", "text": "[[BLOCKS]]"}
+    return list(blocks[1:])
+
+
+def path_of(uri: str) -> Path:
+    return Path(unquote(urlsplit(uri).path))
+
+
+def laid(session: Session, *tokens: str) -> list[Path]:
+    """The files that a turn's agent was told of, by a link or by their text."""
+    blocks = told(session, *tokens)
+    assert len(blocks) == len(tokens)
+    paths = [path_of(block.get("resource", block)["uri"]) for block in blocks]
+    for block, path in zip(blocks, paths, strict=True):
+        if block["type"] == "resource":
+            assert block["resource"]["text"] == path.read_text()
+        else:
+            assert block["type"] == "resource_link"
+            assert (block["name"], block["size"]) == (path.name, path.stat().st_size)
     return paths
 
 
@@ -122,7 +139,7 @@ def test_of_equal_bytes_one_may_go(gateway: Gateway, app: Forge) -> None:
     blob = gateway.data_dir / "blobs" / sha256[:2] / sha256
     session = app.create_session(agent="fake")
     for number, token in enumerate(tokens):
-        assert linked(session, tokens[-1])[0].read_bytes() == content
+        assert laid(session, tokens[-1])[0].read_bytes() == content
         assert blob.exists()
         assert ask(app, "DELETE", f"/files/{token}").status == 200, number
     assert not blob.exists()
@@ -132,14 +149,15 @@ def test_of_equal_bytes_one_may_go(gateway: Gateway, app: Forge) -> None:
 def test_the_agent_is_told_of_files_that_lie_in_its_workspace(app: Forge) -> None:
     session = app.create_session(agent="fake")
     first, second = upload(app, b"first", "notes.md"), upload(app, b"\x00\xff", "data.bin")
-    paths = linked(session, first, second)
+    paths = laid(session, first, second)
     assert paths == [Path(session.cwd, "notes.md"), Path(session.cwd, "data.bin")]
     assert [path.read_bytes() for path in paths] == [b"first", b"\x00\xff"]
 
 
 def test_a_run_gets_its_files_too(app: Forge) -> None:
     blocks = app.run("[[BLOCKS]]", agent="fake", files=[upload(app, b"x", "notes.md")]).result
-    assert [block.get("name") for block in blocks] == [None, "notes.md"]
+    assert [block["type"] for block in blocks] == ["text", "resource"]
+    assert blocks[1]["resource"]["text"] == "x"
 
 
 @pytest.mark.parametrize(
@@ -163,19 +181,19 @@ def test_a_run_gets_its_files_too(app: Forge) -> None:
 )
 def test_a_hostile_name_lies_in_the_workspace_under_a_clean_one(app: Forge, name: str, lies_as: str) -> None:
     session = app.create_session(agent="fake")
-    assert linked(session, upload(app, b"x", name)) == [Path(session.cwd, lies_as)]
+    assert laid(session, upload(app, b"x", name)) == [Path(session.cwd, lies_as)]
     assert os.listdir(session.cwd) == [lies_as]
 
 
 def test_equal_names_never_overwrite_each_other(app: Forge) -> None:
     session = app.create_session(agent="fake")
     tokens = [upload(app, name.encode(), name) for name in (COMPOSED, DECOMPOSED, "a/" + COMPOSED)]
-    paths = linked(session, *tokens)
+    paths = laid(session, *tokens)
     assert [path.name for path in paths] == [COMPOSED, "réport (2).txt", "réport (3).txt"]
     assert [path.read_bytes() for path in paths] == [
         name.encode() for name in (COMPOSED, DECOMPOSED, "a/" + COMPOSED)
     ]
-    assert linked(session, tokens[0])[0].name == "réport (4).txt"
+    assert laid(session, tokens[0])[0].name == "réport (4).txt"
 
 
 def refused(app: Forge, session: Session, token: str) -> None:
@@ -206,7 +224,7 @@ def test_one_bad_token_among_good_ones_lays_nothing(app: Forge) -> None:
         session.turn("x", files=[good, "ff_unknown"])
     assert caught.value.status_code == 404
     assert os.listdir(session.cwd) == []
-    assert linked(session, good) == [Path(session.cwd, "a.txt")]
+    assert laid(session, good) == [Path(session.cwd, "a.txt")]
 
 
 def test_an_expired_token_is_the_same_404(new_gateway: agents.NewGateway) -> None:
@@ -225,7 +243,7 @@ def test_an_expired_token_is_the_same_404(new_gateway: agents.NewGateway) -> Non
         for method in ("GET", "DELETE"):
             answer = ask(app, method, f"/files/{token}")
             assert (*answer.problem(), answer.body["detail"]) == (404, "not_found", "file not found")
-        assert linked(session, lasting)[0].name == "b.txt"
+        assert laid(session, lasting)[0].name == "b.txt"
 
 
 def blobs(gateway: Gateway) -> list[Path]:

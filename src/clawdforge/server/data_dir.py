@@ -8,6 +8,7 @@ tmp/            the sessions' TMPDIR models/       weights of the embedded agent
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -15,8 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from clawdforge.wire.problems import Problem
+
 _LOCK: Final = "gateway.lock"
 _ID: Final = "gateway-id"
+
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DirectoryBusy(Exception):
@@ -82,3 +88,14 @@ def _write(file: Path, text: str) -> None:
         writing.flush()
         os.fsync(writing.fileno())
     unfinished.replace(file)
+
+
+def no_room() -> Problem:
+    """What is answered when the disk, or a quota of it, is full."""
+    return Problem("storage_full", "the gateway has no room left on its disk")
+
+
+def tell_if_full(error: OSError) -> None:
+    """Raises the Problem that a full disk is; any other error is left to the caller."""
+    if error.errno in _NO_ROOM:
+        raise no_room() from error

@@ -150,7 +150,7 @@ class AcpAgent:
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt (see `base.Agent`)."""
         prefix, self._prefix = self._prefix, None
-        params = prompts.params(self._acp_session, prompt, prefix)
+        params = prompts.params(self._acp_session, prompt, prefix, self.offers)
         self._redactor.begin()
         self._cancelling = False
         self._peer.request("session/prompt", params, self._prompt_answered)

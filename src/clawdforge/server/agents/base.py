@@ -6,11 +6,12 @@ Nothing here says that the agent runs in this process, or on this machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from clawdforge.server.agents.usage import Told
+from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import Decision, PermissionAsk
@@ -32,10 +33,14 @@ class OpenAgent:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that goes with a prompt, lying in the workspace."""
+    """A file that goes with a prompt, lying in the workspace.
+
+    `contents` is what it holds, where a model can be shown that.
+    """
 
     path: Path
     size: int
+    contents: Contents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class Prompt:
     text: str
     files: Sequence[Attachment] = ()
     schema: dict[str, Any] | None = None
+
+    def without_contents(self) -> Prompt:
+        """The same without what its files hold, which can be megabytes."""
+        return replace(self, files=[replace(each, contents=None) for each in self.files])
 
 
 @dataclass(frozen=True, slots=True)

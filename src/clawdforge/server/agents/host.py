@@ -14,6 +14,7 @@ from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.spawner import Spawner
 from clawdforge.server.agents.tree import end_marked
+from clawdforge.server.data_dir import tell_if_full
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
 
@@ -97,9 +98,11 @@ class LocalHost:
         )
         try:
             return await asyncio.shield(preparing)
-        except BaseException:
+        except BaseException as error:
             await asyncio.wait({preparing})  # a thread cannot be cut off
             await asyncio.to_thread(home.clear)
+            if isinstance(error, OSError):
+                tell_if_full(error)
             raise
 
     def _argv(self, entry: AgentEntry) -> tuple[str, ...]:

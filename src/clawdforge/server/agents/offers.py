@@ -20,6 +20,7 @@ class Offers:
         models: its own names of the models.
         options: the values of each config option, by the option's id.
         images: whether a prompt may hold images.
+        texts: whether a prompt may hold the text of files.
         model: the one of its models that it works with.
     """
 
@@ -27,6 +28,7 @@ class Offers:
     models: tuple[str, ...] | None = None
     options: Mapping[str, tuple[str, ...]] | None = None
     images: bool | None = None
+    texts: bool | None = None
     model: str | None = None
 
     @classmethod
@@ -38,9 +40,11 @@ class Offers:
             models = options.get("model")
         modes = _ids(_field(new.get("modes"), "availableModes"), "id")
         taken = _field(_field(initialized, "agentCapabilities"), "promptCapabilities")
-        images = None if taken is None else _field(taken, "image") is True
+        images, texts = (
+            None if taken is None else _field(taken, name) is True for name in ("image", "embeddedContext")
+        )
         model = _text(_field(new.get("models"), "currentModelId")) or _current(new, "model")
-        return cls(modes, models, options, images, model)
+        return cls(modes, models, options, images, texts, model)
 
     def after(self, answer: Any) -> Self:
         """The same, as the answer to `session/set_config_option` has changed it."""

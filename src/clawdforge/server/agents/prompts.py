@@ -7,24 +7,28 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from clawdforge.server.agents.base import Attachment, Prompt
+from clawdforge.server.agents.offers import Offers
+from clawdforge.server.workspaces.contents import Image, Text
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft
 
 STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
 
 
-def params(session_id: str | None, prompt: Prompt, prefix: str | None) -> dict[str, Any]:
+def params(session_id: str | None, prompt: Prompt, prefix: str | None, offers: Offers) -> dict[str, Any]:
     """The parameters of `session/prompt`.
 
     Args:
         session_id: the agent's own id of the session.
         prompt: what the caller sent.
         prefix: instructions that have to go ahead of it.
+        offers: what the agent takes in a prompt.
     """
     blocks: list[dict[str, Any]] = [{"type": "text", "text": prompt.text}]
     if prefix:
         blocks.insert(0, {"type": "text", "text": prefix})
-    blocks += [_resource_link(each) for each in prompt.files]
+    for each in prompt.files:
+        blocks += _file(each, offers)
     sent: dict[str, Any] = {"sessionId": session_id, "prompt": blocks}
     if prompt.schema is not None:
         sent["_meta"] = {"clawdforge": {"schema": prompt.schema}}
@@ -36,7 +40,17 @@ def unknown(method: str, parameters: Mapping[str, Any]) -> Draft:
     return Draft(events.OTHER, {"acp": {"method": method, "params": dict(parameters)}})
 
 
-def _resource_link(file: Attachment) -> dict[str, Any]:
-    link = {"type": "resource_link", "uri": file.path.as_uri(), "name": file.path.name, "size": file.size}
-    media_type, _ = mimetypes.guess_type(file.path.name)
-    return link if media_type is None else {**link, "mimeType": media_type}
+def _file(file: Attachment, offers: Offers) -> list[dict[str, Any]]:
+    """A file as what the agent takes: a picture, an embedded text, else a link to where it lies."""
+    uri, name = file.path.as_uri(), file.path.name
+    media_type, _ = mimetypes.guess_type(name)
+    match file.contents:
+        case Image() as image if offers.images:
+            # Agents pass the picture on alone: without these words the model would not know the file.
+            named = {"type": "text", "text": f"[@{name}]({uri})"}
+            return [named, {"type": "image", "mimeType": image.media_type, "data": image.base64, "uri": uri}]
+        case Text(text) if offers.texts:
+            resource = {"uri": uri, "mimeType": media_type or "text/plain", "text": text}
+            return [{"type": "resource", "resource": resource}]
+    link = {"type": "resource_link", "uri": uri, "name": name, "size": file.size}
+    return [link if media_type is None else {**link, "mimeType": media_type}]

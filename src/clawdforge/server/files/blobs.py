@@ -6,7 +6,6 @@ Knows neither apps nor names. All work on the disk happens off the event loop.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
@@ -16,24 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from clawdforge.server.data_dir import tell_if_full
 from clawdforge.wire.problems import Problem
 
 BUFFER_BYTES: Final = 1024 * 1024
 """So much is gathered before a thread writes and hashes it: a thread's turn costs more than a small write."""
 
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def no_room() -> Problem:
-    """What is answered when the disk, or a quota of it, is full."""
-    return Problem("storage_full", "there is no room left to store the file")
-
-
-def tell_if_full(error: OSError) -> None:
-    """Raises the Problem that a full disk is; any other error is left to the caller."""
-    if error.errno in _NO_ROOM:
-        raise no_room() from error
 
 
 class Blobs:

@@ -15,18 +15,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from clawdforge.server.files.blobs import Blobs, Incoming, no_room, tell_if_full
+from clawdforge.server.data_dir import no_room, tell_if_full
+from clawdforge.server.files.blobs import Blobs, Incoming
 from clawdforge.server.store.base import AddUpload, RemoveUpload, StorageError, Store, UploadRow
-from clawdforge.server.workspaces import names, paths
+from clawdforge.server.workspaces import contents, names, paths
+from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.problems import Problem
 
 TOKEN_BYTES: Final = 24
+LAID_AT_ONCE: Final = 3
+"""Large files are copied for seconds, in threads that others need too."""
 SWEEP_LIMIT: Final = 500
 """Uploads removed in one sweep: the next one goes on."""
 
 
 class Uploads:
-    """The uploads of one gateway. Made by `open`; belongs to the event loop, except where noted."""
+    """The uploads of one gateway. Made by `open`; belongs to the event loop, except where noted.
+
+    Attributes:
+        laying: to be held while files are laid.
+    """
 
     def __init__(
         self,
@@ -44,6 +52,7 @@ class Uploads:
         # Held from where a blob is placed until its row is stored, and from where a blob is found unused until
         # it is removed: so neither comes between the halves of the other.
         self._placing = asyncio.Lock()
+        self.laying = asyncio.Semaphore(LAID_AT_ONCE)
 
     @classmethod
     async def open(
@@ -104,20 +113,37 @@ class Uploads:
         """
         await self._drop(await self.get(app_id, token))
 
-    def lay(self, upload: UploadRow, workspace: str | Path) -> Path:
+    def lay(
+        self, upload: UploadRow, workspace: Path, room_bytes: int, go_on: Callable[[], None]
+    ) -> tuple[Path, Contents | None]:
         """Copies an upload into a workspace under its name. Blocks; for any thread.
 
+        An upload that is removed meanwhile is laid whole all the same.
+
+        Args:
+            upload: which one.
+            workspace: where to.
+            room_bytes: how large what the file holds may be in a message.
+            go_on: called now and then; what it raises ends the copy, and leaves nothing of it.
+
+        Returns:
+            Where it lies, and what it holds where that can be shown to a model (`contents.read`).
+
         Raises:
-            Problem: `not_found` where it expired since, `storage_full`.
+            Problem: `not_found` where it is gone already, `storage_full`.
             OSError: it cannot be written there.
         """
         try:
-            return paths.lay(Path(workspace), self._blobs.path_of(upload.sha256), upload.name)
+            source = self._blobs.path_of(upload.sha256).open("rb", buffering=0)
         except FileNotFoundError:
             raise _not_found() from None
-        except OSError as error:
-            tell_if_full(error)
-            raise
+        with source:
+            try:
+                path = paths.lay(workspace, source.fileno(), upload.name, go_on)
+            except OSError as error:
+                tell_if_full(error)
+                raise
+            return path, contents.read(source.fileno(), upload.size, room_bytes)
 
     async def sweep(self, now: int) -> int:
         """Removes uploads that have expired at `now` (epoch seconds), and their bytes. Returns how many."""

@@ -10,15 +10,18 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.agents.base import AgentFailed, AgentHost, Attachment
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.apps.registry import App
+from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.events.log import epoch_ms
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions import answers, recovery, state, verdicts
 from clawdforge.server.sessions.admission import Admission
+from clawdforge.server.sessions.laying import Laying
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.turn import Deadlines
 from clawdforge.server.settings import Settings
@@ -214,13 +217,12 @@ class Sessions:
 
     async def _turn(self, live: LiveSession, request: TurnRequest, uploads: Sequence[UploadRow]) -> TurnResult:
         try:
-            files = await self._laid(live.row, uploads)
             if live.closing is not None:
                 raise answers.closed()
             return await live.run_turn(
                 request.prompt,
                 deadlines=self._deadlines(live.options, request.timeout_secs),
-                files=files,
+                files=self._laid(live.row, uploads, request.prompt) if uploads else None,
                 schema=request.schema,
             )
         finally:
@@ -236,7 +238,7 @@ class Sessions:
             done = await live.run_turn(
                 request.prompt,
                 deadlines=self._deadlines(request, request.timeout_secs),
-                files=await self._laid(row, uploads),
+                files=self._laid(row, uploads, request.prompt) if uploads else None,
                 schema=request.schema,
                 first=AddSession(row),
             )
@@ -288,7 +290,11 @@ class Sessions:
         )
 
     async def _made(self, row: SessionRow) -> LiveSession:
-        await asyncio.to_thread(paths.make_workspace, self._settings.data_dir, row.session_id)
+        try:
+            await asyncio.to_thread(paths.make_workspace, self._settings.data_dir, row.session_id)
+        except OSError as error:
+            tell_if_full(error)
+            raise
         return self._put(row, last_seq=0)
 
     async def _unmake(self, row: SessionRow) -> None:
@@ -344,12 +350,12 @@ class Sessions:
             last_seq = await self._store.last_seq(row.session_id)
             return self._put(await self._store.session(row.session_id) or row, last_seq)
 
-    async def _laid(self, row: SessionRow, uploads: Sequence[UploadRow]) -> list[Attachment]:
-        laid = []
-        for upload in uploads:
-            laid.append(Attachment(await asyncio.to_thread(self._uploads.lay, upload, row.cwd), upload.size))
-            self._admission.go_on()
-        return laid
+    async def _laid(self, row: SessionRow, uploads: Sequence[UploadRow], prompt: str) -> list[Attachment]:
+        try:
+            return await Laying(self._uploads, uploads, Path(row.cwd), prompt).run()
+        except asyncio.CancelledError:
+            self._admission.go_on()  # a caller who is told to come back must find that no turn has begun
+            raise
 
     def _deadlines(self, options: AgentOptions, timeout_secs: int | None) -> Deadlines:
         settings = self._settings

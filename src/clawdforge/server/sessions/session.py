@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,7 +147,7 @@ class LiveSession:
         prompt: str,
         *,
         deadlines: Deadlines,
-        files: Sequence[Attachment] = (),
+        files: Coroutine[Any, Any, Sequence[Attachment]] | None = None,
         schema: dict[str, Any] | None = None,
         first: AddSession | None = None,
     ) -> TurnResult:
@@ -156,21 +156,25 @@ class LiveSession:
         Args:
             prompt: what the caller says.
             deadlines: the turn's.
-            files: what lies in the workspace for it.
+            files: lays its files into the workspace, within its deadline.
             schema: what the result shall fit.
             first: the session's own row, where this turn is what makes it: a run. It is closed by the turn's end.
 
         Raises:
-            Problem: the turn ended in an error, which is in the log too.
+            Problem: the turn ended in an error, which is in the log too; or its files could not be laid, and it
+                never was.
             StorageError: the turn's start or end could not be stored.
         """
         assert self.turn is None, "the registry lets one turn through"
-        turn = self.turn = Turn(self.row.turn_count + 1, Prompt(prompt, files, schema), deadlines)
+        turn = self.turn = Turn(self.row.turn_count + 1, Prompt(prompt, (), schema), deadlines)
         started_at_ms = epoch_ms()
         row = TurnRow(self.row.session_id, turn.index, "running", started_at_ms)
         try:
+            if files is not None:
+                await turn.gather(files)
             # Durable before the agent hears of it: a prompt that was run is never forgotten.
-            start = Draft(events.TURN_START, {"prompt": prompt, "files": [each.path.name for each in files]})
+            names = [each.path.name for each in turn.prompt.files]
+            start = Draft(events.TURN_START, {"prompt": prompt, "files": names})
             creation: tuple[Change, ...] = () if first is None else (first,)
             await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
             self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
@@ -179,6 +183,7 @@ class LiveSession:
         except StorageError as error:
             raise self.log.failure or error from None
         finally:
+            turn.close()
             self.turn = None
             if not self.usable:
                 self._drop_agent(now=True)

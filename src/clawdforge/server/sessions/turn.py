@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
-from clawdforge.server.agents.base import Agent, AgentFailed, Prompt, PromptEnd
+from clawdforge.server.agents.base import Agent, AgentFailed, Attachment, Prompt, PromptEnd
 from clawdforge.server.agents.usage import Told
 from clawdforge.server.sessions import state
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.wire.fold import Fold
 from clawdforge.wire.problems import Problem
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,9 @@ class TurnSession(Protocol):
 
 
 class Turn:
-    """A prompt on its way. Made when it is accepted; `play` runs it once.
+    """A prompt on its way. Made when it is accepted, and from then on its total deadline runs.
+
+    `gather` brings its files, `play` runs it, each once; `close` must be called in the end.
 
     Attributes:
         index: the turn's number in its session.
@@ -62,17 +67,28 @@ class Turn:
         self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
         # True once the agent is done with the prompt, False once nobody waits for that any more.
         self._agent_done: asyncio.Future[bool] = self._loop.create_future()
+        if deadlines.total_s is not None:
+            self._watch_total(deadlines.total_s)
+
+    async def gather(self, files: Coroutine[Any, Any, Sequence[Attachment]]) -> None:
+        """Brings the prompt's files. Where the turn is over before, that is cancelled, and there are none.
+
+        Raises:
+            Problem, OSError: there cannot be any; the turn must not be played.
+        """
+        gathering = await self._unless_over(files)
+        if not gathering.cancelled():
+            self.prompt = replace(self.prompt, files=gathering.result())
 
     async def play(self, session: TurnSession) -> TurnEnd:
         """Runs the turn to its end. The agent, if still there, is quiet by then or of no more use."""
         self.listening = True
-        if self._deadlines.total_s is not None:
-            self._watch_total(self._deadlines.total_s)
         try:
-            agent = session.agent or await self._woken(session)
+            agent = None if self._over.done() else session.agent or await self._woken(session)
             if agent is not None and not self._over.done():
                 self._watch_idle()
                 agent.prompt(self.prompt)
+                self.prompt = self.prompt.without_contents()
                 self.told = Told()
                 end = await self._over
                 if not self._agent_done.done():
@@ -82,8 +98,11 @@ class Turn:
             return await self._over
         finally:
             self.listening = False
-            for timer in self._timers.values():
-                timer.cancel()
+
+    def close(self) -> None:
+        """Keeps no deadline any more."""
+        for timer in self._timers.values():
+            timer.cancel()
 
     def stop(self, end: TurnEnd) -> None:
         """Ends the turn so, unless something has ended it already. `interrupted` does not wait for the agent."""
@@ -105,12 +124,7 @@ class Turn:
 
     async def _woken(self, session: TurnSession) -> Agent | None:
         """An agent for this turn; None when the turn is over before there is one."""
-        waking = asyncio.ensure_future(session.wake(self._deadlines.startup_s))
-        either: set[asyncio.Future[Any]] = {waking, self._over}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not waking.done():
-            waking.cancel()  # which ends what it has started
-            await asyncio.wait({waking})
+        waking = await self._unless_over(session.wake(self._deadlines.startup_s))
         if waking.cancelled():
             return None
         match waking.exception():
@@ -123,6 +137,16 @@ class Turn:
             case error:
                 raise error
         return None
+
+    async def _unless_over(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Does what a turn waits for; it is done after. Where the turn is over first, it is cancelled."""
+        task = asyncio.ensure_future(work)
+        either: set[asyncio.Future[Any]] = {task, self._over}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()  # which ends what it has started
+            await asyncio.wait({task})
+        return task
 
     async def _wind_down(self, agent: Agent, end: TurnEnd) -> TurnEnd:
         """Asks the agent to stop, and waits for it for so long; after that it is of no more use."""

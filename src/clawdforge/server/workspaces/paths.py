@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -84,33 +85,47 @@ def protected(root: Path, real_path: Path) -> bool:
     return any(part.casefold() in PROTECTED for part in below.parts)
 
 
-def lay(root: Path, source: Path, name: str) -> Path:
-    """Copies a file into a workspace under its cleaned name; a taken name gets ` (2)`, ` (3)`, ….
+def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
+    """Copies an open file into a workspace under its cleaned name; a taken name gets ` (2)`, ` (3)`, ….
 
     Nothing that is there is overwritten or followed, whatever it is. After the call the file is there, readable
     (0644), whole; after an error it is not.
 
+    Args:
+        root: the workspace.
+        source: where to read, from where it stands to its end.
+        name: what somebody called the file.
+        go_on: called before each piece of some megabytes; what it raises ends the copy.
+
     Raises:
-        FileNotFoundError: the workspace or the source is gone.
         OSError: it cannot be written.
     """
     wanted = clean(name)
     directory = os.open(root, _DIRECTORY)
     try:
-        with source.open("rb") as reading:
-            written_as, fd = _create(directory, wanted)
-            try:
-                _copy(reading.fileno(), fd)
-                os.fchmod(fd, 0o644)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(written_as, dir_fd=directory)
-                raise
-            finally:
-                os.close(fd)
+        written_as, fd = _create(directory, wanted)
+        try:
+            _copy(source, fd, go_on)
+            os.fchmod(fd, 0o644)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(written_as, dir_fd=directory)
+            raise
+        finally:
+            os.close(fd)
     finally:
         os.close(directory)
     return root / written_as
+
+
+def take_back(path: Path) -> None:
+    """Removes what was laid here, or what an agent has put in its place; a directory stays."""
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        directory = os.open(path.parent, _DIRECTORY)
+        try:
+            os.unlink(path.name, dir_fd=directory)
+        finally:
+            os.close(directory)
 
 
 def _has_link(path: str, root: str) -> bool:
@@ -131,13 +146,14 @@ def _create(directory: int, wanted: str) -> tuple[str, int]:
     raise FileExistsError(errno.EEXIST, "every way to write this name is taken", wanted)
 
 
-def _copy(source: int, target: int) -> None:
+def _copy(source: int, target: int, go_on: Callable[[], None]) -> None:
     """Copies to the end of the source, in the kernel; file systems that can share the blocks."""
+    go_on()
     try:
         while os.copy_file_range(source, target, COPY_BYTES):
-            pass
+            go_on()
     except OSError as error:
         if error.errno not in _NO_COPY_RANGE:
             raise
         while os.sendfile(target, source, None, COPY_BYTES):
-            pass
+            go_on()

@@ -16,6 +16,7 @@ from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.store.base import Store, UploadRow
 from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.server.workspaces import paths
+from clawdforge.server.workspaces.contents import Text
 from clawdforge.wire.problems import Problem
 
 LIMIT_BYTES = 10_000_000
@@ -54,6 +55,11 @@ async def upload(
         for start in range(0, len(content), 100_000):
             await receiving.write(content[start : start + 100_000])
         return await receiving.finish(name, TTL_S)
+
+
+def lay(uploads: Uploads, row: UploadRow, workspace: Path) -> Path:
+    path, _ = uploads.lay(row, workspace, 0, lambda: None)
+    return path
 
 
 def files_below(directory: Path) -> list[str]:
@@ -220,7 +226,7 @@ async def test_what_a_crash_left_is_removed_at_the_start(uploads: Uploads, store
 async def test_an_upload_is_laid_into_a_workspace_under_its_own_name(uploads: Uploads, tmp_path: Path) -> None:
     workspace = paths.make_workspace(tmp_path, "sess_1")
     row = await upload(uploads)
-    laid = [await asyncio.to_thread(uploads.lay, row, str(workspace)) for _ in range(2)]
+    laid = [await asyncio.to_thread(lay, uploads, row, workspace) for _ in range(2)]
     assert [path.name for path in laid] == ["a.txt", "a (2).txt"]
     assert [path.read_bytes() for path in laid] == [b"content"] * 2
 
@@ -230,14 +236,44 @@ async def test_an_upload_that_expired_before_it_was_laid(uploads: Uploads, tmp_p
     row = await upload(uploads)
     await uploads.sweep(10_000)
     with pytest.raises(Problem, match="file not found"):
-        uploads.lay(row, workspace)
+        lay(uploads, row, workspace)
     assert os.listdir(workspace) == []
+
+
+async def test_an_upload_that_is_removed_while_it_is_laid_is_laid_whole(uploads: Uploads, tmp_path: Path) -> None:
+    workspace = paths.make_workspace(tmp_path, "sess_1")
+    row = await upload(uploads, b"picture", "a.txt")
+    loop = asyncio.get_running_loop()
+
+    def remove_now() -> None:
+        if files_below(tmp_path / "blobs"):
+            asyncio.run_coroutine_threadsafe(uploads.remove("app_1", row.token), loop).result(20)
+
+    path, shown = await asyncio.to_thread(uploads.lay, row, workspace, 100, remove_now)
+    assert (path.read_bytes(), shown) == (b"picture", Text("picture", 9))
+    assert files_below(tmp_path / "blobs") == []
+    with pytest.raises(Problem, match="file not found"):
+        lay(uploads, row, workspace)
+
+
+async def test_an_upload_is_removed_once(uploads: Uploads) -> None:
+    row = await upload(uploads)
+    answers = await asyncio.gather(*(uploads.remove("app_1", row.token) for _ in range(5)), return_exceptions=True)
+    assert all(each is None or isinstance(each, Problem) for each in answers)
+    with pytest.raises(Problem, match="file not found"):
+        await uploads.remove("app_1", row.token)
+
+
+async def test_a_workspace_that_is_gone_is_no_missing_file(uploads: Uploads, tmp_path: Path) -> None:
+    row = await upload(uploads)
+    with pytest.raises(FileNotFoundError):
+        lay(uploads, row, tmp_path / "gone")
 
 
 async def test_a_workspace_without_room_is_told(uploads: Uploads, tmp_path: Path) -> None:
     workspace = paths.make_workspace(tmp_path, "sess_1")
     row = await upload(uploads, b"x" * 2_000_000)
     with no_file_larger_than(1_000_000), pytest.raises(Problem) as caught:
-        uploads.lay(row, workspace)
+        lay(uploads, row, workspace)
     assert caught.value.code == "storage_full"
     assert os.listdir(workspace) == []

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def blob(tmp_path: Path) -> Path:
     source.write_bytes(b"content" * 1000)
     source.chmod(0o600)
     return source
+
+
+def lay(root: Path, source: Path, name: str, go_on: Callable[[], None] = lambda: None) -> Path:
+    with source.open("rb") as file:
+        return paths.lay(root, file.fileno(), name, go_on)
 
 
 # --- places -------------------------------------------------------------------------------------------------
@@ -123,7 +129,7 @@ def test_a_protected_name_above_the_root_does_not_count(tmp_path: Path) -> None:
 
 
 def test_a_file_is_laid_whole_and_readable(root: Path, blob: Path) -> None:
-    laid = paths.lay(root, blob, "../a.txt")
+    laid = lay(root, blob, "../a.txt")
     assert laid == root / "a.txt"
     assert laid.read_bytes() == blob.read_bytes()
     assert stat.S_IMODE(laid.stat().st_mode) == 0o644
@@ -140,22 +146,22 @@ def test_whatever_has_the_name_is_left_alone(root: Path, blob: Path, tmp_path: P
     os.link(victim, root / "a (4).txt")
     (root / "a (5).txt").mkdir()
     (root / "a (6).txt").write_text("mine")
-    assert paths.lay(root, blob, "a.txt").name == "a (7).txt"
+    assert lay(root, blob, "a.txt").name == "a (7).txt"
     assert victim.read_text() == "not yours"
     assert not (tmp_path / "nowhere").exists()
     assert (root / "a (6).txt").read_text() == "mine"
 
 
 def test_names_that_are_twins_to_a_person_are_one_name(root: Path, blob: Path) -> None:
-    assert [paths.lay(root, blob, name).name for name in ("e\u0301", "é")] == ["é", "é (2)"]
+    assert [lay(root, blob, name).name for name in ("e\u0301", "é")] == ["é", "é (2)"]
 
 
 def test_when_every_name_is_taken(root: Path, blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "NAMES_TRIED", 3)
     for _ in range(3):
-        paths.lay(root, blob, "a")
+        lay(root, blob, "a")
     with pytest.raises(FileExistsError):
-        paths.lay(root, blob, "a")
+        lay(root, blob, "a")
 
 
 def test_a_workspace_that_became_a_link_is_not_followed(root: Path, blob: Path, tmp_path: Path) -> None:
@@ -163,14 +169,8 @@ def test_a_workspace_that_became_a_link_is_not_followed(root: Path, blob: Path, 
     root.rmdir()
     root.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError):
-        paths.lay(root, blob, "a")
+        lay(root, blob, "a")
     assert os.listdir(tmp_path / "elsewhere") == []
-
-
-def test_a_source_that_is_gone_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        paths.lay(root, tmp_path / "gone", "a")
-    assert os.listdir(root) == []
 
 
 @pytest.mark.parametrize("refused", [errno.ENOSYS, errno.EXDEV])
@@ -181,7 +181,7 @@ def test_where_the_kernel_cannot_copy_a_range(
         raise OSError(refused, os.strerror(refused))
 
     monkeypatch.setattr(os, "copy_file_range", refuse)
-    assert paths.lay(root, blob, "a").read_bytes() == blob.read_bytes()
+    assert lay(root, blob, "a").read_bytes() == blob.read_bytes()
 
 
 def test_a_copy_that_fails_leaves_nothing(root: Path, blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +190,43 @@ def test_a_copy_that_fails_leaves_nothing(root: Path, blob: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "copy_file_range", full)
     with pytest.raises(OSError, match="full"):
-        paths.lay(root, blob, "a")
+        lay(root, blob, "a")
     assert os.listdir(root) == []
+
+
+def test_a_copy_that_is_called_off_leaves_nothing(root: Path, blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def until_there_is_half() -> None:
+        seen.extend(path.stat().st_size for path in root.iterdir())
+        if seen[-1] > 3000:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(paths, "COPY_BYTES", 1000)
+    with pytest.raises(KeyboardInterrupt):
+        lay(root, blob, "a", until_there_is_half)
+    assert seen == [0, 1000, 2000, 3000, 4000]
+    assert os.listdir(root) == []
+
+
+def test_what_was_laid_can_be_taken_back_whatever_became_of_it(root: Path, blob: Path, tmp_path: Path) -> None:
+    kept, gone, linked, directory = (lay(root, blob, "a") for _ in range(4))
+    gone.unlink()
+    linked.unlink()
+    linked.symlink_to(blob)
+    directory.unlink()
+    directory.mkdir()
+    for path in (gone, linked, directory):
+        paths.take_back(path)
+    assert blob.exists()
+    assert sorted(root.iterdir()) == [kept, directory]
+    paths.take_back(kept)
+    assert not kept.exists()
+    root.rename(tmp_path / "elsewhere")
+    root.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "a").write_text("")
+    paths.take_back(kept)
+    assert (tmp_path / "elsewhere" / "a").exists()
 
 
 def test_an_agent_that_plants_links_all_the_time_gains_nothing(root: Path, blob: Path, tmp_path: Path) -> None:
@@ -213,7 +248,7 @@ def test_an_agent_that_plants_links_all_the_time_gains_nothing(root: Path, blob:
     planting.start()
     try:
         for _ in range(300):
-            paths.lay(root, blob, "a.txt").unlink(missing_ok=True)
+            lay(root, blob, "a.txt").unlink(missing_ok=True)
     finally:
         stop.set()
         planting.join()
