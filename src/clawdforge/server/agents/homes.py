@@ -62,7 +62,7 @@ class AgentHome:
                 _write(self.path / name, text.encode())
         if login_files:
             with self._locked():
-                self._logins = [self._copied_in(each) for each in login_files]
+                self._logins = [login for each in login_files if (login := self._copied_in(each)) is not None]
 
     def keep_login(self) -> None:
         """Copies login files back that the agent has changed since they were copied in.
@@ -96,10 +96,15 @@ class AgentHome:
         with suppress(OSError):  # what is left is removed at the gateway's next start
             removal.remove(self.tmp)
 
-    def _copied_in(self, name: str) -> Login:
+    def _copied_in(self, name: str) -> Login | None:
         source = Path(name).expanduser()
         home = Path.home()
         copy = self.path / (source.relative_to(home) if source.is_relative_to(home) else source.name)
+        if _is_missing(source):
+            # Who has logged out is logged out here too. What an agent makes of a key is no login of its user's.
+            with suppress(OSError):
+                copy.unlink(missing_ok=True)
+            return None
         kept, held = _read(source), _read(copy)
         if kept is None or kept == held:
             return Login(source, copy, _digest(held))
@@ -128,6 +133,17 @@ class AgentHome:
         with self._lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is no such file; one that cannot be reached may be there."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read(path: Path) -> bytes | None:

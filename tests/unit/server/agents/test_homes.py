@@ -105,6 +105,26 @@ def test_a_lock_that_cannot_be_taken_holds_up_no_end(
     assert not first.tmp.exists()
 
 
+def test_what_an_agent_makes_of_a_key_is_no_login_of_its_users(data_dir: Path, login: Path) -> None:
+    login.unlink()
+    first = home(data_dir, "sess_1")
+    first.prepare([str(login)], {})
+    copy = first.path / login.name
+    copy.write_text("a key")
+    first.keep_login()
+    assert not login.exists()
+    home(data_dir, "sess_2").prepare([str(login)], {})
+    assert not copy.exists(), "the key may be another by now"
+
+
+def test_who_has_logged_out_is_logged_out_of_every_home(data_dir: Path, login: Path) -> None:
+    first = home(data_dir, "sess_1")
+    first.prepare([str(login)], {})
+    login.unlink()
+    home(data_dir, "sess_2").prepare([str(login)], {})
+    assert not (first.path / login.name).exists()
+
+
 def test_a_directory_in_the_place_of_a_login_is_no_login(data_dir: Path, login: Path) -> None:
     first = home(data_dir, "sess_1")
     first.prepare([str(login)], {})
