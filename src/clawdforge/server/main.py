@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import signal
 import socket
@@ -59,6 +60,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     except OSError as error:
         where = error.filename or settings.data_dir
         raise _CannotStart(f"the gateway cannot start: {where}: {error.strerror or error}") from error
+    _settle()
     try:
         loop = asyncio.get_running_loop()
         stops = _Stops(loop)
@@ -109,6 +111,12 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _settle() -> None:
+    """Takes what is there now, which stays, out of the garbage collector's sight: it looked through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _give_memory_back() -> None:

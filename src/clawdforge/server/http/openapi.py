@@ -16,11 +16,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.routing import Match
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from clawdforge.server.http.problems import Front, MethodNotAllowed
-from clawdforge.wire.problems import STATUS
+from clawdforge.wire.problems import STATUS, Problem
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 Schema = Mapping[str, Any]
@@ -144,19 +143,6 @@ class Route(APIRoute):
             document["security"] = [{BEARER: []}]
         self.openapi_extra = {**document, **(extra or {})}
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        found = self.path_regex.match(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
-            return Match.NONE, {}
-        match = Match.FULL if scope["method"] in self.serves else Match.PARTIAL
-        return match, {"path_params": found.groupdict(), "route": self}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in self.serves:
-            raise MethodNotAllowed(scope["method"], _serves(scope))
-        answer = await self.endpoint(Request(scope, receive, send))
-        await answer(scope, receive, send)
-
 
 class Api(FastAPI):
     """The application: routes behind one `Front`, and their document.
@@ -186,10 +172,33 @@ class Api(FastAPI):
             lifespan=lifespan,
         )
         self.router.routes.extend(routes)
+        self._table = tuple(routes)
+        self._front = Front(self._dispatch)
         self._document: bytes | None = None
 
-    def build_middleware_stack(self) -> ASGIApp:
-        return Front(self.router)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["app"] = self
+            await self._front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Gives a request to its route. FastAPI's own way there took a tenth of a small call's time."""
+        served: set[str] = set()
+        for route in self._table:
+            found = route.path_regex.match(scope["path"])
+            if found is not None:
+                scope["route"] = route
+                if scope["method"] in route.serves:
+                    scope["path_params"] = found.groupdict()
+                    answer = await route.endpoint(Request(scope, receive, send))
+                    await answer(scope, receive, send)
+                    return
+                served |= route.serves
+        if served:
+            raise MethodNotAllowed(scope["method"], sorted(served))
+        raise Problem("not_found", "no such path")
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema:
@@ -215,12 +224,6 @@ class Api(FastAPI):
 
 async def _raw(request: Request) -> None:
     """What FastAPI sees of every endpoint: a signature without parameters of its own."""
-
-
-def _serves(scope: Scope) -> list[str]:
-    """The methods of all routes that have the request's path: one route alone knows only its own."""
-    routes: list[Route] = scope["router"].routes
-    return sorted({method for route in routes if route.path_regex.match(scope["path"]) for method in route.serves})
 
 
 def _responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from clawdforge.server.store import base
 from clawdforge.server.store.base import StorageError
-from clawdforge.server.store.rows import columns, json_text, to_value, to_values
+from clawdforge.server.store.rows import bound, columns, json_text, to_value, to_values
 from clawdforge.wire.events import EncodedEvent, Event
 
 Op = Callable[[sqlite3.Connection], object]
@@ -55,16 +55,19 @@ def tidy(connection: sqlite3.Connection) -> bool:
 
 def _one(sql: str, *values: Any, unless: str | None = None) -> tuple[Op, int]:
     """One statement; `unless` is the sentence of the StorageError when it changes no row."""
-    bound = tuple(to_value(value) for value in values)
-    return partial(_run, sql, bound, unless), _size(bound)
+    ready = bound(values)
+    return partial(_run, sql, ready, unless), _size(ready)
 
 
 def _add(table: str, row: Any) -> tuple[Op, int]:
     """A new row of a table that has a column for each field."""
-    names = columns(type(row))
-    marks = ", ".join("?" * len(names))
-    bound = to_values(row)
-    return partial(_run, f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", bound, None), _size(bound)
+    values = to_values(row)
+    return partial(_run, _insert(table, columns(type(row))), values, None), _size(values)
+
+
+@cache
+def _insert(table: str, names: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 def _all(*parts: tuple[Op, int]) -> tuple[Op, int]:
@@ -83,7 +86,7 @@ def _run(sql: str, values: Sequence[Any], unless: str | None, connection: sqlite
 
 
 def _size(values: Sequence[Any]) -> int:
-    return ROW_OVERHEAD_BYTES + sum(len(value) for value in values if isinstance(value, str))
+    return ROW_OVERHEAD_BYTES + sum([len(value) for value in values if type(value) is str])
 
 
 # --- sessions and turns -------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.store.base import AppRow, AuditRow, SessionRow, StorageError, TurnRow, UploadRow
@@ -23,6 +24,10 @@ _COLUMNS: Final[Mapping[type[Any], tuple[str, ...]]] = {
     cls: tuple(field.name for field in dataclasses.fields(cls))
     for cls in (AppRow, SessionRow, TurnRow, UploadRow, AuditRow)
 }
+_VALUES: Final[Mapping[type[Any], Callable[[Any], tuple[Any, ...]]]] = {
+    cls: operator.attrgetter(*names) for cls, names in _COLUMNS.items()
+}
+_AS_THEY_ARE: Final = frozenset({int, float, bool, bytes, type(None)})
 _READ: Final[Mapping[type[Any], Mapping[str, Callable[[Any], Any]]]] = {
     AppRow: {"ip_cidrs": lambda text: tuple(json.loads(text))},
     SessionRow: {"options": json.loads, "meta": json.loads},
@@ -42,7 +47,12 @@ def to_values(row: Any) -> tuple[Any, ...]:
     Raises:
         StorageError: one of them cannot be stored.
     """
-    return tuple(to_value(getattr(row, name)) for name in columns(type(row)))
+    return bound(_VALUES[type(row)](row))
+
+
+def bound(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Values, ready to be bound. Raises as `to_values`."""
+    return tuple([value if type(value) in _AS_THEY_ARE else to_value(value) for value in values])
 
 
 def to_value(value: Any) -> Any:

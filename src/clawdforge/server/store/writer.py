@@ -31,13 +31,15 @@ LINGER_BYTES: Final = 256 * 1024
 class Unit:
     """Changes that are stored together or not at all, and the future of whoever waits for them.
 
-    `appended` are the events among them, for whoever hears of what was stored.
+    `appended` are the events among them, for whoever hears of what was stored; `untidy` says that they leave
+    something to tidy up.
     """
 
     ops: Sequence[Op]
     size_bytes: int
     done: asyncio.Future[None]
     appended: Sequence[AppendEvents] = ()
+    untidy: bool = False
 
 
 class Writer:
@@ -114,11 +116,12 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            untidy = True
+            untidy = True  # an earlier life may have left something
             while (group := self._take(wait=not untidy)) is not None:
                 if group:
                     self._report(group, self._store(group))
-                untidy = self._tidy_a_piece()
+                if untidy or any(unit.untidy for unit in group):
+                    untidy = self._tidy_a_piece()
         finally:
             self._connection.close()
 
@@ -175,12 +178,10 @@ class Writer:
         return None
 
     def _tidy_a_piece(self) -> bool:
-        # Each of its statements is a transaction of its own: mostly there is nothing to do, and then a look costs
-        # microseconds while the loop wants to go on with what was just stored.
         try:
             return self._tidy(self._connection)
         except sqlite3.Error:
-            return False  # tried again after the next group: it is only housekeeping
+            return False  # tried again when there is more of it: it is only housekeeping
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # some errors have rolled back by themselves
