@@ -31,6 +31,9 @@ def remove(path: Path, entry_limit: int = ENTRY_LIMIT) -> None:
         OSError: something could not be removed, or there were more than `entry_limit` entries. Another call
             goes on where this one stopped.
     """
+    with suppress(OSError):
+        path.rmdir()  # an empty one goes also where no file is left to open it with
+        return
     with suppress(FileNotFoundError):
         parent = os.open(path.parent, _READ)
         try:
