@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from bench.clients import Plain
@@ -47,34 +48,29 @@ BARS = {
 }
 
 
-def measure(stage: Stage) -> Findings:
-    """The rows of all offences."""
+def measure(name: str, stage: Stage) -> Findings:
+    """The row of one offence."""
+    what, prompt = OFFENCES[name]
     slice_s = QUICK_SLICE_S if stage.quick else SLICE_S
-    readings = {}
-    probes = []
+    quiet: list[Samples] = []
+    apart: list[Samples] = []
+    beside: list[Samples] = []
     with stage.gateway() as served:
         client = served.plain()
         paths = [client.create_session(AGENT) for _ in range(SESSIONS)]
         _slice(client, paths, slice_s)
-        for name, (what, prompt) in OFFENCES.items():
-            quiet: list[Samples] = []
-            apart: list[Samples] = []
-            beside: list[Samples] = []
-            for _ in range(SLICES):
-                quiet.append(_slice(client, paths, slice_s))
-                with _offender("apart", prompt=prompt):
-                    apart.append(_slice(client, paths, slice_s))
-                with _beside(served, client, prompt):
-                    beside.append(_slice(client, paths, slice_s))
-            readings[BARS[name].name] = ratio(beside, apart, 0.99)
-            told = ", ".join(_told(Samples.joined(slices)) for slices in (quiet, apart, beside))
-            probes.append(
-                (f"{what}: turns beside nobody, the agent apart, a session's; p50 and p99", f"{told} ms")
-            )
+        for _ in range(SLICES):
+            quiet.append(_slice(client, paths, slice_s))
+            with _offender("apart", prompt=prompt):
+                apart.append(_slice(client, paths, slice_s))
+            with _beside(served, client, prompt):
+                beside.append(_slice(client, paths, slice_s))
         for path in paths:
             client.call("DELETE", path)
         client.close()
-    return Findings(readings, probes)
+    told = ", ".join(_told(Samples.joined(slices)) for slices in (quiet, apart, beside))
+    probe = (f"{what}: turns beside nobody, the agent apart, a session's; p50 and p99", f"{told} ms")
+    return Findings({BARS[name].name: ratio(beside, apart, 0.99)}, [probe])
 
 
 def _slice(client: Plain, paths: list[str], lasts_s: float) -> Samples:
@@ -120,4 +116,4 @@ def _offender(*arguments: str, prompt: str) -> Iterator[None]:
         process.stdout.close()
 
 
-BENCH = Bench("beside", tuple(BARS.values()), measure)
+BENCHES = tuple(Bench("beside", (bar,), partial(measure, name)) for name, bar in BARS.items())
