@@ -80,6 +80,11 @@ def check_end(turn: Row, line: Row, end: Row) -> None:
     assert bool(turn["ok"]) is bool(line["ok"]) is end["ok"]
     assert turn["duration_ms"] == line["duration_ms"] == end["duration_ms"]
     assert (turn["error"] is None) is (turn["status"] == "done")
+    assert turn["model"] == line["model"]
+    usage = json.loads(turn["usage"])
+    assert usage == end["usage"]
+    assert bool(line["estimated"]) is (usage.pop("source") == "estimate")
+    assert usage == {name: line[name] for name in usage}
 
 
 def check_told(asked: list[str], told: list[str]) -> None:

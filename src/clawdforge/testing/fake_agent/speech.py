@@ -60,7 +60,8 @@ def tell_tokens(turn: Turn, times: int) -> None:
         "cachedWriteTokens": 0,
         "totalTokens": 130 * times,
     }
-    turn.result = {**turn.result, "usage": tokens}
+    turn.usage = {"usage": tokens}
+    turn.result = {**turn.result, **turn.usage}
 
 
 def cost(turn: Turn, amount: str) -> None:

@@ -61,6 +61,7 @@ class Turn:
         self.params = params
         self.verbs = verbs
         self.result = {"stopReason": "end_turn"}
+        self.usage: Message = {}
         self.option_kinds = ["allow_always", "allow_once", "reject_once"]
         self.fails_when_cancelled = False
         self.answers_twice = False
@@ -91,7 +92,7 @@ class Turn:
         except Cancelled:
             if self.fails_when_cancelled:
                 raise RpcError(CANCELLED, "Request cancelled") from None
-            return {"stopReason": "cancelled"}
+            return {"stopReason": "cancelled", **self.usage}
         return self.result
 
     def _do(self, verb: str, argument: str) -> None:
