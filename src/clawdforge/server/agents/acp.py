@@ -195,7 +195,7 @@ class AcpAgent:
     async def end(self, *, now: bool) -> None:
         """Ends the agent with its tree, keeps its login, removes its temporary files."""
         self._ending = True
-        await self._process.end(now=now)
+        await self._process.end(now=now, heeds_eof=self._entry.heeds_eof)
         await asyncio.to_thread(self._home.keep_login)
         await asyncio.to_thread(self._home.clear)
 

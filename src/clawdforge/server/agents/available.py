@@ -20,6 +20,8 @@ from clawdforge.server.agents.launch import how_to_log_in
 from clawdforge.server.agents.offers import Offers
 from clawdforge.wire.agents import AgentCapabilities, AgentInfo
 
+_NODE_CPUS: Final = {"x86_64": "x64", "aarch64": "arm64"}
+
 
 class Unavailable(Exception):
     """An agent cannot be started here; the message says why, and what mends it."""
@@ -50,6 +52,8 @@ def find(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
         raise Unavailable(f"the program {program!r} was not found on this machine. {_mend(entry)}")
     if entry.argv[:2] == ("{python}", "-m") and importlib.util.find_spec(arguments[1]) is None:
         raise Unavailable(f"the Python module {arguments[1]!r} is not installed here. {_mend(entry)}")
+    if entry.native:
+        found = shutil.which(_native(found)) or found
     return (str(Path(found).absolute()), *map(_from_here, arguments))
 
 
@@ -111,6 +115,12 @@ def version_of(program: Path) -> str | None:
             if isinstance(version, str):
                 return version
     return None
+
+
+def _native(program: str) -> str:
+    """How an npm package's program for this kind of machine is called."""
+    cpu = os.uname().machine
+    return f"{program}-{sys.platform}-{_NODE_CPUS.get(cpu, cpu)}"
 
 
 def _from_here(word: str) -> str:

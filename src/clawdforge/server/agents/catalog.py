@@ -66,6 +66,9 @@ class AgentEntry:
     Attributes:
         argv: how to start it; the first word is looked up (`available.find`).
         package: the npm package, exactly pinned, that `clawdforge agents install` puts below the data directory.
+        native: its program is a mere wrapper, in Node, of one for this kind of machine that lies beside it, called
+            the same and `-OS-CPU`: that one is started.
+        heeds_eof: it ends by itself once its input is closed.
         env: added to the clean environment that it starts with.
         inherit_env: variables of the gateway's own environment that are passed on.
         login_files: files of the user's home that hold its login; copied into its private home at start.
@@ -87,6 +90,8 @@ class AgentEntry:
     title: str
     argv: tuple[str, ...]
     package: str | None = None
+    native: bool = False
+    heeds_eof: bool = True
     env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     inherit_env: tuple[str, ...] = ()
     login_files: tuple[str, ...] = ()
@@ -190,6 +195,8 @@ _CODEX = AgentEntry(
     title="Codex",
     argv=("codex-acp",),
     package="@zed-industries/codex-acp@0.16.0",
+    native=True,
+    heeds_eof=False,
     inherit_env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     login_files=("~/.codex/auth.json",),
     home_files=MappingProxyType({".codex/config.toml": _CODEX_CONFIG, ".codex/rules/default.rules": ""}),

@@ -133,15 +133,16 @@ class ChildProcess:
         """Whether the leader has not exited yet."""
         return not self._exited.is_set()
 
-    async def end(self, *, now: bool) -> None:
+    async def end(self, *, now: bool, heeds_eof: bool = True) -> None:
         """Ends the child and everything it started. True after, and a second call is harmless.
 
         Args:
             now: kill at once; else the child first sees its stdin close, then SIGTERM, each with half a second.
+            heeds_eof: it is worth waiting for what it does when its stdin closes.
         """
         if not now:
             self._stdin.close()
-            if not await self._exits_within(_EOF_GRACE_S):
+            if not await self._exits_within(_EOF_GRACE_S if heeds_eof else 0):
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGTERM)
                 await self._exits_within(_TERM_GRACE_S)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,17 @@ def test_an_installed_agent_is_found_below_the_data_directory_before_the_path(
     assert find(entry, tmp_path) == (str(elsewhere), "--flag")
     here = program(installed_dir(tmp_path, "mine") / "node_modules" / ".bin", "mine-acp")
     assert find(entry, tmp_path) == (str(here), "--flag")
+
+
+def test_a_program_for_this_machine_is_started_without_its_wrapper(tmp_path: Path) -> None:
+    wrapper = program(tmp_path, "mine-acp")
+    entry = AgentEntry(name="mine", title="Mine", argv=(str(wrapper), "--flag"), native=True)
+    program(tmp_path, "mine-acp-plan9-mips")
+    assert find(entry, tmp_path) == (str(wrapper), "--flag"), "of another machine"
+    cpu = {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
+    native = program(tmp_path, f"mine-acp-linux-{cpu}")
+    assert find(entry, tmp_path) == (str(native), "--flag")
+    assert find(dataclasses.replace(entry, native=False), tmp_path) == (str(wrapper), "--flag")
 
 
 def test_a_missing_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,18 @@ async def test_one_that_ignores_eof_and_sigterm_is_killed(spawner: Spawner, tmp_
     assert owner.exit_code == -9
 
 
+async def test_one_that_is_known_to_ignore_eof_is_not_waited_for(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawdforge.server.agents.process._EOF_GRACE_S", 3_600)
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "import time; print('up', flush=True); time.sleep(600)")
+    await owner.until(lines=1)
+    await process.end(now=False, heeds_eof=False)
+    assert owner.exit_code == -15
+    await process.end(now=False, heeds_eof=False)
+
+
 # Each starts a sleeper in its own way of getting lost, says its pid, and then lives on or exits.
 FORKS = {
     "child": "p = os.fork()\nif p == 0: signal.signal(15, signal.SIG_IGN); time.sleep(600)\nprint(p, flush=True)",
