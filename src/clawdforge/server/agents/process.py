@@ -17,6 +17,8 @@ from clawdforge.server.agents.spawner import Command, Spawned, Spawner
 
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
+_READ_BYTES: Final = 8 * 1024
+"""So much of a flood is taken at a time, before another session gets its turn of the loop."""
 _EOF_GRACE_S: Final = 0.5
 _TERM_GRACE_S: Final = 0.5
 _DRAIN_GRACE_S: Final = 1.0
@@ -93,6 +95,7 @@ class ChildProcess:
             lambda: _Reader(lambda chunk: self._cut(cutter, chunk), lambda: self._stdout_closed(cutter)),
             popen.stdout,
         )
+        self._stdout.max_size = _READ_BYTES  # type: ignore[attr-defined]  # asyncio's, and no method sets it
         self._stdout.pause_reading()
         return self
 

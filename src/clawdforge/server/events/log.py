@@ -13,8 +13,9 @@ from typing import Final
 from clawdforge.server.store.base import AddSession, AppendEvents, Change, Store
 from clawdforge.wire.events import Draft, Event
 
-_PRESSURE_BYTES: Final = 8 * 1024 * 1024
-_RELIEF_BYTES: Final = 2 * 1024 * 1024
+_PRESSURE_BYTES: Final = 1024 * 1024
+_RELIEF_BYTES: Final = 512 * 1024
+"""So much of one session may wait for the disk: what others store waits behind it."""
 _EVENT_BYTES: Final = 200
 _BATCH_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 0.01

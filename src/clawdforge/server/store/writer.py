@@ -19,9 +19,9 @@ from typing import Final
 from clawdforge.server.store.base import AppendEvents, NameTaken, StorageError
 from clawdforge.server.store.changes import Op
 
-GROUP_BYTES: Final = 1024 * 1024
+GROUP_BYTES: Final = 256 * 1024
 GROUP_UNITS: Final = 1024
-"""Bounds of a group: one commit stays in the tens of milliseconds. A larger unit goes alone."""
+"""Bounds of a group: one commit stays in the milliseconds, for all others wait. A larger unit goes alone."""
 
 LINGER_BYTES: Final = 256 * 1024
 """So much in the queue is written without waiting for company."""
