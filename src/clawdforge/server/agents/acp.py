@@ -150,7 +150,9 @@ class AcpAgent:
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt (see `base.Agent`)."""
         prefix, self._prefix = self._prefix, None
-        params = prompts.params(self._acp_session, prompt, prefix, self.offers)
+        params = prompts.params(
+            self._acp_session, prompt, prefix, self.offers, literal_uris=self._entry.literal_uris
+        )
         self._redactor.begin()
         self._cancelling = False
         self._peer.request("session/prompt", params, self._prompt_answered)

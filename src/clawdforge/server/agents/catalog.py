@@ -80,6 +80,7 @@ class AgentEntry:
         system, system_replace: how it takes a system prompt that appends, and one that replaces; None: it cannot.
         efforts: the efforts it knows; others are refused.
         new_meta: `_meta` of `session/new`.
+        literal_uris: it takes the path in a file URI as it stands, escapes and all, and looks for that file.
         default_model: used where neither the caller nor the agent chooses.
         usage_counts: what the `usage` of its answers counts: each prompt by itself, or its session so far.
         lacks: what else it cannot do, by a name for it, and why: `testing.stories` says which names stories need.
@@ -104,6 +105,7 @@ class AgentEntry:
     system: Way = field(default_factory=FirstPrompt)
     system_replace: Way | None = None
     new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    literal_uris: bool = False
     default_model: str | None = None
     usage_counts: Counts = "prompt"
     lacks: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -268,6 +270,7 @@ _GEMINI = AgentEntry(
         ),
     ),
     home_files=MappingProxyType({".gemini/settings.json": json.dumps(_GEMINI_SETTINGS, indent=2)}),
+    literal_uris=True,
     ask_mode="default",
     model=SetModel(),
     # ~/.gemini/GEMINI.md would append too, but all sessions of an app share it, and it would replace `@name` by a

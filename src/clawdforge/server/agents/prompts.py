@@ -15,7 +15,9 @@ from clawdforge.wire.events import Draft
 STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
 
 
-def params(session_id: str | None, prompt: Prompt, prefix: str | None, offers: Offers) -> dict[str, Any]:
+def params(
+    session_id: str | None, prompt: Prompt, prefix: str | None, offers: Offers, *, literal_uris: bool
+) -> dict[str, Any]:
     """The parameters of `session/prompt`.
 
     Args:
@@ -23,12 +25,13 @@ def params(session_id: str | None, prompt: Prompt, prefix: str | None, offers: O
         prompt: what the caller sent.
         prefix: instructions that have to go ahead of it.
         offers: what the agent takes in a prompt.
+        literal_uris: the agent does not decode the URIs of files.
     """
     blocks: list[dict[str, Any]] = [{"type": "text", "text": prompt.text}]
     if prefix:
         blocks.insert(0, {"type": "text", "text": prefix})
     for each in prompt.files:
-        blocks += _file(each, offers)
+        blocks += _file(each, f"file://{each.path}" if literal_uris else each.path.as_uri(), offers)
     sent: dict[str, Any] = {"sessionId": session_id, "prompt": blocks}
     if prompt.schema is not None:
         sent["_meta"] = {"clawdforge": {"schema": prompt.schema}}
@@ -40,9 +43,9 @@ def unknown(method: str, parameters: Mapping[str, Any]) -> Draft:
     return Draft(events.OTHER, {"acp": {"method": method, "params": dict(parameters)}})
 
 
-def _file(file: Attachment, offers: Offers) -> list[dict[str, Any]]:
+def _file(file: Attachment, uri: str, offers: Offers) -> list[dict[str, Any]]:
     """A file as what the agent takes: a picture, an embedded text, else a link to where it lies."""
-    uri, name = file.path.as_uri(), file.path.name
+    name = file.path.name
     media_type, _ = mimetypes.guess_type(name)
     match file.contents:
         case Image() as image if offers.images:

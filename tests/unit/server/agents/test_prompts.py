@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clawdforge.server.agents import prompts
+from clawdforge.server.agents.base import Attachment, Prompt
+from clawdforge.server.agents.offers import Offers
+from clawdforge.server.workspaces.contents import Contents, Image, Text
+
+PICTURE = Image("image/png", "iVBOR")
+TEXT = Text("first\nsecond", 15)
+PATH = Path("/work space/größe (2).md")
+URI = "file:///work%20space/gr%C3%B6%C3%9Fe%20%282%29.md"
+LINK = {"type": "resource_link", "uri": URI, "name": "größe (2).md", "size": 7, "mimeType": "text/markdown"}
+SHOWN_TEXT = {"type": "resource", "resource": {"uri": URI, "mimeType": "text/markdown", "text": "first\nsecond"}}
+NAMED = {"type": "text", "text": f"[@größe (2).md]({URI})"}
+SHOWN_PICTURE = {"type": "image", "mimeType": "image/png", "data": "iVBOR", "uri": URI}
+
+
+def sent(contents: Contents | None, offers: Offers, **quirks: bool) -> list[dict[str, Any]]:
+    prompt = Prompt("read this", [Attachment(PATH, 7, contents)])
+    params = prompts.params("s-1", prompt, "be brief", offers, **{"literal_uris": False, **quirks})
+    assert params.keys() == {"sessionId", "prompt"}
+    assert [block["text"] for block in params["prompt"][:2]] == ["be brief", "read this"]
+    return list(params["prompt"][2:])
+
+
+@pytest.mark.parametrize(
+    ("contents", "offers", "blocks"),
+    [
+        (None, Offers(images=True, texts=True), [LINK]),
+        (PICTURE, Offers(images=True, texts=False), [NAMED, SHOWN_PICTURE]),
+        (PICTURE, Offers(images=False, texts=True), [LINK]),
+        (TEXT, Offers(images=False, texts=True), [SHOWN_TEXT]),
+        (TEXT, Offers(images=True, texts=False), [LINK]),
+        (TEXT, Offers(), [LINK]),
+        (PICTURE, Offers(), [LINK]),
+    ],
+)
+def test_a_file_is_shown_as_far_as_the_agent_takes_it(
+    contents: Contents | None, offers: Offers, blocks: list[dict[str, Any]]
+) -> None:
+    assert sent(contents, offers) == blocks
+
+
+def test_an_agent_that_does_not_decode_gets_the_path_as_it_is() -> None:
+    [link] = sent(None, Offers(), literal_uris=True)
+    assert link["uri"] == f"file://{PATH}"
+
+
+def test_a_text_whose_name_tells_no_type_is_plain() -> None:
+    prompt = Prompt("x", [Attachment(Path("/LICENSE"), 7, TEXT)])
+    params = prompts.params("s-1", prompt, None, Offers(texts=True), literal_uris=False)
+    assert params["prompt"][1]["resource"]["mimeType"] == "text/plain"
+
+
+def test_what_is_left_of_a_prompt_that_was_sent() -> None:
+    prompt = Prompt("x", [Attachment(PATH, 7, TEXT)], {"type": "object"})
+    assert prompt.without_contents() == Prompt("x", [Attachment(PATH, 7)], {"type": "object"})
