@@ -59,8 +59,14 @@ def app(gateway: Gateway) -> Iterator[Forge]:
 def known(app: Forge) -> Iterator[dict[str, str]]:
     """Values for the parameters of paths that lead somewhere."""
     file = app.upload_file(io.BytesIO(b"content"))
+    run_id = str(app.run("hi").run_id)
     with app.session(agent="claude") as session:
-        yield {"session_id": session.session_id, "name": "claude", "token": file.file_token}
+        yield {
+            "session_id": session.session_id,
+            "run_id": run_id,
+            "name": "claude",
+            "token": file.file_token,
+        }
 
 
 @pytest.fixture
