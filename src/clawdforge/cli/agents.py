@@ -1,7 +1,7 @@
-"""`clawdforge agents`: what can run on this machine, and putting it there.
+"""`clawdforge agents`: what can run on this machine, putting it there, and trying it.
 
 Asks the catalog directly, no gateway. Only shows: what is known of an agent, whether it can start, and how it
-is installed is the business of `clawdforge.server.agents`.
+is installed is the business of `clawdforge.server.agents`; how it is tried, of `trial`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clawdforge.cli import terminal
+from clawdforge.cli import terminal, trial
 from clawdforge.cli.failures import Exit, Failure
 from clawdforge.cli.options import EXISTING_FILE, Caller, Group, pass_caller
 from clawdforge.cli.serve import load_settings
@@ -40,6 +40,7 @@ def agents(context: click.Context, data_dir: Path | None, config: Path | None) -
     Examples:
       clawdforge agents
       clawdforge agents install local
+      clawdforge agents test claude
     """
     context.meta[__name__] = (config, data_dir)
     if context.invoked_subcommand is not None:
@@ -70,27 +71,67 @@ def install(context: click.Context, caller: Caller, name: str) -> None:
       clawdforge agents install local
       clawdforge agents --data-dir ./data install claude
     """
-    config, data_dir = context.meta[__name__]
-    settings = load_settings(config, data_dir=data_dir)
-    entries = catalog_of(settings)
-    if name not in entries:
-        raise Failure(f"no agent is called {name!r}; known are: {', '.join(sorted(entries))}", Exit.USAGE)
+    settings, entry = _named(context, name)
     from clawdforge.server.agents import available
     from clawdforge.server.agents import install as installer
 
     terminal.note(f"Installing {name}.")
     try:
         with terminal.download_bar() as progress:
-            done = installer.install(entries[name], settings.data_dir, progress)
+            done = installer.install(entry, settings.data_dir, progress)
     except installer.InstallError as error:
         raise Failure(str(error), Exit.GATEWAY) from error
-    info = available.info(entries[name], settings.data_dir)
+    info = available.info(entry, settings.data_dir)
     if not info.available:
         raise Failure(f"{done} But it cannot start: {info.reason}", Exit.GATEWAY)
     if caller.as_json:
         terminal.emit({"ok": True, **codec.to_json(info)})
     else:
         terminal.note(f"{done}\nTry it: clawdforge run --agent {name} 'Hello'")
+
+
+@agents.command(cls=trial.StoriesCommand)
+@click.argument("name")
+@click.option("--story", "names", metavar="STORY", multiple=True, help="Play this one only. May be repeated.")
+@pass_caller
+@click.pass_context
+def test(context: click.Context, caller: Caller, name: str, names: tuple[str, ...]) -> None:
+    """Have the agent NAME play the stories of what an app relies on, and say which of them work.
+
+    The agent is started as the gateway would start it, on a gateway of its own that is gone afterwards, and talks
+    to a scripted model on this machine: no login, no key and no network is needed, nothing that you have is
+    touched, and nothing is paid. It takes about half a minute.
+
+    A story works, or fails and says why, or is one that the agent cannot play. Exits with 5 where one fails. How
+    all of them ended is kept below the data directory: GET /agents/NAME shows it.
+
+    \b
+    Examples:
+      clawdforge agents test claude
+      clawdforge agents test codex --story write --story killed
+      clawdforge agents --config clawdforge.toml test mine --json
+    """
+    settings, entry = _named(context, name)
+    from clawdforge.server.agents import available
+
+    version = available.info(entry, settings.data_dir).version
+    document = trial.play(caller, entry, settings.data_dir, names, version)
+    if not document["ok"]:
+        context.exit(Exit.GATEWAY)
+
+
+def _named(context: click.Context, name: str) -> tuple[Settings, AgentEntry]:
+    """The settings, and the agent of that name.
+
+    Raises:
+        Failure: there is none.
+    """
+    config, data_dir = context.meta[__name__]
+    settings = load_settings(config, data_dir=data_dir)
+    entries = catalog_of(settings)
+    if name not in entries:
+        raise Failure(f"no agent is called {name!r}; known are: {', '.join(sorted(entries))}", Exit.USAGE)
+    return settings, entries[name]
 
 
 def list_agents(settings: Settings) -> list[AgentInfo]:

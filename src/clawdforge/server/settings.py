@@ -31,6 +31,16 @@ def default_data_dir() -> Path:
     return Path(base).expanduser() / "clawdforge"
 
 
+class ScriptedSettings(BaseModel):
+    """`[agents.NAME.scripted]`: what points an agent at a scripted model, `{url}` standing for the model's URL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env: dict[str, str] = {}
+    argv: list[str] = []
+    home_files: dict[str, str] = {}
+
+
 class AgentSettings(BaseModel):
     """`[agents.NAME]`: adds an agent to the catalog, or changes one that is in it."""
 
@@ -45,6 +55,7 @@ class AgentSettings(BaseModel):
     model: str | None = None
     usage_counts: Literal["prompt", "session"] | None = None
     title: str | None = None
+    scripted: ScriptedSettings | None = None
 
 
 class Settings(BaseSettings):

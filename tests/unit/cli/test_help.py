@@ -43,6 +43,7 @@ def test_the_commands_are_all_there() -> None:
         "token revoke",
         "agents",
         "agents install",
+        "agents test",
         "doctor",
     }
 

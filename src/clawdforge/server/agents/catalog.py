@@ -25,7 +25,7 @@ from clawdforge.server.agents.ways import (
     SetModel,
     Way,
 )
-from clawdforge.server.settings import AgentSettings
+from clawdforge.server.settings import AgentSettings, ScriptedSettings
 from clawdforge.wire.agents import Effort
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -289,6 +289,7 @@ _LOCAL = AgentEntry(
     model=None,
     system=MetaSystemPrompt(),
     system_replace=MetaSystemPrompt(),
+    lacks=MappingProxyType({"scripted": "it is a model itself, and asks no other"}),
 )
 
 # Launch commands of agents that were seen to work the same way, or that a public registry lists.
@@ -359,4 +360,9 @@ def _changed(name: str, entry: AgentEntry | None, change: AgentSettings) -> Agen
         ask_mode=change.ask_mode or entry.ask_mode,
         default_model=change.model or entry.default_model,
         usage_counts=change.usage_counts or entry.usage_counts,
+        scripted=entry.scripted if change.scripted is None else _scripted(change.scripted),
     )
+
+
+def _scripted(way: ScriptedSettings) -> Scripted:
+    return Scripted(MappingProxyType(way.env), tuple(way.argv), MappingProxyType(way.home_files))

@@ -72,7 +72,7 @@ def upload(stage: Stage) -> None:
     turn = stage.turn(f"{word} [[READ {source.name}]]", files=[token])
     laid = Path(stage.session().cwd) / source.name
     expect(laid.is_file() and laid.read_text() == content, "the file in the workspace, unchanged", laid)
-    expect(source.name in json.dumps(stage.asked(word)[0].body), "its name told to the model", "nothing of it")
+    expect(source.name in json.dumps(stage.request(word).body), "its name told to the model", "nothing of it")
     told = json.dumps(turn.events)
     expect(content in told, "its content in the answer to the model's tool call", turn.events)
 

@@ -24,6 +24,8 @@ def settings(entry: AgentEntry, argv: Sequence[str], url: str) -> dict[str, Any]
         NoWay: the entry does not say how.
     """
     way = entry.scripted
+    if way is None and "scripted" in entry.lacks:
+        raise NoWay(f"{entry.title} cannot be pointed at a scripted model: {entry.lacks['scripted']}")
     if way is None:
         raise NoWay(
             f"nobody has said yet how to point {entry.title} at a scripted model. Name the variables, arguments "
@@ -44,5 +46,6 @@ def settings(entry: AgentEntry, argv: Sequence[str], url: str) -> dict[str, Any]
         "login_files": [],
         "ask_mode": entry.ask_mode,
         "model": entry.default_model,
+        "usage_counts": entry.usage_counts,
     }
     return {name: value for name, value in told.items() if value is not None}

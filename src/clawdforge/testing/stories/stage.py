@@ -82,14 +82,14 @@ class Stage:
         return [request for request in self.model.turns if word in request.last_text]
 
     def request(self, word: str) -> Request:
-        """The last of those.
+        """The first of those: of a prompt whose answer is words it is the only one.
 
         Raises:
             StoryFailed: there is none.
         """
         requests = self.asked(word)
         expect(bool(requests), "the prompt to reach the model", [one.path for one in self.model.requests[-3:]])
-        return requests[-1]
+        return requests[0]
 
     def until_asked(self, word: str) -> Request:
         """Waits until the model has been asked."""
@@ -101,9 +101,13 @@ class Stage:
 
     @contextmanager
     def meanwhile(self, call: Callable[[], Any]) -> Iterator[Future[Any]]:
-        """A call that runs beside the block; the block must see to it that it ends."""
+        """A call that runs beside the block. A block that breaks off ends it by closing the sessions."""
         with ThreadPoolExecutor(1) as threads:
-            yield threads.submit(call)
+            try:
+                yield threads.submit(call)
+            except BaseException:
+                self.forget()
+                raise
 
     @contextmanager
     def fails(self, *ends: tuple[int, str]) -> Iterator[dict[str, Any]]:

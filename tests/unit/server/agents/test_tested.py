@@ -76,5 +76,5 @@ def test_what_an_agent_takes_is_told_by_its_entry(tmp_path: Path) -> None:
     assert claude.login is not None and "ANTHROPIC_API_KEY" in claude.login
     local = available.info(BUILT_IN["local"], tmp_path)
     assert local.capabilities.model is False
-    assert set(local.capabilities.lacks) == {"model", "effort"}
+    assert set(local.capabilities.lacks) == {"model", "effort", "scripted"}
     assert local.login is None
