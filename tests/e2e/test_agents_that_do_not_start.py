@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from clawdforge import Forge
@@ -157,36 +155,3 @@ def test_one_that_floods_before_it_is_ready_does_not_fill_the_memory(new_gateway
         assert found.status in (502, 504)
         assert gateway.peak_bytes() - before < 128 * 1024 * 1024
         nothing_is_left(app, gateway, 0)
-
-
-ASKS_BEFORE_IT_IS_OPEN = """
-import json, sys
-def say(**message):
-    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
-def hear():
-    return json.loads(sys.stdin.readline())
-def answer_to(method, **params):
-    say(id=method, method=method, params={"sessionId": "s", **params})
-    return hear()
-say(id=hear()["id"], result={"protocolVersion": 1})
-new = hear()
-call = {"toolCallId": "a", "kind": "edit", "locations": [{"path": "a"}]}
-options = [{"optionId": "yes", "name": "Yes", "kind": "allow_once"}]
-asked = answer_to("session/request_permission", toolCall=call, options=options)["result"]["outcome"]["outcome"]
-wrote = "error" in answer_to("fs/write_text_file", path="a", content="x")
-say(id=new["id"], result={"sessionId": "s"})
-prompt = hear()
-text = {"type": "text", "text": f"{asked} {wrote}"}
-update = {"sessionUpdate": "agent_message_chunk", "content": text}
-say(method="session/update", params={"sessionId": "s", "update": update})
-say(id=prompt["id"], result={"stopReason": "end_turn"})
-sys.stdin.read()
-"""
-
-
-def test_one_that_asks_before_its_session_is_open_is_refused_and_starts(new_gateway: agents.NewGateway) -> None:
-    gateway = new_gateway(agents={"early": agents.python(ASKS_BEFORE_IT_IS_OPEN)}).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="early", permissions="allow")
-        assert session.turn("hi").text() == "cancelled True"
-        assert list(Path(session.cwd).iterdir()) == []

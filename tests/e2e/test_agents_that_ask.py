@@ -1,0 +1,160 @@
+"""Agents that ask when nobody listens, or ask for more than anybody could answer: none waits for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import agents
+from harness.agents import NewGateway
+from harness.gateway import until
+from harness.http import ask
+from harness.ledger import Ledger
+
+MIB = 1024 * 1024
+
+# An agent's first words, and how it talks; `prompt` is the first that it is given.
+BEGINS = """
+import json, os, sys
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def hear():
+    return json.loads(sys.stdin.readline())
+def tell(text):
+    content = {"type": "text", "text": text}
+    update = {"sessionUpdate": "agent_message_chunk", "content": content}
+    say(method="session/update", params={"sessionId": "s", "update": update})
+def ask(method, **params):
+    say(id=method, method=method, params={"sessionId": "s", **params})
+    return hear()
+def permission():
+    call = {"toolCallId": "a", "kind": "edit", "title": "Write", "locations": [{"path": "a"}]}
+    options = [{"optionId": "yes", "name": "Yes", "kind": "allow_once"}]
+    answer = ask("session/request_permission", toolCall=call, options=options)
+    return answer["result"]["outcome"]["outcome"]
+"""
+OPENS = """
+say(id=hear()["id"], result={"protocolVersion": 1})
+say(id=hear()["id"], result={"sessionId": "s"})
+prompt = hear()
+"""
+
+BEFORE_IT_IS_OPEN = """
+say(id=hear()["id"], result={"protocolVersion": 1})
+new = hear()
+asked, wrote = permission(), "error" in ask("fs/write_text_file", path="a", content="x")
+say(id=new["id"], result={"sessionId": "s"})
+prompt = hear()
+tell(f"{asked} {wrote}")
+say(id=prompt["id"], result={"stopReason": "end_turn"})
+sys.stdin.read()
+"""
+
+
+def test_one_that_asks_before_its_session_is_open_is_refused_and_starts(new_gateway: NewGateway) -> None:
+    gateway = new_gateway(agents={"early": agents.python(BEGINS + BEFORE_IT_IS_OPEN)}).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="early", permissions="allow")
+        assert session.turn("hi").text() == "cancelled True"
+        assert list(Path(session.cwd).iterdir()) == []
+
+
+BETWEEN_TURNS = """
+tell("first")
+say(id=prompt["id"], result={"stopReason": "end_turn"})
+asked = permission()
+open("answered", "w").close()
+prompt = hear()
+tell(asked)
+say(id=prompt["id"], result={"stopReason": "end_turn"})
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("policy", "told"), [("allow", "selected"), ("deny", "cancelled")])
+def test_one_that_asks_between_turns_is_answered_by_the_policy_at_once(
+    new_gateway: NewGateway, policy: str, told: str
+) -> None:
+    gateway = new_gateway(agents={"late": agents.python(BEGINS + OPENS + BETWEEN_TURNS)}).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="late", permissions=policy)
+        assert session.turn("one").text() == "first"
+        until(Path(session.cwd, "answered").exists, "the agent to be answered")
+        assert session.turn("two").text() == told
+        asked = [
+            each for each in Ledger(gateway.data_dir).events(session.session_id) if "permission" in each["type"]
+        ]
+        assert [(each["type"], each["turn_index"]) for each in asked] == [
+            ("permission_request", None),
+            ("permission_answer", None),
+        ]
+
+
+AFTER_THE_CANCEL = """
+cancel = hear()
+assert cancel["method"] == "session/cancel"
+asked, wrote = permission(), "error" in ask("fs/write_text_file", path="a", content="x")
+tell(f"{asked} {wrote}")
+say(id=prompt["id"], result={"stopReason": "cancelled"})
+sys.stdin.read()
+"""
+
+
+def test_one_that_asks_after_its_prompt_was_cancelled_is_refused(new_gateway: NewGateway) -> None:
+    gateway = new_gateway(
+        agents={"late": agents.python(BEGINS + OPENS + AFTER_THE_CANCEL)}, settings={"cancel_timeout_secs": 10}
+    ).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="late", permissions="allow")
+        body = {"prompt": "hi", "timeout_secs": 1}
+        assert ask(app, "POST", f"/sessions/{session.session_id}/turn", body).problem() == (504, "timeout")
+        events = Ledger(gateway.data_dir).events(session.session_id)
+        assert [each["data"]["content"] for each in events if each["type"] == "text"] == ["cancelled True"]
+        assert list(Path(session.cwd).iterdir()) == []
+
+
+ENDS_WHILE_IT_ASKS = """
+call = {"toolCallId": "a", "kind": "other", "title": "Ask"}
+lines = [
+    {"id": "ask", "method": "session/request_permission", "params": {"toolCall": call, "options": []}},
+    {"id": prompt["id"], "result": {"stopReason": "end_turn"}},
+]
+sys.stdout.write("".join(json.dumps({"jsonrpc": "2.0", **each}) + "\\n" for each in lines))
+sys.stdout.flush()
+assert hear()["result"]["outcome"] == {"outcome": "cancelled"}
+prompt = hear()
+tell("was answered")
+say(id=prompt["id"], result={"stopReason": "end_turn"})
+sys.stdin.read()
+"""
+
+
+def test_one_that_ends_its_turn_while_it_asks_is_answered_too(new_gateway: NewGateway) -> None:
+    gateway = new_gateway(agents={"hasty": agents.python(BEGINS + OPENS + ENDS_WHILE_IT_ASKS)}).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="hasty")
+        assert session.turn("one").empty is True
+        assert session.turn("two").text() == "was answered"
+
+
+FLOODS_WITHOUT_LISTENING = """
+block = "".join(
+    json.dumps({"jsonrpc": "2.0", "id": number, "method": "nobody/knows", "params": {}}) + "\\n"
+    for number in range(10_000)
+)
+while True:
+    sys.stdout.write(block)
+"""
+
+
+def test_one_that_asks_without_end_and_hears_no_answer_fails_before_memory_does(new_gateway: NewGateway) -> None:
+    gateway = new_gateway(agents={"flood": agents.python(BEGINS + OPENS + FLOODS_WITHOUT_LISTENING)}).start()
+    with gateway.app() as app:
+        session, other = app.create_session(agent="flood"), app.create_session(agent="fake")
+        before = gateway.forget_peak()
+        answer = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "hi"})
+        assert answer.problem() == (502, "agent_failed")
+        assert "does not read its input" in answer.body["detail"]
+        assert gateway.peak_bytes() - before < 64 * MIB
+        assert other.turn("hi").text() == "turn 1: hi"
