@@ -1,4 +1,4 @@
-"""Which paths a tool call names, as far as anybody can tell: what the policy of a session judges.
+"""What a tool call touches, as far as anybody can tell: what the policy of a session judges.
 
 Pure. Better one too many than one too few: what is no path is taken for a file in the workspace, and harms nobody.
 """
@@ -14,6 +14,12 @@ _NAMES_A_PATH: Final = re.compile(
     r"(paths?|files?|filenames?|dir|directory|folder|source|target|from|to|dest|destination|src|dst|uri)$",
     re.IGNORECASE,
 )
+
+
+def runs_command(call: Mapping[str, Any]) -> bool:
+    """Whether a call, or an update of it, holds a command."""
+    raw = call.get("rawInput")
+    return isinstance(raw, dict) and any(raw.get(name) for name in ("command", "cmd"))
 
 
 def paths(call: Mapping[str, Any], kind: str) -> dict[str, list[str]]:
@@ -32,7 +38,10 @@ def paths(call: Mapping[str, Any], kind: str) -> dict[str, list[str]]:
 
 
 def _texts(value: Any, *, named: bool, every: bool) -> Iterator[str]:
-    """The texts in a value that count: `every` one, or those whose key names a path, alone or in a list."""
+    """The texts in a value that count: `every` one, or those whose key names a path, alone or in a list.
+
+    A key that is a path itself counts too: codex tells the files of a patch so, where from they are moved as well.
+    """
     if isinstance(value, str):
         if named or every:
             yield value
@@ -41,4 +50,6 @@ def _texts(value: Any, *, named: bool, every: bool) -> Iterator[str]:
             yield from _texts(each, named=named, every=every)
     elif isinstance(value, dict):
         for key, each in value.items():
+            if key.startswith("/"):
+                yield key
             yield from _texts(each, named=_NAMES_A_PATH.search(key) is not None, every=every)

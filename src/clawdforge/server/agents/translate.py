@@ -29,6 +29,7 @@ class _Call:
 
     kind: str
     title: str = ""
+    runs_command: bool = False
     paths: Mapping[str, list[str]] = field(default_factory=dict)
 
 
@@ -51,7 +52,11 @@ class Translator:
             return Draft(events.OTHER, {"acp": dict(update)})
 
     def permission(self, permission_id: str, params: Mapping[str, Any]) -> PermissionAsk:
-        """What a `session/request_permission` asks; what it leaves out comes from the tool call's own updates."""
+        """What a `session/request_permission` asks; what it leaves out comes from the tool call's own updates.
+
+        A call that runs a command is of the kind execute, whatever it calls itself: codex calls `cat a | awk …` a
+        read, and the awk program in it could do anything.
+        """
         call = params.get("toolCall")
         call = call if isinstance(call, dict) else {}
         call_id = call.get("toolCallId")
@@ -59,6 +64,8 @@ class Translator:
         known = self._calls.get(call_id or "", _Call("other"))
         kind = str(call.get("kind") or known.kind)
         paths = {**known.paths, **touched.paths(call, kind)}
+        if known.runs_command or touched.runs_command(call):
+            kind = "execute"
         return PermissionAsk(
             permission_id=permission_id,
             tool_call_id=call_id,
@@ -122,7 +129,8 @@ class Translator:
     def _remember(self, call_id: str, known: _Call, update: Mapping[str, Any]) -> None:
         kind = update.get("kind") or known.kind
         title = (update.get("title") or known.title)[:_TITLE_KEPT_CHARS]
-        self._calls[call_id] = _Call(kind, title, {**known.paths, **touched.paths(update, kind)})
+        runs_command = known.runs_command or touched.runs_command(update)
+        self._calls[call_id] = _Call(kind, title, runs_command, {**known.paths, **touched.paths(update, kind)})
 
     def _changed(self, call_id: str, update: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that an update sets; ACP leaves out, or makes null, what stays as it was."""

@@ -187,6 +187,26 @@ def test_of_another_call_s_raw_input_only_what_is_named_like_a_path_counts() -> 
     assert ask.paths == ("/w/a", "/w/b", "/w/c", "/w/d", "/w/e")
 
 
+def test_a_file_that_a_patch_moves_away_is_touched_too() -> None:
+    change = {"type": "update", "unified_diff": "@@", "move_path": "/w/a"}
+    call = {"kind": "edit", "locations": [{"path": "/w/a"}], "rawInput": {"changes": {"/etc/x": change}}}
+    assert Translator().permission("perm_1", {"toolCall": call}).paths == ("/w/a", "/etc/x")
+
+
+@pytest.mark.parametrize("kind", ["read", "search", "edit"])
+@pytest.mark.parametrize("raw", [{"command": ["bash", "-lc", "cat a | awk"]}, {"cmd": "cat a | awk"}], ids=repr)
+def test_a_command_is_a_command_whatever_it_calls_itself(kind: str, raw: Any) -> None:
+    call = {"toolCallId": "a", "kind": kind, "locations": [{"path": "/w/a"}]}
+    assert Translator().permission("perm_1", {"toolCall": {**call, "rawInput": raw}}).kind == "execute"
+    translator = Translator()
+    told = translator.update({"sessionUpdate": "tool_call", **call, "rawInput": raw})
+    assert told is not None
+    assert told.data["kind"] == kind, "the agent's own word is what is shown"
+    translator.update({"sessionUpdate": "tool_call_update", "toolCallId": "a", "rawInput": {}})
+    assert translator.permission("perm_2", {"toolCall": call}).kind == "execute"
+    assert Translator().permission("perm_3", {"toolCall": {**call, "rawInput": {"command": None}}}).kind == kind
+
+
 def test_a_permission_request_takes_what_it_leaves_out_from_the_call_s_updates() -> None:
     translator = Translator()
     told = {"toolCallId": "a", "title": "Edit a", "kind": "edit", "locations": [{"path": "/w/a"}]}
