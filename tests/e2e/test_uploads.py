@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from clawdforge import Forge, ForgeAPIError, Session
 from harness import agents
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask, connect, receive
+from harness.ledger import Ledger
 from harness.shapes import fits
 
 UPLOAD = {"ok": bool, "file_token": str, "ttl_secs": int, "size": int, "name": str, "expires_at": int}
@@ -152,6 +154,44 @@ def test_the_agent_is_told_of_files_that_lie_in_its_workspace(app: Forge) -> Non
     paths = laid(session, first, second)
     assert paths == [Path(session.cwd, "notes.md"), Path(session.cwd, "data.bin")]
     assert [path.read_bytes() for path in paths] == [b"first", b"\x00\xff"]
+
+
+def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: agents.NewGateway) -> None:
+    caps = {"FAKE_AGENT_CAPS": json.dumps({"promptCapabilities": {"image": True, "embeddedContext": False}})}
+    gateway = new_gateway(agents={"sees": agents.scripted(Path(os.devnull), env=caps)}).start()
+    picture = b"\xff\xd8\xff\xe0 and so on"
+    with gateway.app() as app:
+        tokens = [upload(app, picture, "note.txt"), upload(app, b"no picture", "b.png")]
+        with app.session(agent="sees") as session:
+            named, shown, link = told(session, *tokens)
+        with app.session(agent="fake") as blind:
+            assert [block["type"] for block in told(blind, *tokens)] == ["resource_link", "resource"]
+    lies = Path(session.cwd, "note.txt")
+    assert named == {"type": "text", "text": f"[@note.txt]({lies.as_uri()})"}
+    assert (shown["type"], shown["mimeType"], shown["uri"]) == ("image", "image/jpeg", lies.as_uri())
+    assert base64.b64decode(shown["data"]) == lies.read_bytes() == picture
+    assert (link["type"], link["name"], link["mimeType"]) == ("resource_link", "b.png", "image/png")
+
+
+def test_short_texts_go_with_the_prompt_and_others_by_a_link(app: Forge) -> None:
+    session = app.create_session(agent="fake")
+    longest, longer = b"x" * 131_072, b"x" * 131_073
+    contents = ("€ 𝄞\r\n".encode(), longest, longer, b"\xff", b"a\0b", b"")
+    blocks = told(session, *(upload(app, content) for content in contents))
+    assert [block["type"] for block in blocks] == ["resource"] * 2 + ["resource_link"] * 4
+    assert [block["resource"]["text"].encode() for block in blocks[:2]] == list(contents[:2])
+    assert sorted(path.read_bytes() for path in Path(session.cwd).iterdir()) == sorted(contents)
+
+
+def test_the_log_names_the_files_of_a_turn_and_does_not_hold_them(
+    gateway: Gateway, app: Forge, db: Ledger
+) -> None:
+    session = app.create_session(agent="fake")
+    session.turn("hi", files=[upload(app, b"a secret text"), upload(app, b"\0 a secret text")])
+    events = db.events(session.session_id)
+    [start] = [event["data"] for event in events if event["type"] == "turn_start"]
+    assert start == {"prompt": "hi", "files": ["a.txt", "a (2).txt"]}
+    assert "a secret text" not in json.dumps(events, default=str)
 
 
 def test_a_run_gets_its_files_too(app: Forge) -> None:
