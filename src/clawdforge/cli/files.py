@@ -1,4 +1,4 @@
-"""`clawdforge upload`: a file for later prompts."""
+"""`clawdforge upload` and `clawdforge file …`: files for later prompts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from clawdforge.cli import terminal
-from clawdforge.cli.options import EXISTING_FILE, Caller, Command, pass_caller
+from clawdforge.cli.options import EXISTING_FILE, Caller, Command, Group, pass_caller
 from clawdforge.wire import codec
 
 
@@ -34,3 +34,50 @@ def upload(caller: Caller, path: Path, ttl_secs: int | None) -> None:
         terminal.emit(codec.to_json(token))
     else:
         terminal.say(token.file_token)
+
+
+@click.group(cls=Group)
+def file() -> None:
+    """Look at what was uploaded, and drop it early.
+
+    \b
+    Examples:
+      clawdforge file get ff_…
+      clawdforge file delete ff_…
+    """
+
+
+@file.command()
+@click.argument("file_token")
+@pass_caller
+def get(caller: Caller, file_token: str) -> None:
+    """Show what the gateway knows of an upload.
+
+    \b
+    Example:
+      clawdforge file get ff_…
+    """
+    with caller.forge() as forge:
+        known = forge.get_file(file_token)
+    if caller.as_json:
+        terminal.emit(known)
+    else:
+        terminal.record({name: value for name, value in known.items() if name != "ok"})
+
+
+@file.command()
+@click.argument("file_token")
+@pass_caller
+def delete(caller: Caller, file_token: str) -> None:
+    """Drop an upload before its time. Where it was laid into a workspace, it stays.
+
+    \b
+    Example:
+      clawdforge file delete ff_…
+    """
+    with caller.forge() as forge:
+        answer = forge.delete_file(file_token)
+    if caller.as_json:
+        terminal.emit(answer)
+    else:
+        terminal.note(f"Deleted {file_token}.")

@@ -48,6 +48,7 @@ for _command in (
     sessions.session,
     usage.usage,
     files.upload,
+    files.file,
     tokens.token,
     agents.agents,
     doctor.doctor,

@@ -132,6 +132,14 @@ def upload(body: FileBody) -> Call:
     return Call("POST", "/files", _WRITE_S, body=content, content_type=body.content_type)
 
 
+def get_file(file: str | FileToken) -> Call:
+    return Call("GET", _file_path(file), _READ_S)
+
+
+def delete_file(file: str | FileToken) -> Call:
+    return Call("DELETE", _file_path(file), _WRITE_S)
+
+
 def agents() -> Call:
     return Call("GET", "/agents", _WRITE_S)  # the gateway may have to ask each agent for its version
 
@@ -197,7 +205,15 @@ def _tokens(files: Iterable[str | FileToken] | None) -> list[str] | None:
         return None
     if isinstance(files, (str, FileToken)):
         raise TypeError("files is a list of file tokens, not one")
-    return [_text("a file token", each.file_token if isinstance(each, FileToken) else each) for each in files]
+    return [_text("a file token", _token(each)) for each in files]
+
+
+def _token(file: str | FileToken) -> str:
+    return file.file_token if isinstance(file, FileToken) else file
+
+
+def _file_path(file: str | FileToken) -> str:
+    return f"/files/{_segment('a file token', _token(file))}"
 
 
 def _text(what: str, value: Any) -> str:

@@ -169,6 +169,22 @@ class Forge:
             body = FileBody(file, name, _size_left(file), fields, boundary=secrets.token_hex(16))
             return _api.file_token(self.send(_call.upload(body)))
 
+    def get_file(self, file: str | FileToken) -> dict[str, Any]:
+        """What the gateway knows of an upload, as it was sent: `name`, `size`, `sha256`, `expires_at`, …
+
+        Raises:
+            ForgeAPIError: 404 where there is none, also once it has expired, or where it is another app's.
+        """
+        return self.send(_call.get_file(file))
+
+    def delete_file(self, file: str | FileToken) -> dict[str, Any]:
+        """Drops an upload before its time. What a turn has found in its workspace stays there.
+
+        Raises:
+            ForgeAPIError: 404, as `get_file` has it.
+        """
+        return self.send(_call.delete_file(file))
+
     def session(self, agent: str | None = None, meta: Mapping[str, Any] | None = None, **options: Any) -> Session:
         """A session for a `with` block: created where the block begins, closed where it ends.
 

@@ -24,6 +24,7 @@ TURN = {
     "stop_reason": "end_turn",
     "duration_ms": 3,
 }
+FILE = {"ok": True, "file_token": "ff_1", "name": "a.txt", "size": 5, "sha256": "ab"}
 UPLOAD = {"ok": True, "file_token": "ff_1", "ttl_secs": 3600, "size": 5}
 
 Invoke = Callable[..., Result]
@@ -223,6 +224,15 @@ def test_an_upload_prints_its_token(invoke: Invoke, http: responses.RequestsMock
     assert b'name="ttl_secs"\r\n\r\n60\r\n' in body
 
 
+def test_an_upload_is_shown_and_dropped(invoke: Invoke, http: responses.RequestsMock) -> None:
+    http.get(f"{URL}/files/ff_1", json=FILE)
+    http.delete(f"{URL}/files/ff_1", json={"ok": True, "file_token": "ff_1"})
+
+    assert "name: a.txt\n" in invoke("file", "get", "ff_1").stdout
+    assert invoke("file", "delete", "ff_1").stderr == "Deleted ff_1.\n"
+    assert [call.request.method for call in http.calls] == ["GET", "DELETE"]
+
+
 def test_the_global_options_stand_before_or_after_the_command(
     invoke: Invoke, http: responses.RequestsMock
 ) -> None:
@@ -245,6 +255,8 @@ def test_the_global_options_stand_before_or_after_the_command(
         (["session", "list"], "sessions"),
         (["session", "close", "sess_1"], "session_id"),
         (["upload", __file__], "file_token"),
+        (["file", "get", "ff_1"], "sha256"),
+        (["file", "delete", "ff_1"], "file_token"),
         (["token", "mint", "app"], "token"),
         (["token", "list"], "tokens"),
         (["token", "revoke", "app"], "name"),
@@ -259,6 +271,8 @@ def test_json_is_exactly_one_document(
 ) -> None:
     monkeypatch.setenv("CLAWDFORGE_ADMIN_TOKEN", "admin")
     http.assert_all_requests_are_fired = False
+    http.get(f"{URL}/files/ff_1", json=FILE)
+    http.delete(f"{URL}/files/ff_1", json={"ok": True, "file_token": "ff_1"})
     http.post(f"{URL}/run", json=RUN)
     http.post(f"{URL}/files", json=UPLOAD)
     http.post(f"{URL}/sessions", json=CREATED)

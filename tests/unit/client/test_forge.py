@@ -156,6 +156,22 @@ def test_runs_and_usage_come_back_as_they_were_sent(forge: Forge, http: response
     ]
 
 
+def test_an_upload_is_looked_at_and_dropped_by_its_token(forge: Forge, http: responses.RequestsMock) -> None:
+    known = {"ok": True, "file_token": "ff_1", "name": "a.txt", "size": 5, "news": 1}
+    http.get(f"{URL}/files/ff_1", json=known)
+    http.delete(f"{URL}/files/ff_1", json={"ok": True, "file_token": "ff_1"})
+    http.get(f"{URL}/files/a%2Fb", status=404, json={"detail": "file not found", "code": "not_found"})
+    token = FileToken(ok=True, file_token="ff_1", ttl_secs=60, size=5)
+
+    assert forge.get_file("ff_1") == forge.get_file(token) == known
+    assert forge.delete_file(token) == {"ok": True, "file_token": "ff_1"}
+    with pytest.raises(ForgeAPIError, match="file not found"):
+        forge.get_file("a/b")
+    for wrong in ("", ".."):
+        with pytest.raises(ValueError, match="a file token"):
+            forge.delete_file(wrong)
+
+
 def test_session_lists_and_records_come_back_as_they_were_sent(forge: Forge, http: responses.RequestsMock) -> None:
     rows = {"ok": True, "sessions": [{"session_id": "sess_1", "news": 1}], "count": 1, "next_cursor": None}
     http.get(f"{URL}/sessions", json=rows)
