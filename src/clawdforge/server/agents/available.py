@@ -133,6 +133,8 @@ def _from_here(word: str) -> str:
 def _mend(entry: AgentEntry) -> str:
     if entry.package is not None:
         return f"Run: clawdforge agents install {entry.name}"
+    if entry.by_hand is not None:
+        return f"Install it as its makers say: {entry.by_hand}"
     return f'Install it, or name its command in the settings: [agents.{entry.name}] argv = ["…"]'
 
 

@@ -66,6 +66,7 @@ class AgentEntry:
     Attributes:
         argv: how to start it; the first word is looked up (`available.find`).
         package: the npm package, exactly pinned, that `clawdforge agents install` puts below the data directory.
+        by_hand: the command by which its makers have it installed, where there is no such package.
         native: its program is a mere wrapper, in Node, of one for this kind of machine that lies beside it, called
             the same and `-OS-CPU`: that one is started.
         heeds_eof: it ends by itself once its input is closed.
@@ -91,6 +92,7 @@ class AgentEntry:
     title: str
     argv: tuple[str, ...]
     package: str | None = None
+    by_hand: str | None = None
     native: bool = False
     heeds_eof: bool = True
     env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -315,6 +317,25 @@ _BY_COMMAND: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "iflow": ("iFlow", ("iflow", "--experimental-acp")),
 }
 
+# Their programs work although no lifecycle script of theirs has run.
+_PACKAGES: Final[Mapping[str, str]] = {
+    "cline": "cline@3.0.65",
+    "copilot": "@github/copilot@1.0.102",
+    "qwen": "@qwen-code/qwen-code@0.15.10",  # the last that Node 20 runs
+}
+
+# These are not npm's, or their packages must run a script or bring a second one before they work.
+_BY_HAND: Final[Mapping[str, str]] = {
+    "deepagents": "pip install deepagents-acp",
+    "droid": "npm install -g droid",
+    "fast-agent": "pip install fast-agent-acp",
+    "hermes": "pip install hermes-agent",
+    "kilo": "npm install -g @kilocode/cli",
+    "opencode": "npm install -g opencode-ai",
+    "pi": "npm install -g pi-acp @earendil-works/pi-coding-agent",
+    "vibe": "pip install mistral-vibe",
+}
+
 # They tell, with every answer, the tokens of their session so far.
 _COUNT_THE_SESSION: Final = frozenset({"copilot", "hermes"})
 
@@ -325,6 +346,8 @@ BUILT_IN: Final[Mapping[str, AgentEntry]] = MappingProxyType(
             name=name,
             title=title,
             argv=argv,
+            package=_PACKAGES.get(name),
+            by_hand=_BY_HAND.get(name),
             usage_counts="session" if name in _COUNT_THE_SESSION else "prompt",
         )
         for name, (title, argv) in _BY_COMMAND.items()

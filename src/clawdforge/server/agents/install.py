@@ -70,8 +70,9 @@ def install(entry: AgentEntry, data_dir: Path, progress: Progress) -> str:
             )
             return f"The weights of the embedded model are in {path}."
         if entry.package is None:
+            how = "" if entry.by_hand is None else f" ({entry.by_hand})"
             raise InstallError(
-                f"clawdforge does not install {entry.title}: install it as its makers say, so that "
+                f"clawdforge does not install {entry.title}: install it as its makers say{how}, so that "
                 f"{entry.argv[0]!r} is on the PATH, or name its command in the settings: "
                 f'[agents.{entry.name}] argv = ["…"]'
             )

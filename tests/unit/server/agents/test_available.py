@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,18 @@ def test_the_three_first_agents_are_pinned_and_ask(name: str) -> None:
     assert entry.package.rpartition("@")[2].replace(".", "").isdigit()
     assert entry.ask_mode is not None
     assert entry.system_replace is not None
+
+
+def test_an_agent_that_is_installed_by_hand_says_by_which_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    reason = info(BUILT_IN["opencode"], tmp_path).reason
+    assert reason is not None and reason.endswith("Install it as its makers say: npm install -g opencode-ai")
+
+
+def test_every_package_of_the_catalog_is_pinned_to_one_release() -> None:
+    packages = [entry.package for entry in BUILT_IN.values() if entry.package is not None]
+    assert len(packages) >= 6
+    for package in packages:
+        assert re.fullmatch(r"(@[a-z0-9-]+/)?[a-z0-9-]+@\d+\.\d+\.\d+", package)
