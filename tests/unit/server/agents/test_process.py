@@ -97,6 +97,23 @@ async def test_a_program_that_is_not_there_is_an_oserror(spawner: Spawner, tmp_p
         await ChildProcess.start(spawner, Command(["/no/such/program"], {}, tmp_path, "m", 1), Owner())
 
 
+async def test_a_fork_that_fails_is_told_and_the_next_one_works(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    owner = Owner()
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refused)
+        with pytest.raises(BlockingIOError):
+            await start(spawner, owner, tmp_path, "print('never')")
+    process = await start(spawner, owner, tmp_path, "print('now')")
+    await owner.until(lines=1, exited=True)
+    await process.end(now=True)
+    assert owner.lines == [b"now"]
+
+
 async def test_a_line_over_the_limit_breaks_it(spawner: Spawner, tmp_path: Path) -> None:
     owner = Owner()
     process = await start(spawner, owner, tmp_path, "print('ok'); print('x' * 100_000)", limit=50_000)
