@@ -274,8 +274,12 @@ class AcpAgent:
 
     def on_noise(self, line: bytes) -> None:
         """A line came that is no message: agents log to stdout too. Before the start, only so much of it."""
+        if self._acp_session is not None:
+            return
         self._noise += 1
-        if self._acp_session is None and self._noise > _NOISE_LIMIT:
+        if self._entry.login_words is not None and self._entry.login_words.encode() in line:
+            self.on_broken(f"the agent wants a login: {how_to_log_in(self._entry)}")
+        elif self._noise > _NOISE_LIMIT:
             self.on_broken("the agent does not speak ACP: its output is not JSON-RPC")
 
     def _prompt_answered(self, answer: Any) -> None:

@@ -74,6 +74,7 @@ class AgentEntry:
         inherit_env: variables of the gateway's own environment that are passed on.
         login_files: files of the user's home that hold its login; copied into its private home at start.
         login_choice: how it is told which of its logins to use; None: it finds out by itself.
+        login_words: what it prints where it waits for a person to log in: nobody will; None: it does not wait.
         home_files: files of its private home that are ours: by their path in it, written as they stand here before
             every start, whatever the agent made of them.
         ask_mode: the ACP mode in which it asks before it uses a tool; set after every start.
@@ -99,6 +100,7 @@ class AgentEntry:
     inherit_env: tuple[str, ...] = ()
     login_files: tuple[str, ...] = ()
     login_choice: LoginChoice | None = None
+    login_words: str | None = None
     home_files: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     ask_mode: str | None = None
     model: Way | None = field(default_factory=lambda: ConfigOption("model"))
@@ -271,6 +273,7 @@ _GEMINI = AgentEntry(
             ("~/.gemini/oauth_creds.json", "oauth-personal"),
         ),
     ),
+    login_words="Please visit the following URL to authorize",
     home_files=MappingProxyType({".gemini/settings.json": json.dumps(_GEMINI_SETTINGS, indent=2)}),
     literal_uris=True,
     ask_mode="default",

@@ -10,7 +10,7 @@ from typing import Any
 
 from clawdforge.testing.fake_model.script import Ask, Reply, Text, Thinking, ToolCall
 
-PATH = re.compile(r"/v1\w*/models/[^/:]+:(generateContent|streamGenerateContent|countTokens)")
+PATH = re.compile(r"/v1\w*/(publishers/google/)?models/[^/:]+:(generateContent|streamGenerateContent|countTokens)")
 USAGE = {
     "promptTokenCount": 110,
     "cachedContentTokenCount": 10,
