@@ -18,6 +18,7 @@ from clawdforge.server.apps.registry import App, AppRegistry
 from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.data_dir import DataDirectory
 from clawdforge.server.events.fanout import Fanout
+from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.context import Context
@@ -91,12 +92,13 @@ class Gateway:
         self.admin_token = AdminToken.open(directory.path, settings.admin_token)
         uploads = await Uploads.open(store, directory.path, settings.max_upload_bytes)
         audit = Audit(keep_prompts=settings.audit_prompts)
-        self._sessions = Sessions(settings, store, host, uploads, audit)
+        fanout = Fanout(store)
+        self._sessions = Sessions(settings, store, host, uploads, audit, Rounds(store, fanout.followed))
         await self._sessions.recover()
         reaper = Reaper(settings, store, self._sessions, uploads)
         self._closing.push_async_callback(reaper.stop)
         gate = Gate(_Keys(apps, self.admin_token), settings)
-        self._streams = Streams(Fanout(store), settings)
+        self._streams = Streams(fanout, settings)
         self.asgi = application(
             Context(
                 settings=settings,

@@ -29,6 +29,9 @@ ERROR: Final = "error"
 SESSION_CLOSED: Final = "session_closed"
 OTHER: Final = "other"
 
+STREAMED: Final = frozenset({TEXT, THINKING})
+"""What comes in pieces: `content` of the same `message_id`, if any, goes on with the piece before."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventPage:

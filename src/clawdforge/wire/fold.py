@@ -12,7 +12,6 @@ from typing import Any, Final
 from clawdforge.wire import events
 from clawdforge.wire.events import Event
 
-_STREAMED: Final = frozenset({events.TEXT, events.THINKING})
 _KEPT: Final = frozenset({events.PERMISSION_REQUEST, events.PERMISSION_ANSWER})
 
 
@@ -27,7 +26,7 @@ class Fold:
 
     def add(self, event: Event) -> None:
         """Takes the next event of the turn."""
-        if event.type in _STREAMED:
+        if event.type in events.STREAMED:
             self._add_streamed(event)
         elif event.type in (events.TOOL_CALL, events.TOOL_CALL_UPDATE):
             self._add_tool(event)

@@ -1,6 +1,7 @@
 """One session's log: gives each event its place and its time, and hands it to the store in that order.
 
-Events go to the store in batches, and with whatever is committed after them. Must not know what an event means.
+Events go to the store in batches, and with whatever is committed after them. Of what an event means it knows one
+thing: which texts go on with each other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.store.base import AddSession, AppendEvents, Change, Store
+from clawdforge.wire import events
 from clawdforge.wire.events import Draft, Event
 
 _PRESSURE_BYTES: Final = 1024 * 1024
@@ -38,6 +41,8 @@ class SessionLog:
         store: where events go.
         session_id: whose log it is.
         last_seq: the greatest `seq` that is stored.
+        rounds: when events go there that somebody waits for.
+        on_placed: told each event, once it has its place.
         on_pressure: told True when so much waits for the disk that the agent should pause, False when it may
             go on.
         on_failure: told once when events could not be stored: this log is of no more use, for its numbers have
@@ -52,6 +57,8 @@ class SessionLog:
         session_id: str,
         last_seq: int,
         *,
+        rounds: Rounds,
+        on_placed: Callable[[Event], None],
         on_pressure: Callable[[bool], None],
         on_failure: Callable[[BaseException], None],
         on_settled: Callable[[], None],
@@ -60,15 +67,19 @@ class SessionLog:
         self._store = store
         self._session_id = session_id
         self._seq = last_seq
+        self._rounds = rounds
+        self._on_placed = on_placed
         self._on_pressure = on_pressure
         self._on_failure = on_failure
         self._on_settled = on_settled
         self._clock_ms = clock_ms
         self._loop = asyncio.get_running_loop()
+        self._open: _Open | None = None
         self._batch: list[Event] = []
         self._batch_bytes = 0
         self._unstored_bytes = 0
         self._writing = 0
+        self._appointed = False
         self._lingering: asyncio.TimerHandle | None = None
         self._held = False
         self._pressed = False
@@ -77,20 +88,40 @@ class SessionLog:
     @property
     def settled(self) -> bool:
         """Whether nothing is on its way: only then may another log of the session begin, where the store says."""
-        return not self._batch and not self._writing
+        return self._open is None and not self._batch and not self._writing
 
     def hold(self) -> None:
         """Keeps events back until a `commit` brings the session's own row: they belong below it."""
         self._held = True
 
-    def append(self, draft: Draft, turn_index: int | None) -> Event:
-        """Takes an event. It is stored soon, and before anything that is committed after it."""
-        event = self._placed(draft, turn_index)
+    def append(self, draft: Draft, turn_index: int | None) -> None:
+        """Takes an event. It is stored soon, and before anything that is committed after it.
+
+        Adjacent text of one message that waits for the store together is one event.
+        """
+        if self._open is not None and self._open.goes_on(draft, turn_index):
+            content = draft.data["content"]
+            self._open.pieces.append(content)
+            self._open.size += len(content)
+            self._open.ts = self._clock_ms()
+            self._batch_bytes += len(content)
+        else:
+            self.place()
+            self._batch_bytes += _weight(draft)
+            if draft.type in events.STREAMED:
+                self._open = _Open(draft, turn_index, self._clock_ms())
+            else:
+                self._placed(draft, turn_index, self._clock_ms())
         if self._batch_bytes >= _BATCH_BYTES and not self._held:
             self._write((), flush=False)
-        elif self._lingering is None:
-            self._lingering = self._loop.call_later(_LINGER_S, self._hand_over)
-        return event
+        if not self._appointed:
+            self._appoint()
+
+    def place(self) -> None:
+        """Gives everything that was taken its place: `on_placed` has heard of it then."""
+        last, self._open = self._open, None
+        if last is not None:
+            self._placed(last.whole(), last.turn_index, last.ts)
 
     def commit(
         self,
@@ -105,36 +136,46 @@ class SessionLog:
 
         Returns a future that is done when they are durable, and has StorageError where they could not be stored.
         """
+        self.place()
         for draft in drafts:  # however large: they must not go ahead of the changes that they belong to
-            self._placed(draft, turn_index)
+            self._placed(draft, turn_index, self._clock_ms())
         for draft in outside:
-            self._placed(draft, None)
+            self._placed(draft, None, self._clock_ms())
+        self._batch_bytes += sum(map(_weight, (*drafts, *outside)))
         if any(isinstance(change, AddSession) for change in changes):
             self._held = False
         return self._write(changes, flush=True)
 
-    def _placed(self, draft: Draft, turn_index: int | None) -> Event:
+    def _placed(self, draft: Draft, turn_index: int | None, ts: int) -> None:
         self._seq += 1
-        event = Event(self._seq, draft.type, turn_index, self._clock_ms(), draft.data)
+        event = Event(self._seq, draft.type, turn_index, ts, draft.data)
         self._batch.append(event)
-        self._batch_bytes += _weight(draft)
-        return event
+        self._on_placed(event)
 
-    def _hand_over(self) -> None:
+    def _appoint(self) -> None:
+        self._appointed = True
+        if self._rounds.followed(self._session_id):
+            self._rounds.join(self._hand_over)
+        else:
+            self._lingering = self._loop.call_later(_LINGER_S, self._hand_over)
+
+    def _hand_over(self, *, flush: bool = False) -> asyncio.Future[None] | None:
         self._lingering = None
-        if self._batch and not self._held:
-            self._write((), flush=False)
+        self._appointed = False
+        return self._write((), flush=flush) if self._batch_bytes and not self._held else None
 
     def _write(self, changes: Sequence[Change], *, flush: bool) -> asyncio.Future[None]:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        events, size = self._batch, self._batch_bytes
+            self._appointed = False
+        self.place()
+        batch, size = self._batch, self._batch_bytes
         self._batch, self._batch_bytes = [], 0
         # A session's row comes before its events, everything else after them.
         first = [change for change in changes if isinstance(change, AddSession)]
         rest = [change for change in changes if not isinstance(change, AddSession)]
-        append = [AppendEvents(self._session_id, events)] if events else []
+        append = [AppendEvents(self._session_id, batch)] if batch else []
         future = self._store.write(*first, *append, *rest, flush=flush)
         self._unstored_bytes += size
         self._writing += 1
@@ -160,6 +201,34 @@ class SessionLog:
         elif self._pressed and self._unstored_bytes < _RELIEF_BYTES:
             self._pressed = False
             self._on_pressure(False)
+
+
+class _Open:
+    """A text that may go on: it gets its place when something else comes, or when it goes to the store."""
+
+    __slots__ = ("draft", "pieces", "size", "ts", "turn_index")
+
+    def __init__(self, draft: Draft, turn_index: int | None, ts: int) -> None:
+        self.draft = draft
+        self.turn_index = turn_index
+        self.pieces: list[str] = [draft.data["content"]]
+        self.size = len(self.pieces[0])
+        self.ts = ts
+
+    def goes_on(self, draft: Draft, turn_index: int | None) -> bool:
+        """Whether this is more of the same message."""
+        return (
+            draft.type == self.draft.type
+            and turn_index == self.turn_index
+            and draft.data.get("message_id") == self.draft.data.get("message_id")
+            and self.size < _BATCH_BYTES
+        )
+
+    def whole(self) -> Draft:
+        """All of it, as if it had been said at once."""
+        if len(self.pieces) == 1:
+            return self.draft
+        return Draft(self.draft.type, {**self.draft.data, "content": "".join(self.pieces)})
 
 
 def _weight(draft: Draft) -> int:

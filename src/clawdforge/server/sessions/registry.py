@@ -18,6 +18,7 @@ from clawdforge.server.apps.audit import Audit
 from clawdforge.server.apps.registry import App
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.events.log import epoch_ms
+from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions import answers, recovery, state, verdicts
 from clawdforge.server.sessions.admission import Admission
@@ -46,6 +47,7 @@ class Sessions:
         host: where agents are started.
         uploads: the apps' files.
         audit: who notes what was done.
+        rounds: when events that somebody waits for are stored.
         new_id: 128 random bits as text, for ids that cannot be guessed.
     """
 
@@ -56,6 +58,7 @@ class Sessions:
         host: AgentHost,
         uploads: Uploads,
         audit: Audit,
+        rounds: Rounds,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self._settings = settings
@@ -63,6 +66,7 @@ class Sessions:
         self._host = host
         self._uploads = uploads
         self._audit = audit
+        self._rounds = rounds
         self._new_id = new_id
         self._live: dict[str, LiveSession] = {}
         self._admission = Admission(settings)
@@ -313,6 +317,7 @@ class Sessions:
             store=self._store,
             host=self._host,
             audit=self._audit,
+            rounds=self._rounds,
             last_seq=last_seq,
             policy=row.options.get("permissions") or self._settings.default_permissions,
             private=self._settings.data_dir,

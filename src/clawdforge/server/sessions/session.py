@@ -25,6 +25,7 @@ from clawdforge.server.agents.base import (
 )
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
+from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.sessions import answers, permissions, results, state, usage, verdicts
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Deadlines, Turn
@@ -41,7 +42,7 @@ from clawdforge.server.store.base import (
 )
 from clawdforge.wire import codec, events
 from clawdforge.wire.agents import AgentOptions, PermissionPolicy
-from clawdforge.wire.events import Draft
+from clawdforge.wire.events import Draft, Event
 from clawdforge.wire.permissions import PermissionAsk
 from clawdforge.wire.turns import TurnResult
 
@@ -67,6 +68,7 @@ class LiveSession:
         store: Store,
         host: AgentHost,
         audit: Audit,
+        rounds: Rounds,
         last_seq: int,
         policy: PermissionPolicy,
         private: Path,
@@ -84,6 +86,8 @@ class LiveSession:
             store,
             row.session_id,
             last_seq,
+            rounds=rounds,
+            on_placed=self._on_placed,
             on_pressure=self._on_pressure,
             on_failure=self._on_log_failure,
             on_settled=lambda: self._on_idle(self),
@@ -219,6 +223,7 @@ class LiveSession:
 
     async def _finish(self, turn: Turn, row: TurnRow, end: TurnEnd, *, closing: bool) -> TurnResult:
         """Stores the end in one unit with all that belongs to it, then says what came of the turn."""
+        self.log.place()
         folded = turn.fold.result()
         text = turn.fold.text()
         empty = not text and turn.fold.tool_calls == 0
@@ -306,9 +311,11 @@ class LiveSession:
 
     def _note(self, draft: Draft) -> None:
         turn = self.turn if self.turn is not None and self.turn.listening else None
-        event = self.log.append(draft, None if turn is None else turn.index)
-        if turn is not None:
-            turn.fold.add(event)
+        self.log.append(draft, None if turn is None else turn.index)
+
+    def _on_placed(self, event: Event) -> None:
+        if self.turn is not None and event.turn_index == self.turn.index:
+            self.turn.fold.add(event)
 
     def _on_pressure(self, pressed: bool) -> None:
         if self.agent is not None:

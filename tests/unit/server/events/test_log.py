@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawdforge.server.events.log import SessionLog
+from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.store.base import (
     AddSession,
     AppendEvents,
@@ -21,7 +22,7 @@ from clawdforge.server.store.base import (
     StorageError,
 )
 from clawdforge.server.store.sqlite import SqliteStore
-from clawdforge.wire.events import Draft
+from clawdforge.wire.events import Draft, Event
 
 MIB = 1024 * 1024
 
@@ -30,8 +31,15 @@ def session_row(session_id: str = "sess_1") -> SessionRow:
     return SessionRow(session_id, "app_1", "app", "session", "fake", "/w", {}, {}, created_at=1)
 
 
-def text(content: str = "x") -> Draft:
-    return Draft("text", {"content": content})
+def other(content: str = "x") -> Draft:
+    """An event that stands alone."""
+    return Draft("other", {"content": content})
+
+
+def text(content: str, message_id: str | None = "m", type_: str = "text") -> Draft:
+    return Draft(
+        type_, {"content": content} if message_id is None else {"content": content, "message_id": message_id}
+    )
 
 
 @pytest.fixture
@@ -45,7 +53,9 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 class Ear:
     """Hears what a log tells its session."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, follows: bool = False) -> None:
+        self.follows = follows
+        self.placed: list[Event] = []
         self.pressed: list[bool] = []
         self.failures: list[BaseException] = []
         self.settled = 0
@@ -59,6 +69,8 @@ class Ear:
             store,
             session_id,
             last_seq,
+            rounds=Rounds(store, lambda _: self.follows),
+            on_placed=self.placed.append,
             on_pressure=self.pressed.append,
             on_failure=self.failures.append,
             on_settled=self.settle,
@@ -67,11 +79,13 @@ class Ear:
 
 
 async def test_events_get_their_places_and_times_in_the_order_in_which_they_come(store: SqliteStore) -> None:
-    log = Ear().log(store)
-    told = [log.append(text(word), turn) for word, turn in (("a", None), ("b", 1), ("c", 1))]
+    ear = Ear()
+    log = ear.log(store)
+    for word, turn in (("a", None), ("b", 1), ("c", 1)):
+        log.append(other(word), turn)
     await log.commit()
     stored = await store.events("sess_1")
-    assert stored == told
+    assert stored == ear.placed
     assert [(each.seq, each.turn_index, each.ts) for each in stored] == [
         (1, None, 1000),
         (2, 1, 1001),
@@ -81,17 +95,17 @@ async def test_events_get_their_places_and_times_in_the_order_in_which_they_come
 
 async def test_a_log_goes_on_where_the_last_one_ended(store: SqliteStore) -> None:
     first = Ear().log(store)
-    first.append(text(), None)
+    first.append(other(), None)
     await first.commit()
     second = Ear().log(store, last_seq=await store.last_seq("sess_1"))
-    assert second.append(text(), None).seq == 2
+    second.append(other(), None)
     await second.commit()
     assert await store.last_seq("sess_1") == 2
 
 
 async def test_what_nobody_waits_for_is_stored_soon_all_the_same(store: SqliteStore) -> None:
     log = Ear().log(store)
-    log.append(text(), None)
+    log.append(other(), None)
     async with asyncio.timeout(20):
         while await store.last_seq("sess_1") == 0:
             await asyncio.sleep(0)
@@ -99,8 +113,8 @@ async def test_what_nobody_waits_for_is_stored_soon_all_the_same(store: SqliteSt
 
 async def test_changes_are_stored_in_one_unit_with_the_events_before_them(store: SqliteStore) -> None:
     log = Ear().log(store)
-    log.append(text("before"), None)
-    await log.commit(CloseSession("sess_1", 9, "client"), drafts=[text("with")], turn_index=3)
+    log.append(other("before"), None)
+    await log.commit(CloseSession("sess_1", 9, "client"), drafts=[other("with")], turn_index=3)
     row = await store.session("sess_1")
     assert row is not None
     assert row.closed_at == 9
@@ -112,7 +126,7 @@ async def test_a_unit_that_is_refused_leaves_nothing_of_it(store: SqliteStore) -
     ear = Ear()
     log = ear.log(store)
     with pytest.raises(StorageError):
-        await log.commit(AddSession(session_row()), drafts=[text()])
+        await log.commit(AddSession(session_row()), drafts=[other()])
     assert await store.last_seq("sess_1") == 0
     assert len(ear.failures) == 1
 
@@ -123,7 +137,7 @@ async def test_a_held_log_waits_for_its_session_s_row_however_much_comes(store: 
     log = ear.log(store, "sess_new")
     log.hold()
     for _ in range(3):
-        log.append(text("x" * size), None)
+        log.append(other("x" * size), None)
     await asyncio.sleep(0)
     await log.commit(AddSession(session_row("sess_new")))
     assert [each.seq for each in await store.events("sess_new")] == [1, 2, 3]
@@ -134,7 +148,7 @@ async def test_a_held_log_waits_for_its_session_s_row_however_much_comes(store: 
 async def test_a_row_comes_before_the_events_that_are_committed_with_it(store: SqliteStore, size: int) -> None:
     ear = Ear()
     log = ear.log(store, "sess_new")
-    await log.commit(AddSession(session_row("sess_new")), drafts=[text("x" * size), text()])
+    await log.commit(AddSession(session_row("sess_new")), drafts=[other("x" * size), other()])
     assert [each.seq for each in await store.events("sess_new")] == [1, 2]
     assert ear.failures == []
 
@@ -168,7 +182,7 @@ class Slow:
 async def test_only_what_somebody_waits_for_is_hurried() -> None:
     slow = Slow()
     log = Ear().log(slow)
-    log.append(text("x" * MIB), None)
+    log.append(other("x" * MIB), None)
     waiting = log.commit()
     assert [flush for _, flush, _ in slow.units] == [False, True]
     await slow.finish()
@@ -179,7 +193,7 @@ async def test_small_events_go_to_the_store_together() -> None:
     slow = Slow()
     log = Ear().log(slow)
     for _ in range(100):
-        log.append(text(), None)
+        log.append(other(), None)
     log.commit()
     assert len(slow.units) == 1
     assert slow.events() == list(range(1, 101))
@@ -190,9 +204,9 @@ async def test_the_agent_is_paused_while_much_waits_and_resumed_when_little_does
     slow, ear = Slow(), Ear()
     log = ear.log(slow)
     for _ in range(9):
-        log.append(text("x" * MIB), None)
+        log.append(other("x" * MIB), None)
     assert ear.pressed == [True]
-    log.append(text("x" * MIB), None)
+    log.append(other("x" * MIB), None)
     assert ear.pressed == [True]
     await slow.finish()
     assert ear.pressed == [True, False]
@@ -201,10 +215,10 @@ async def test_the_agent_is_paused_while_much_waits_and_resumed_when_little_does
 async def test_the_first_failure_is_told_once_and_kept() -> None:
     slow, ear = Slow(), Ear()
     log = ear.log(slow)
-    first = log.commit(drafts=[text()])
+    first = log.commit(drafts=[other()])
     full = StorageError("no room", full=True)
     await slow.finish(full)
-    second = log.commit(drafts=[text()])
+    second = log.commit(drafts=[other()])
     await slow.finish(StorageError("does not follow"))
     assert ear.failures == [full]
     assert log.failure is full
@@ -218,16 +232,88 @@ async def test_a_log_is_settled_when_nothing_of_it_is_on_its_way(error: StorageE
     slow, ear = Slow(), Ear()
     log = ear.log(slow)
     assert log.settled
-    log.append(text(), None)
+    log.append(other(), None)
     assert not log.settled, "it lingers"
     log.commit()
-    log.append(text("x" * MIB), None)
+    log.append(other("x" * MIB), None)
     assert (log.settled, ear.settled, len(slow.units)) == (False, 0, 2)
     slow.units[0][2].set_result(None)
     await asyncio.sleep(0)
     assert (log.settled, ear.settled) == (False, 0)
     await slow.finish(error)
     assert (log.settled, ear.settled) == (True, 1)
+
+
+async def test_adjacent_text_of_one_message_that_waits_together_is_one_event(store: SqliteStore) -> None:
+    ear = Ear()
+    log = ear.log(store)
+    said: list[tuple[Draft, int | None]] = [
+        (text("a"), 1),
+        (text("b"), 1),
+        (text("c"), 1),
+        (text("d", "another"), 1),
+        (text("e", "another", "thinking"), 1),
+        (text("f", None), 1),
+        (text("g", None), 1),
+        (text("h", None), 2),
+        (other("between"), 2),
+        (text("i", None), 2),
+    ]
+    for draft, turn in said:
+        log.append(draft, turn)
+    assert [event.seq for event in ear.placed] == list(range(1, 7))
+    log.place()
+    await log.commit()
+    stored = await store.events("sess_1")
+    assert stored == ear.placed
+    assert [(event.type, event.turn_index, event.data["content"]) for event in stored] == [
+        ("text", 1, "abc"),
+        ("text", 1, "d"),
+        ("thinking", 1, "e"),
+        ("text", 1, "fg"),
+        ("text", 2, "h"),
+        ("other", 2, "between"),
+        ("text", 2, "i"),
+    ]
+    assert stored[0].data == {"content": "abc", "message_id": "m"}
+    assert stored[0].ts == 1002  # that of its last part
+
+
+async def test_text_that_has_gone_to_the_store_is_not_added_to(store: SqliteStore) -> None:
+    log = Ear().log(store)
+    log.append(text("a"), 1)
+    await log.commit()
+    log.append(text("b"), 1)
+    await log.commit()
+    assert [event.data["content"] for event in await store.events("sess_1")] == ["a", "b"]
+
+
+async def test_a_merged_event_is_bounded_however_much_waits() -> None:
+    slow, ear = Slow(), Ear()
+    log = ear.log(slow)
+    log.hold()
+    for _ in range(100):
+        log.append(text("x" * 30_000), None)
+    await log_closed(log, slow)
+    assert max(len(event.data["content"]) for event in ear.placed) < 100_000
+    assert sum(len(event.data["content"]) for event in ear.placed) == 3_000_000
+
+
+async def log_closed(log: SessionLog, slow: Slow) -> None:
+    waiting = log.commit()
+    await slow.finish()
+    await waiting
+
+
+async def test_what_somebody_waits_for_is_hurried_once_for_all_that_came_together() -> None:
+    slow = Slow()
+    log = Ear(follows=True).log(slow)
+    for _ in range(3):
+        log.append(other(), None)
+    await asyncio.sleep(0)
+    assert [flush for _, flush, _ in slow.units] == [True]
+    assert slow.events() == [1, 2, 3]
+    await slow.finish()
 
 
 @given(
@@ -246,9 +332,9 @@ def test_whatever_comes_reaches_the_store_once_and_in_order(steps: list[tuple[st
         log = Ear().log(slow)
         for step, number in steps:
             if step == "append":
-                log.append(text("x" * number), None)
+                log.append(other("x" * number), None)
             elif step == "commit":
-                log.commit(drafts=[text()] * number)
+                log.commit(drafts=[other()] * number)
             else:
                 await asyncio.sleep(0)
         log.commit()

@@ -1,0 +1,66 @@
+"""When events that somebody waits for go to the store: at once while it is quiet, in rounds while it is not.
+
+What decides the gateway's speed is how many commits and wake-ups there are, not how many events. So after each
+round it rests for some times as long as the round took, from its beginning until its readers had been served, and
+what comes meanwhile goes together. Must not know what is handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from clawdforge.server.store.base import Store
+
+_REST: Final = 4.0
+"""A rest, in terms of the round before: a fifth of the time at most goes into rounds, however slow the disk is."""
+
+_LONGEST_REST_S: Final = 0.015
+
+
+class HandOver(Protocol):
+    """Writes what waits, if anything does. With `flush`, it is stored at once, and all before it."""
+
+    def __call__(self, *, flush: bool) -> asyncio.Future[None] | None: ...
+
+
+class Rounds:
+    """The rounds of one gateway. Made on the gateway's loop, belongs to it.
+
+    Args:
+        store: where events go.
+        followed: whether anybody waits for the events of a session.
+    """
+
+    def __init__(self, store: Store, followed: Callable[[str], bool]) -> None:
+        self.followed = followed
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._joined: list[HandOver] = []
+        self._set = False
+
+    def join(self, hand_over: HandOver) -> None:
+        """Has it called in the next round: in the loop's next turn, or after the rest of the round before."""
+        self._joined.append(hand_over)
+        if not self._set:
+            self._set = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        joined, self._joined = self._joined, []
+        self._set = bool(joined)
+        if joined:
+            began = self._loop.time()
+            for hand_over in joined[:-1]:
+                hand_over(flush=False)
+            done = joined[-1](flush=True) or self._store.write()
+            done.add_done_callback(lambda done: self._stored(done, began))
+
+    def _stored(self, done: asyncio.Future[None], began: float) -> None:
+        done.cancelled() or done.exception()  # whoever handed something over hears of it by himself
+        self._loop.call_soon(self._served, began)  # behind the readers that were woken by this commit
+
+    def _served(self, began: float) -> None:
+        rest_s = min(_REST * (self._loop.time() - began), _LONGEST_REST_S)
+        self._loop.call_later(rest_s, self._begin)
