@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import filecmp
 import hashlib
 import io
 import json
@@ -310,6 +311,40 @@ def test_what_is_too_large_is_refused_by_its_declared_and_by_its_counted_size(
             connection.endheaders()  # not one byte of the body is needed
             assert receive(connection).problem() == (413, "too_large")
     assert [path.stat().st_size for path in blobs(gateway)] == [LIMIT_BYTES]
+
+
+def test_neither_an_upload_nor_its_way_to_the_agent_goes_through_memory(
+    new_gateway: agents.NewGateway, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.bin"
+    with large.open("wb") as file:
+        for _ in range(64):
+            file.write(os.urandom(2**20))
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        session = app.create_session(agent="fake")
+        laid(session, app.upload_file(io.BytesIO(bytes(4 * 2**20))).file_token)  # from here on all is loaded
+        before_bytes = gateway.forget_peak()
+        token = app.upload_file(large).file_token
+        assert gateway.peak_bytes() - before_bytes <= 16 * 2**20
+        before_bytes = gateway.forget_peak()
+        [path] = laid(session, token)
+        assert gateway.peak_bytes() - before_bytes <= 16 * 2**20
+        assert filecmp.cmp(path, large, shallow=False)
+
+
+def test_an_upload_never_takes_the_place_of_what_the_agent_has_there(app: Forge, tmp_path: Path) -> None:
+    session = app.create_session(agent="fake")
+    (tmp_path / "victim").write_text("not yours")
+    folder = Path(session.cwd)
+    (folder / "a.txt").symlink_to(tmp_path / "victim")
+    (folder / "a (2).txt").symlink_to(tmp_path / "nowhere")
+    (folder / "a (3).txt").mkdir()
+    (folder / "a (4).txt").touch()
+    paths = laid(session, upload(app), upload(app, b"again"))
+    assert [path.name for path in paths] == ["a (5).txt", "a (6).txt"]
+    assert (tmp_path / "victim").read_text() == "not yours"
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_client_that_hangs_up_in_mid_upload_leaves_nothing(new_gateway: agents.NewGateway) -> None:
