@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clawdforge import Forge
 from clawdforge.testing.stories import STORIES, Stage, Story, perform
+from harness.gateway import Gateway
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "agents.md"
 
@@ -36,3 +43,32 @@ def test_a_story_goes_as_the_table_says(stage: Stage, story: Story) -> None:
     played = perform(story, stage)
     seen = f"cannot: {played.why}" if played.outcome == "cannot" else played.outcome
     assert seen == CLAIMS[stage.agent, story.name], played.why
+
+
+def test_the_command_plays_them_all_and_the_gateway_then_shows_how_they_ended(
+    gateway: Gateway, node_agents: Path, app: Forge
+) -> None:
+    """With the agent that answers fastest. The gateway need not be started anew."""
+    before = info_of(app, "codex")
+    done = subprocess.run(
+        [sys.executable, "-m", "clawdforge", "agents", "--data-dir", gateway.data_dir, "test", "codex", "--json"],
+        env={**os.environ, "PATH": f"{node_agents}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert {each["story"]: each["outcome"] for each in told["stories"]} == {
+        story.name: CLAIMS["codex", story.name].partition(":")[0] for story in STORIES
+    }
+    after = info_of(app, "codex")
+    assert after["version"] == before["version"] == told["version"]
+    assert after["tested"] == {"version": told["version"], "at": told["at"], "stories": told["stories"]}
+    assert "read-only" in after["modes"] and after["models"]
+
+
+def info_of(app: Forge, name: str) -> dict[str, Any]:
+    [row] = [row for row in app.agents()["agents"] if row["name"] == name]
+    return dict(row)

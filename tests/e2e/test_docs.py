@@ -75,12 +75,40 @@ def test_the_curl_line_of_the_readme_is_a_call_that_works(gateway: Gateway) -> N
     assert result["session_id"].startswith("run_")
 
 
+AGENTS = (ROOT / "docs" / "agents.md").read_text()
+
+
+def settings(agent: str) -> str:
+    """The example of the docs that is about this agent."""
+    [text] = [block for block in blocks(AGENTS, "toml") if f"[agents.{agent}]" in block]
+    return text
+
+
 def test_the_settings_in_the_docs_are_settings() -> None:
-    [text] = blocks((ROOT / "docs" / "agents.md").read_text(), "toml")
-    agents = {name: AgentSettings(**entry) for name, entry in tomllib.loads(text)["agents"].items()}
+    agents = {name: AgentSettings(**entry) for name, entry in tomllib.loads(settings("mine"))["agents"].items()}
     entry = catalog(agents)["mine"]
     assert entry.argv == ("python3", "my_agent.py")
     assert entry.login_files == ("~/.mine/credentials.json",)
+
+
+def test_an_agent_is_added_by_the_settings_in_the_docs_alone(tmp_path: Path) -> None:
+    (tmp_path / "clawdforge.toml").write_text(settings("new"))
+    # The example's python3 is the one that has clawdforge.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    stories = ("json", "write", "refused")
+    words = ["agents", "--config", "clawdforge.toml", "--data-dir", "data", "test", "new", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "clawdforge", *words, *(f"--story={name}" for name in stories)],
+        env={**os.environ, "PATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    played = {each["story"]: each["outcome"] for each in json.loads(done.stdout)["stories"]}
+    assert played == dict.fromkeys(stories, "works")
 
 
 @pytest.mark.parametrize(
