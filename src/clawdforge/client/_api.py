@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from clawdforge.errors import ForgeAPIError, ForgeAuthError, ForgeProtocolError, one_line
 from clawdforge.wire import codec
-from clawdforge.wire.apps import AppToken
-from clawdforge.wire.files import FileToken
-from clawdforge.wire.runs import RunResult
-from clawdforge.wire.sessions import SessionCreated
-from clawdforge.wire.turns import TurnResult
+
+# A value's module is loaded with the first answer that needs it: together they are as dear as all the rest here.
+if TYPE_CHECKING:
+    from clawdforge.wire.apps import AppToken
+    from clawdforge.wire.files import FileToken
+    from clawdforge.wire.runs import RunResult
+    from clawdforge.wire.sessions import SessionCreated
+    from clawdforge.wire.turns import TurnResult
 
 T = TypeVar("T")
 _EXCERPT_BYTES: Final = 200
@@ -59,10 +62,14 @@ def read(reply: Reply, *, token: str | None = None) -> dict[str, Any]:
 
 
 def run_result(body: Mapping[str, Any]) -> RunResult:
+    from clawdforge.wire.runs import RunResult
+
     return _value(RunResult, body, ok=False, result=None, duration_ms=0, stop_reason="")
 
 
 def turn_result(body: Mapping[str, Any]) -> TurnResult:
+    from clawdforge.wire.turns import TurnResult
+
     try:
         return TurnResult.from_response(body)
     except codec.Malformed as error:
@@ -70,14 +77,20 @@ def turn_result(body: Mapping[str, Any]) -> TurnResult:
 
 
 def file_token(body: Mapping[str, Any]) -> FileToken:
+    from clawdforge.wire.files import FileToken
+
     return _value(FileToken, body, ok=False, ttl_secs=0, size=0)
 
 
 def app_token(body: Mapping[str, Any]) -> AppToken:
+    from clawdforge.wire.apps import AppToken
+
     return _value(AppToken, body, ok=False, name="", ip_cidrs=[], created_at=0)
 
 
 def session_created(body: Mapping[str, Any]) -> SessionCreated:
+    from clawdforge.wire.sessions import SessionCreated
+
     return _value(SessionCreated, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from clawdforge.client._multipart import FileBody
 from clawdforge.wire import codec
-from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
 from clawdforge.wire.files import FileToken
-from clawdforge.wire.usage import By
+
+if TYPE_CHECKING:
+    from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
+    from clawdforge.wire.usage import By
 
 # How long the gateway may take over a call that no turn waits for.
 _READ_S: Final = 10

@@ -13,7 +13,7 @@ from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -25,11 +25,13 @@ from clawdforge.client._call import Call
 from clawdforge.client._multipart import FileBody
 from clawdforge.client.session import Session
 from clawdforge.errors import ForgeError, ForgeTransportError, one_line
-from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
-from clawdforge.wire.apps import AppToken
-from clawdforge.wire.files import FileToken
-from clawdforge.wire.runs import RunResult
-from clawdforge.wire.usage import By
+
+if TYPE_CHECKING:
+    from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
+    from clawdforge.wire.apps import AppToken
+    from clawdforge.wire.files import FileToken
+    from clawdforge.wire.runs import RunResult
+    from clawdforge.wire.usage import By
 
 # requests lets some of what lies below it through: urllib3's own errors, http.client's, bad host names.
 _FAULTS: Final = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)

@@ -9,14 +9,16 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from clawdforge.client import _api, _call
 from clawdforge.client._call import Call
 from clawdforge.errors import ForgeError, ForgeProtocolError
-from clawdforge.wire.files import FileToken
-from clawdforge.wire.sessions import SessionCreated
-from clawdforge.wire.turns import TurnResult
+
+if TYPE_CHECKING:
+    from clawdforge.wire.files import FileToken
+    from clawdforge.wire.sessions import SessionCreated
+    from clawdforge.wire.turns import TurnResult
 
 _log = logging.getLogger("clawdforge")
 
