@@ -15,7 +15,8 @@ from harness.gateway import until
 IMPORTS = 60
 GATEWAY_IMPORTS = 15
 SESSIONS = 300
-AT_ONCE = 4
+WARM_UP = 60
+AT_ONCE = 10
 MB = 1_000_000
 
 SDK_IMPORT = Bar("weight.sdk-import", "`import clawdforge` with `Forge`, over `import requests`, CPU", "ms", 30)
@@ -59,20 +60,17 @@ def _memory(stage: Stage) -> tuple[Reading, Reading]:
         idle = process.memory_info().rss
         with served.forge() as forge, ThreadPoolExecutor(AT_ONCE) as pool:
 
-            def abandoned(_: int) -> None:
-                forge.create_session(agent=AGENT)
-
             def add(count: int) -> int:
-                """Opens sessions, ends their agents, and returns the memory that is resident then."""
-                list(pool.map(abandoned, range(count)))
-                for child in process.children():
-                    child.kill()
-                until(lambda: not served.gateway.children(), "the agents' end")
-                return process.memory_info().rss
+                """Opens sessions and ends their agents, a few at a time; returns what is resident then."""
+                for _ in range(0, count, AT_ONCE):
+                    list(pool.map(lambda _: forge.create_session(agent=AGENT), range(AT_ONCE)))
+                    for child in process.children():
+                        child.kill()
+                    until(lambda: not served.gateway.children(), "the agents' end")
+                return int(process.memory_info().rss)
 
             count = stage.rounds(SESSIONS)
-            add(AT_ONCE * 5)  # what is made once, and what the allocator keeps after agents
-            before = add(AT_ONCE * 5)
+            before = add(WARM_UP)  # with what is made once, and what the allocator keeps
             each = (add(count) - before) / count
     return middle([idle / MB]), middle([each / 1000])
 
