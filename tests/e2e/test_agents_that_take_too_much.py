@@ -50,6 +50,19 @@ def test_a_tree_of_hundreds_is_gone_with_its_agent_s_death(app: Forge, gateway: 
     assert session.turn("again").text() == "turn 1: again"
 
 
+@pytest.mark.parametrize("how", TREES)
+def test_a_tree_of_hundreds_that_a_killed_gateway_left_is_gone_when_the_next_one_listens(
+    new_gateway: NewGateway, how: str
+) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        app.create_session(agent="fake").turn(f"[[IGNORE_EOF]]{TREES[how]}")
+    gateway.kill()
+    assert len(gateway.children()) > 200
+    gateway.start()
+    assert gateway.children() == []
+
+
 def test_one_that_grows_until_it_is_killed_is_told_so_and_the_gateway_does_not_grow(
     app: Forge, gateway: Gateway, db: Ledger
 ) -> None:

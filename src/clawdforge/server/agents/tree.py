@@ -28,6 +28,7 @@ _UNCLEAR_S: Final = 0.1
 _LOOK_AGAIN_MS: Final = 2
 _DIES_WITHIN_MS: Final = 100
 _STRAY_LOOKS: Final = 20
+_MARKED_END_WITHIN_S: Final = 10.0
 _WAITED_FOR_LIMIT: Final = 64
 _READ_BYTES: Final = 16 * 1024
 _SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -129,9 +130,15 @@ def sweep(sweeps: Sequence[Sweep]) -> Children:
 
 def end_marked(mark_prefix: str) -> list[int]:
     """Kills every process whose mark begins so: what an earlier life of this gateway left. Returns the pids."""
-    found = [each for each in _processes() if (_mark_of(each.pid) or "").startswith(mark_prefix)]
-    _kill(found)
-    return [each.pid for each in found]
+    pids: set[int] = set()
+    quiet_looks = 0
+    give_up_at = time.monotonic() + _MARKED_END_WITHIN_S
+    while quiet_looks < _QUIET_LOOKS and time.monotonic() < give_up_at:  # they may start others meanwhile
+        found = [each for each in _processes() if (_mark_of(each.pid) or "").startswith(mark_prefix)]
+        _kill(found)
+        pids.update(each.pid for each in found)
+        quiet_looks = 0 if found else quiet_looks + 1
+    return sorted(pids)
 
 
 def end_strays() -> Children:
