@@ -1,4 +1,4 @@
-"""What a turn of the real `claude` gives: text, JSON, thinking, tool calls, usage, and how it ends."""
+"""What a turn of the real `claude` gives beside what all agents give (`test_stories`)."""
 
 from __future__ import annotations
 
@@ -8,32 +8,11 @@ from typing import Any
 
 import pytest
 
-from clawdforge import Forge, Session
+from clawdforge import Forge, ForgeAPIError, Session
 from clawdforge.testing.fake_model import FakeModel
 
 # What the endpoint counts for each request.
 INPUT, OUTPUT, CACHED = 100, 20, 10
-
-
-def types(events: list[dict[str, Any]]) -> list[str]:
-    return [event["type"] for event in events]
-
-
-def test_a_run_returns_the_json_that_the_model_put_into_a_fence(app: Forge) -> None:
-    result = app.run('[[JSON {"ripe": true, "fruits": ["fig", "plum"]}]]')
-    assert (result.ok, result.stop_reason, result.agent) == (True, "end_turn", "claude")
-    assert result.result == {"ripe": True, "fruits": ["fig", "plum"]}
-
-
-def test_a_second_turn_still_knows_the_first(session: Session, model: FakeModel) -> None:
-    first = session.turn("My bicycle is red. [[ECHO one]]")
-    second = session.turn("What colour is it? [[ECHO two]]")
-    assert second.turn_index == first.turn_index + 1
-    told = [message["content"] for message in model.turns[-1].body["messages"]]
-    assert "My bicycle is red." in json.dumps(told)
-    turns_known = [int(turn.text().removeprefix("turns=").split()[0]) for turn in (first, second)]
-    assert turns_known[1] == turns_known[0] + 1
-    assert second.text().endswith("last=two")
 
 
 def test_a_file_that_the_model_writes_is_there_and_its_tool_call_in_the_answer(session: Session) -> None:
@@ -62,13 +41,6 @@ def test_a_file_that_the_model_changes_shows_what_changed(session: Session) -> N
     assert "honey" in diff["new_text"]
 
 
-def test_thinking_is_told_apart_from_the_answer(session: Session) -> None:
-    turn = session.turn("[[THINK forty-two, surely]][[SAY the answer]]")
-    assert types(turn.events) == ["thinking", "text"]
-    assert turn.events[0]["content"] == "forty-two, surely"
-    assert turn.text() == "the answer"
-
-
 def test_usage_is_what_the_model_counted(session: Session) -> None:
     turn = session.turn("[[WRITE counted.txt x]]")
     requests = 2  # the call of the tool, and the answer to its result
@@ -89,28 +61,33 @@ def test_usage_is_what_the_model_counted(session: Session) -> None:
     assert cost_usd > 0
 
 
-def test_model_effort_and_an_added_system_prompt_reach_the_model(app: Forge, model: FakeModel) -> None:
-    options: dict[str, Any] = {"model": "claude-unheard-of-9", "effort": "low", "system": "Speak like a pirate."}
-    result = app.run("[[SAY arr]]", **options)
-    assert result.result == "arr"
-    body = model.turns[-1].body
-    assert body["model"] == "claude-unheard-of-9"
-    assert body["output_config"]["effort"] == "low"
-    system = [block["text"] for block in body["system"]]
-    assert system[-1].endswith("\n\nSpeak like a pirate.")
-    assert len(system[-1]) > 1_000, "its own instructions stay"
+def test_a_model_that_it_has_not_heard_of_is_passed_on_with_its_effort(app: Forge, model: FakeModel) -> None:
+    assert app.run("[[SAY arr]]", model="claude-unheard-of-9", effort="low").result == "arr"
+    assert (model.turns[-1].model, model.turns[-1].effort) == ("claude-unheard-of-9", "low")
 
 
-def test_a_system_prompt_can_take_the_place_of_its_own(app: Forge, model: FakeModel) -> None:
-    options: dict[str, Any] = {"model": "sonnet", "effort": "max", "system_mode": "replace"}
-    with app.session(system="Speak like a pirate.", **options) as session:
+def test_an_alias_stands_for_a_model_whose_efforts_are_its_own(app: Forge, model: FakeModel) -> None:
+    with app.session(model="sonnet", effort="max") as session:
         for _ in range(2):
             session.turn("[[SAY arr]]")
-            body = model.turns[-1].body
-            assert body["system"][-1]["text"] == "Speak like a pirate."
-            assert sum(len(block["text"]) for block in body["system"]) < 1_000
-            assert body["model"].startswith("claude-sonnet-")
-            assert body["output_config"]["effort"] == "max"
+            assert str(model.turns[-1].model).startswith("claude-sonnet-")
+            assert model.turns[-1].effort == "max"
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "offers"), [("sonnet", "xhigh", "low, medium, high, max"), ("haiku", "low", "none")]
+)
+def test_an_effort_that_a_model_lacks_is_refused_before_anything_is_asked(
+    app: Forge, model: FakeModel, name: str, effort: Any, offers: str
+) -> None:
+    before = len(model.turns)
+    with pytest.raises(ForgeAPIError) as caught:
+        app.run("[[SAY arr]]", model=name, effort=effort)
+    assert (caught.value.status_code, caught.value.code) == (422, "invalid")
+    assert f"the effort '{effort}' with this model: it offers " in caught.value.detail
+    assert offers in caught.value.detail
+    assert caught.value.body["errors"][0]["loc"][-1] == "effort"
+    assert len(model.turns) == before
 
 
 def test_it_speaks_with_the_gateways_key_to_the_gateways_endpoint(session: Session, model: FakeModel) -> None:
@@ -118,17 +95,6 @@ def test_it_speaks_with_the_gateways_key_to_the_gateways_endpoint(session: Sessi
     assert model.turns[-1].headers["x-api-key"] == "sk-scripted-0123456789"
     assert not model.turns[-1].body["model"].startswith("claude-of-the-user")
     assert not [each for each in model.requests if each.kind == "side"], "nothing is asked that nobody asked for"
-
-
-def test_an_upload_lies_in_the_workspace_and_is_named_to_the_model(
-    app: Forge, session: Session, model: FakeModel, tmp_path: Path
-) -> None:
-    (tmp_path / "notes.txt").write_text("the cat sleeps")
-    upload = app.upload_file(tmp_path / "notes.txt")
-    turn = session.turn("[[READ notes.txt]]", files=[upload])
-    assert (Path(session.cwd) / "notes.txt").read_text() == "the cat sleeps"
-    assert "the cat sleeps" in turn.text()
-    assert f"file://{session.cwd}/notes.txt" in json.dumps(model.turns[-1].body["messages"])
 
 
 def test_a_prompt_of_a_megabyte_reaches_the_model_whole(session: Session, model: FakeModel) -> None:

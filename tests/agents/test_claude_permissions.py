@@ -1,4 +1,4 @@
-"""What the policies of a session let the real `claude` do, and what it finds around itself."""
+"""What the real `claude` may do beside what all agents may (`test_stories`), and what it finds around itself."""
 
 from __future__ import annotations
 
@@ -79,33 +79,20 @@ def test_by_default_it_may_not_arm_its_home(session: Session, gateway: Gateway) 
         assert not (home / ".claude" / "settings.json").exists()
 
 
-def test_by_default_a_command_that_writes_is_refused(session: Session) -> None:
-    assert_refused(call_of(session, "[[BASH echo mine > by-command.txt]]"))
-    assert_refused(call_of(session, "[[BASH touch by-command.txt]]"))
-    assert not (Path(session.cwd) / "by-command.txt").exists()
-
-
 def test_one_answer_does_not_open_the_door_for_the_next(session: Session) -> None:
     for number in range(2):
         assert_allowed(call_of(session, f"[[WRITE again-{number}.txt x]]"))
 
 
 @pytest.mark.parametrize(("policy", "may_read"), [("deny", False), ("reads", True)])
-def test_a_stricter_policy_refuses_every_change(app: Forge, tmp_path: Path, policy: Any, may_read: bool) -> None:
+def test_what_lies_outside_of_its_workspace_it_reads_by_policy(
+    app: Forge, tmp_path: Path, policy: Any, may_read: bool
+) -> None:
     (tmp_path / "far.txt").write_text("read me")
     with app.session(permissions=policy) as session:
-        assert_refused(call_of(session, "[[WRITE near.txt mine]]"))
-        assert_refused(call_of(session, "[[BASH echo mine > near.txt]]"))
-        assert not (Path(session.cwd) / "near.txt").exists()
         read = call_of(session, f"[[READ {tmp_path}/far.txt]]")
         (assert_allowed if may_read else assert_refused)(read)
         assert ("read me" in read["result"]) is may_read
-
-
-def test_allow_lets_it_run_any_command(free: Session, tmp_path: Path) -> None:
-    assert_allowed(call_of(free, f"[[BASH echo mine | tee by-command.txt > {tmp_path}/far.txt]]"))
-    assert (Path(free.cwd) / "by-command.txt").read_text() == "mine\n"
-    assert (tmp_path / "far.txt").read_text() == "mine\n"
 
 
 def test_its_environment_holds_what_it_needs_and_no_more(
