@@ -15,10 +15,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from bench import footprint, neighbours, opening, report, sizes, turns  # noqa: E402 - the harness of the tests had to be found first
+from bench import footprint, neighbours, opening, report, sizes, streams, turns  # noqa: E402 - the harness of the tests had to be found first
 from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 
-BENCHES = (turns.BENCH, opening.BENCH, *neighbours.BENCHES, sizes.BENCH, footprint.BENCH)
+BENCHES = (turns.BENCH, streams.BENCH, opening.BENCH, *neighbours.BENCHES, sizes.BENCH, footprint.BENCH)
 
 
 def main() -> None:

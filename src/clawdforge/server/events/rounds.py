@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 from clawdforge.server.store.base import Store
 
-_REST: Final = 4.0
-"""A rest, in terms of the round before: a fifth of the time at most goes into rounds, however slow the disk is."""
+_REST: Final = 2.0
+"""A rest, in terms of the round before: a third of the time at most goes into rounds, however slow the disk is."""
 
-_LONGEST_REST_S: Final = 0.015
+_LONGEST_REST_S: Final = 0.01
 
 
 class HandOver(Protocol):
