@@ -15,7 +15,7 @@ from harness.gateway import until
 IMPORTS = 60
 GATEWAY_IMPORTS = 15
 SESSIONS = 300
-WARM_UP = 60
+WARM_UP = 200
 AT_ONCE = 10
 MB = 1_000_000
 
