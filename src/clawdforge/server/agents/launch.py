@@ -76,7 +76,7 @@ def prepare(
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
     env |= {**inherited, **entry.env, "HOME": str(home.path), "TMPDIR": str(home.tmp)}
     if entry.login_choice is not None:
-        env |= _chosen_login(entry.login_choice, env, home)
+        env = {**_chosen_login(entry.login_choice, env, home), **env}
     asked = (
         (options.model or entry.default_model, entry.model, "model"),
         (options.effort, entry.effort, "effort"),
