@@ -32,10 +32,10 @@ def request(*contents: Any, **more: Any) -> dict[str, Any]:
     return {"contents": spelled, "tools": TOOLS, **more}
 
 
-def post(model: FakeModel, body: Any, verb: str = WHOLE) -> tuple[int, bytes]:
+def post(model: FakeModel, body: Any, verb: str = WHOLE, below: str = "/v1beta") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(model.url.removeprefix("http://"), timeout=PATIENCE_S)
     try:
-        connection.request("POST", f"/v1beta/models/gemini-test-9:{verb}", body=json.dumps(body))
+        connection.request("POST", f"{below}/models/gemini-test-9:{verb}", body=json.dumps(body))
         response = connection.getresponse()
         return response.status, response.read()
     finally:
@@ -87,6 +87,12 @@ def test_a_request_tells_what_it_asks_for(model: FakeModel) -> None:
 def test_what_it_does_not_know_of_a_model_is_not_found(model: FakeModel) -> None:
     assert post(model, {}, "embedContent")[0] == 404
     assert [one.kind for one in model.requests] == ["unknown"]
+
+
+@pytest.mark.parametrize("below", ["/v1", "/v1beta", "/v1beta1/publishers/google"])
+def test_it_is_found_wherever_a_vendor_has_it(model: FakeModel, below: str) -> None:
+    assert post(model, request("hi"), STREAM, below)[0] == 200
+    assert [(one.kind, one.model, one.query) for one in model.requests] == [("turn", "gemini-test-9", "alt=sse")]
 
 
 def test_an_answer_is_whole_where_it_is_not_streamed(model: FakeModel) -> None:

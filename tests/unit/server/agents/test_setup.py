@@ -202,7 +202,7 @@ async def test_an_agent_that_does_not_take_its_ask_mode_is_not_let_loose() -> No
 
 async def test_a_caller_s_mode_that_the_agent_does_not_take_is_refused() -> None:
     refusal = Exception({"code": -32603, "message": "untrusted"})
-    with pytest.raises(setup.ValueRefused, match="refused the mode 'plan': .*untrusted") as raised:
+    with pytest.raises(setup.ValueRefused, match=r"refused the mode 'plan': .*untrusted") as raised:
         await start("gemini", {**GOOD, "session/set_mode": refusal}, mode="plan")
     assert raised.value.field == "mode"
 
