@@ -28,6 +28,15 @@ def copy_file_range(source, target, size, quick=os.copy_file_range):
 os.copy_file_range = copy_file_range
 runpy.run_module("clawdforge", run_name="__main__", alter_sys=True)
 """
+NO_INODES = """
+import errno, os, runpy
+def mkdir(path, *args, really=os.mkdir, **kwargs):
+    if "/workspaces/" in str(path):
+        raise OSError(errno.ENOSPC, "none left", str(path))
+    really(path, *args, **kwargs)
+os.mkdir = mkdir
+runpy.run_module("clawdforge", run_name="__main__", alter_sys=True)
+"""
 SLOW_BYTES = 20_000_000
 """A hundred seconds."""
 
@@ -134,6 +143,16 @@ def test_a_file_for_which_the_workspace_has_no_room(new_gateway: agents.NewGatew
         assert session.turn("small", files=[small]).turn_index == 1
         fill(gateway, resource.RLIM_INFINITY)
         assert session.turn("large", files=[large]).turn_index == 2
+        assert gateway.heard("no room") == 0
+
+
+def test_a_workspace_for_which_there_is_no_room(new_gateway: agents.NewGateway) -> None:
+    gateway = new_gateway(program=("-c", NO_INODES)).start()
+    with gateway.app() as app:
+        for path, body in (("/sessions", {"agent": "fake"}), ("/run", {"agent": "fake", "prompt": "no room"})):
+            assert ask(app, "POST", path, body).problem() == (507, "storage_full")
+        assert app.list_sessions()["count"] == 0
+        assert app.healthz()["open_sessions"] == 0
         assert gateway.heard("no room") == 0
 
 
