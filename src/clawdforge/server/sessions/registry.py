@@ -105,9 +105,10 @@ class Sessions:
             self._let_go(live)
             raise
         self._admission.running_turns += 1
-        live.task = self._background(self._turn(live, request, uploads))
+        answer: asyncio.Future[TurnResult] = asyncio.get_running_loop().create_future()
+        live.task = self._background(_telling(self._turn(live, request, uploads), answer))
         live.task.add_done_callback(lambda _: self._let_go(live))
-        return await asyncio.shield(live.task)
+        return await answer
 
     async def run(self, app: App, request: RunRequest) -> RunResult:
         """Runs one prompt with an agent of its own, and waits for its end.
@@ -384,3 +385,16 @@ class Sessions:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, Problem):
             _log.error("a task of the sessions failed", exc_info=error)
+
+
+async def _telling(work: Coroutine[Any, Any, T], answer: asyncio.Future[T]) -> T:
+    """Does the work, and tells whoever still waits for it; two rounds of the loop sooner than `asyncio.shield`."""
+    try:
+        result = await work
+    except BaseException as error:
+        if not answer.done():
+            answer.set_exception(error)
+        raise
+    if not answer.done():
+        answer.set_result(result)
+    return result
