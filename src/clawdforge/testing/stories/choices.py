@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from clawdforge.errors import ForgeAPIError
 from clawdforge.testing.fake_model import Request
 from clawdforge.testing.stories.stage import Stage, expect
 
@@ -15,8 +17,12 @@ def model(stage: Stage) -> None:
     """What the model is called in its request may differ from the agent's own name for it."""
     usual = _usual(stage).model
     offered = stage.info()["models"] or ["a-model-of-the-story"]
-    seen = {name: _request(stage, model=name).model for name in offered[:-3:-1]}
-    expect(any(name != usual for name in seen.values()), f"another model than {usual} to be asked", seen)
+    seen: dict[str, str | None] = {}
+    for name in offered[:-3:-1]:
+        seen[name] = _request(stage, model=name).model
+        if seen[name] != usual:
+            return
+    expect(False, f"another model than {usual} to be asked", seen)
 
 
 def effort(stage: Stage) -> None:
@@ -54,8 +60,27 @@ def refused(stage: Stage) -> None:
     for field, options in wrong:
         with stage.fails((422, "invalid")) as body:
             stage.forge.run("[[SAY hello]]", agent=stage.agent, **options)
-        named = [".".join(map(str, each["loc"])) for each in body["errors"]]
-        expect(any(field in name for name in named), f"the field {field} to be named", body)
+        _named(field, body)
+    if can["model"]:
+        _refused_or_used(stage)
+
+
+def _refused_or_used(stage: Stage) -> None:
+    """A model that the agent has not heard of may be one all the same: then it is the one that is asked."""
+    word, name = stage.word(), f"model-{stage.word()}"
+    try:
+        stage.forge.run(f"{word} [[SAY hello]]", agent=stage.agent, model=name)
+    except ForgeAPIError as error:
+        expect((error.status_code, error.code) == (422, "invalid"), "422 invalid", str(error))
+        _named("model", error.body)
+    else:
+        seen = stage.request(word).model
+        expect(seen == name, f"the unheard-of model {name} to be refused, or to be asked", seen)
+
+
+def _named(field: str, body: Mapping[str, Any]) -> None:
+    named = [".".join(map(str, each["loc"])) for each in body["errors"]]
+    expect(any(field in name for name in named), f"the field {field} to be named", body)
 
 
 def _usual(stage: Stage) -> Request:
