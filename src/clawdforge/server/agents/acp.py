@@ -179,7 +179,8 @@ class AcpAgent:
     def take_usage(self) -> Told:
         """What was told of the prompt's tokens and cost (see `base.Agent`)."""
         told = self._meter.take()
-        return replace(told, model=told.model or self._entry.default_model or self.offers.model)
+        model = told.model or self._entry.default_model or self.offers.model
+        return replace(told, model=self._redactor.hide(model))
 
     def pause(self) -> None:
         """Stops listening until `resume`."""
