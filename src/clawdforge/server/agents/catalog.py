@@ -181,12 +181,14 @@ project_doc_max_bytes = 0
 project_root_markers = []
 skills.include_instructions = false
 skills.bundled.enabled = false
-# Commands of the model need none of the keys that the agent has.
+# Commands of the model need none of the keys that the agent has: see also shell_snapshot.
 shell_environment_policy.ignore_default_excludes = false
 
 [features]
 # Commands run in a sandbox of its own: by Landlock, which needs no other program and also works in a container.
 use_legacy_landlock = true
+# It would keep the environment, with its keys, in a file, and hand it to every command.
+shell_snapshot = false
 hooks = false
 plugins = false
 apps = false
@@ -233,7 +235,10 @@ _GEMINI_SETTINGS: Final = {
         "maxAttempts": 2,
     },
     "privacy": {"usageStatisticsEnabled": False},
-    "security": {"auth": {"selectedType": "${CLAWDFORGE_GEMINI_LOGIN:-gemini-api-key}"}},
+    "security": {
+        "auth": {"selectedType": "${CLAWDFORGE_GEMINI_LOGIN:-gemini-api-key}"},
+        "environmentVariableRedaction": {"enabled": True},  # commands of the model need none of its keys
+    },
     "telemetry": {"enabled": False},
     # Planning ends when a person says yes to the plan: in a turn there is none.
     "tools": {"exclude": ["enter_plan_mode"]},

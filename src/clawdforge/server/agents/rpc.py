@@ -33,7 +33,8 @@ class RpcError(Exception):
         self.data = data
 
     def __str__(self) -> str:
-        details = self.data.get("details") if isinstance(self.data, dict) else None
+        data = self.data
+        details = (data.get("details") or data.get("message")) if isinstance(data, dict) else data
         return f"{self.message} ({details})" if isinstance(details, str) and details else self.message
 
 

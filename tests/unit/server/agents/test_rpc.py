@@ -69,6 +69,20 @@ async def test_a_call_returns_the_result_or_raises_the_error(peer: Peer) -> None
     assert str(raised.value) == "Internal error (why)"
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"message": "why", "info": "other"}, "Internal error (why)"),
+        ("why", "Internal error (why)"),
+        ({"details": ["why"]}, "Internal error"),
+        ("", "Internal error"),
+        (7, "Internal error"),
+    ],
+)
+def test_what_an_error_says_beside_its_message_is_told(data: Any, said: str) -> None:
+    assert str(RpcError(-32603, "Internal error", data)) == said
+
+
 @pytest.mark.parametrize("error", ["text", 7, [], {}, {"code": "x", "message": None}])
 async def test_an_error_of_any_shape_is_an_error(peer: Peer, error: Any) -> None:
     call = asyncio.ensure_future(peer.call("a", {}))
