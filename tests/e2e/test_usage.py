@@ -126,7 +126,7 @@ def test_a_failed_turn_has_the_usage_of_what_was_seen(app: Forge, db: Ledger, en
     answer = ask(app, "POST", f"/sessions/{session.session_id}/turn", body)
     assert answer.status in (502, 504)
     [ended] = [event for event in db.events(session.session_id) if event["type"] == "turn_end"]
-    assert ended["data"]["usage"] == estimate(prompt, "seen so far", cost_usd=0.5)
+    assert ended["data"]["usage"] == answer.body["usage"] == estimate(prompt, "seen so far", cost_usd=0.5)
 
 
 def test_a_cancelled_answer_that_tells_its_tokens_counts_them(app: Forge, db: Ledger) -> None:

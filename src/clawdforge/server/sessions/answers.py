@@ -125,7 +125,12 @@ def _run_fields(row: RunRow) -> dict[str, Any]:
 
 def turn_problem(row: TurnRow, end: TurnEnd, *, of_run: bool) -> Problem:
     """A turn that ended in an error."""
-    told = {"session_id": row.session_id, "turn_index": row.turn_index, "stop_reason": end.stop_reason}
+    told: dict[str, Any] = {
+        "session_id": row.session_id,
+        "turn_index": row.turn_index,
+        "stop_reason": end.stop_reason,
+        "usage": row.usage,
+    }
     if of_run:
         told["run_id"] = row.session_id
     if end.refused is not None:
