@@ -148,6 +148,16 @@ def test_it_reads_nothing_outside_its_workspace_but_by_a_command(app: Forge, tmp
         assert "a secret" not in turn.text()
 
 
+def test_its_commands_see_no_key(app: Forge, model: FakeModel) -> None:
+    with app.session("gemini", permissions="allow") as session:
+        session.turn("[[BASH env > environment]]")
+        environment = (Path(session.cwd) / "environment").read_text()
+    assert f"GOOGLE_GEMINI_BASE_URL={model.url}\n" in environment
+    assert "GEMINI_API_KEY" not in environment
+    assert "scripted-key" not in environment
+    assert "CLAWDFORGE_CHILD=" in environment, "by which all that it starts is known, and ended"
+
+
 def test_a_command_of_its_own_brings_no_program_in(app: Forge, tmp_path: Path) -> None:
     """It would ask on its terminal whether the workspace is to be trusted: nobody is there to say so."""
     server = {"command": "touch", "args": [str(tmp_path / "ran")]}
