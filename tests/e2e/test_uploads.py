@@ -32,6 +32,10 @@ INFO = {
 }
 LIMIT_BYTES = 100_000
 BOUNDARY = "b0undary"
+SEES = agents.scripted(
+    Path(os.devnull),
+    env={"FAKE_AGENT_CAPS": json.dumps({"promptCapabilities": {"image": True, "embeddedContext": False}})},
+)
 COMPOSED = unicodedata.normalize("NFC", "réport.txt")
 DECOMPOSED = unicodedata.normalize("NFD", "réport.txt")
 
@@ -158,8 +162,7 @@ def test_the_agent_is_told_of_files_that_lie_in_its_workspace(app: Forge) -> Non
 
 
 def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: agents.NewGateway) -> None:
-    caps = {"FAKE_AGENT_CAPS": json.dumps({"promptCapabilities": {"image": True, "embeddedContext": False}})}
-    gateway = new_gateway(agents={"sees": agents.scripted(Path(os.devnull), env=caps)}).start()
+    gateway = new_gateway(agents={"sees": SEES}).start()
     picture = b"\xff\xd8\xff\xe0 and so on"
     with gateway.app() as app:
         tokens = [upload(app, picture, "note.txt"), upload(app, b"no picture", "b.png")]
@@ -172,6 +175,20 @@ def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: ag
     assert (shown["type"], shown["mimeType"], shown["uri"]) == ("image", "image/jpeg", lies.as_uri())
     assert base64.b64decode(shown["data"]) == lies.read_bytes() == picture
     assert (link["type"], link["name"], link["mimeType"]) == ("resource_link", "b.png", "image/png")
+
+
+def test_a_turn_of_many_pictures_ends_in_time_though_its_agent_does_not_read(
+    new_gateway: agents.NewGateway,
+) -> None:
+    gateway = new_gateway(agents={"sees": SEES}).start()
+    with gateway.app() as app:
+        picture = upload(app, b"\xff\xd8\xff".ljust(3_900_000, b"\0"))
+        with app.session(agent="sees") as session:
+            session.turn("[[DEAF 60]]")
+            with pytest.raises(ForgeAPIError) as caught:
+                session.turn("look", files=[picture] * 4, timeout_secs=1)
+            assert (caught.value.status_code, caught.value.code) == (504, "timeout")
+            assert session.turn("again").ok
 
 
 def test_short_texts_go_with_the_prompt_and_others_by_a_link(app: Forge) -> None:
