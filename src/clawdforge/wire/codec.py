@@ -8,6 +8,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -25,10 +26,15 @@ class Malformed(ValueError):
 def to_json(value: Any) -> dict[str, Any]:
     """A wire value as a JSON object; fields marked `omit_none` are left out where they are None."""
     return {
-        field.name: item
-        for field in dataclasses.fields(value)
-        if (item := getattr(value, field.name)) is not None or not field.metadata.get("omit_none")
+        name: item
+        for name, omit_none in _written(value.__class__)
+        if (item := getattr(value, name)) is not None or not omit_none
     }
+
+
+@cache
+def _written(cls: type[Any]) -> tuple[tuple[str, bool], ...]:
+    return tuple((field.name, bool(field.metadata.get("omit_none"))) for field in dataclasses.fields(cls))
 
 
 def dumps(body: Any) -> bytes:

@@ -107,23 +107,25 @@ def _remove_session(change: base.RemoveSession) -> tuple[Op, int]:
     )
 
 
+_COUNT_TURN: Final = (
+    "UPDATE sessions SET turn_count = ?, last_turn_at = ?"
+    " WHERE session_id = ? AND closed_at IS NULL AND turn_count = ?"
+)
+_TURN_COLUMNS: Final = columns(base.TurnRow)[1:]  # the first is the session's id, for which the table has its key
+_ADD_TURN: Final = (
+    f"INSERT INTO turns (session_key, {', '.join(_TURN_COLUMNS)})"
+    f" SELECT session_key, {', '.join('?' * len(_TURN_COLUMNS))} FROM sessions WHERE session_id = ?"
+)
+
+
 def _start_turn(change: base.StartTurn) -> tuple[Op, int]:
     row = change.row
-    counted = (
-        "UPDATE sessions SET turn_count = ?, last_turn_at = ?"
-        " WHERE session_id = ? AND closed_at IS NULL AND turn_count = ?"
-    )
-    names = columns(base.TurnRow)[1:]  # the first is the session's id, for which the table has its key
-    added = (
-        f"INSERT INTO turns (session_key, {', '.join(names)})"
-        f" SELECT session_key, {', '.join('?' * len(names))} FROM sessions WHERE session_id = ?"
-    )
     return _all(
         _one(
-            counted, row.turn_index, row.started_at_ms // 1000, row.session_id, row.turn_index - 1,
+            _COUNT_TURN, row.turn_index, row.started_at_ms // 1000, row.session_id, row.turn_index - 1,
             unless=f"Turn {row.turn_index} cannot start: the session is closed, gone, or had another last turn.",
         ),
-        _one(added, *to_values(row)[1:], row.session_id),
+        _one(_ADD_TURN, *to_values(row)[1:], row.session_id),
     )  # fmt: skip
 
 

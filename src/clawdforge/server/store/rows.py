@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.store.base import AppRow, AuditRow, SessionRow, StorageError, TurnRow, UploadRow
+from clawdforge.wire import codec
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def to_value(value: Any) -> Any:
             raise StorageError("Text with a NUL character cannot be stored.")
         return _encodable(value)
     if isinstance(value, (dict, tuple)):
-        return json_text(lambda: json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        return json_text(lambda: codec.text(value))
     return value
 
 
