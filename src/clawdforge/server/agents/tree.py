@@ -66,7 +66,7 @@ class Sweep:
 
     leader: int
     mark: str
-    within_s: float = 2.0
+    within_s: float = 5.0
     over: bool = False
     left: Sequence[int] = ()
     _began: float = field(default_factory=time.monotonic)
