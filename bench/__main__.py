@@ -15,7 +15,16 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from bench import footprint, neighbours, opening, report, sizes, streams, turns  # noqa: E402 - the harness of the tests had to be found first
+from bench import (  # noqa: E402 - the harness of the tests had to be found first
+    footprint,
+    machine,
+    neighbours,
+    opening,
+    report,
+    sizes,
+    streams,
+    turns,
+)
 from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 
 BENCHES = (turns.BENCH, streams.BENCH, opening.BENCH, *neighbours.BENCHES, sizes.BENCH, footprint.BENCH)
@@ -26,15 +35,19 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{bar.name:24} {bar.what}" for bench in BENCHES for bar in bench.bars))
         return
-    benches = [(bench, bars) for bench in BENCHES if (bars := chosen(bench, options.rows))]
-    findings = [_measured(bench, quick=options.quick) for bench, _ in benches]
-    bars = [bar for _, of_bench in benches for bar in of_bench]
+    bars: list[Bar] = []
+    findings: list[Findings] = []
+    others: dict[str, float] = {}
+    for bench in BENCHES:
+        if asked := chosen(bench, options.rows):
+            bars += asked
+            findings.append(_measured(bench, others, quick=options.quick))
     readings = {name: reading for found in findings for name, reading in found.readings.items()}
     table, probes = report.table(bars, readings), report.probes(findings)
     print(f"{table}\n\n{probes}")
     if not options.rows and not options.quick:
         notes = (HERE / "NOTES.md").read_text()
-        (HERE / "RESULTS.md").write_text(report.document(table, probes, notes))
+        (HERE / "RESULTS.md").write_text(report.document(table, probes, others, notes))
 
 
 def chosen(bench: Bench, names: Sequence[str]) -> list[Bar]:
@@ -42,11 +55,16 @@ def chosen(bench: Bench, names: Sequence[str]) -> list[Bar]:
     return [bar for bar in bench.bars if not names or bar.name in names or bench.name in names]
 
 
-def _measured(bench: Bench, *, quick: bool) -> Findings:
-    started = time.monotonic()
+def _measured(bench: Bench, others: dict[str, float], *, quick: bool) -> Findings:
+    """What a bench finds; notes how much of the machine others had meanwhile."""
+    name = bench.bars[0].name if len(bench.bars) == 1 else bench.name
+    started, watch = time.monotonic(), machine.Others()
     with tempfile.TemporaryDirectory(prefix=f"clawdforge-bench-{bench.name}-") as folder:
         found = bench.measure(Stage(Path(folder), quick))
-    print(f"{bench.name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    others[name] = watch.share()
+    print(
+        f"{name}: {time.monotonic() - started:.0f} s; others had {others[name]:.0%} of the cores", file=sys.stderr
+    )
     return found
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
+from bench import machine
 from bench.rows import Bar, Findings, Reading
 
 LIBRARIES = ("clawdforge", "uvicorn", "httptools", "fastapi", "pydantic", "requests")
@@ -32,8 +30,8 @@ def probes(findings: Sequence[Findings]) -> str:
     return "\n".join(lines)
 
 
-def document(table: str, probes: str, notes: str) -> str:
-    """The whole of RESULTS.md."""
+def document(table: str, probes: str, others: Mapping[str, float], notes: str) -> str:
+    """The whole of RESULTS.md. `others` is what others had of the machine during each bench, from 0 to 1."""
     return f"""# Results
 
 Written by `make bench`. The numbers are ratios and differences within one run: what a row is measured
@@ -47,7 +45,7 @@ against ran in turns with it. The spread is that of the run's parts.
 
 ## Where and with what
 
-{_machine()}
+{_machine(others)}
 
 {notes.strip()}
 """
@@ -67,21 +65,13 @@ def _found(bar: Bar, reading: Reading | None) -> str:
     return f"{number(reading.value)} {bar.unit} | {number(reading.low)} … {number(reading.high)} | {verdict}"
 
 
-def _machine() -> str:
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def _machine(others: Mapping[str, float]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in others.items())
     return "\n".join(
         (
-            f"- {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({_cpu()}), {memory_gib:.0f} GiB, "
-            f"{platform.system()} {platform.release().split('-')[0]}; load at the end {load}",
+            f"- {datetime.now(UTC):%Y-%m-%d}, {machine.described()}",
             f"- Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {versions}",
+            f"- what others had of its cores meanwhile: {shares}",
         )
     )
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
