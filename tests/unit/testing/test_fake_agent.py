@@ -175,6 +175,16 @@ def test_other_updates(agent: Child) -> None:
     assert unknown["sessionUpdate"] == "brand_new_update"
 
 
+def test_usage_is_told_in_every_way_that_agents_have(agent: Child) -> None:
+    counts = [agent.prompt("[[USAGE_SO_FAR]]").result["usage"]["inputTokens"] for _ in range(2)]
+    assert counts == [100, 200]
+    costs = [agent.prompt(f"[[COST {cost}]]").updates[0]["cost"] for cost in (0.1, 0.2)]
+    assert costs == [{"amount": 0.1, "currency": "USD"}, {"amount": 0.3, "currency": "USD"}]
+    answer = agent.prompt("[[CONTEXT 7]]")
+    assert answer.updates[0] == {"sessionUpdate": "usage_update", "used": 7, "size": 200_000}
+    assert "usage" not in answer.result
+
+
 def test_a_late_update_comes_after_the_answer(agent: Child) -> None:
     assert agent.prompt("[[LATE later]]").text == ""
     assert agent.read()["params"]["update"]["content"]["text"] == "later"

@@ -155,6 +155,7 @@ class AcpAgent:
         )
         self._redactor.begin()
         self._cancelling = False
+        self._meter.prompted()
         self._peer.request("session/prompt", params, self._prompt_answered)
 
     def cancel(self) -> None:

@@ -58,6 +58,10 @@ class Meter:
         self._cost_before_usd = 0.0
         self._told = Told()
 
+    def prompted(self) -> None:
+        """A prompt is sent: how full the context was before it says nothing about it."""
+        self._told = replace(self._told, context_tokens=None)
+
     def update(self, update: Mapping[str, Any]) -> None:
         """A `usage_update` came."""
         if (used := count(update.get("used"))) is not None:
@@ -74,7 +78,7 @@ class Meter:
     def take(self) -> Told:
         """What was told since it was last taken: once for each prompt, at its end.
 
-        What came between two prompts is the later one's.
+        Money, and tokens of the session, that were told between two prompts or not at all are the later one's.
         """
         told, self._told = self._told, Told()
         if told.tokens is not None and self._counts == "session":

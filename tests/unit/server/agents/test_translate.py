@@ -39,6 +39,7 @@ def folded_turns(trace: Path) -> list[dict[str, Any]]:
             translator, fold, prompt_id, seq = Translator(), Fold(), message["id"], 0
             prompt = message["params"]["prompt"][0].get("text", "")[:80]
             meter = meters[message["params"]["sessionId"]]
+            meter.prompted()
         elif direction == "in" and message.get("method") == "session/update":
             update = message["params"]["update"]
             if update["sessionUpdate"] == "usage_update":

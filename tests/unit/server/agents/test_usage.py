@@ -93,14 +93,22 @@ def test_of_many_updates_in_a_prompt_the_last_one_counts() -> None:
     assert meter.take() == Told()
 
 
-def test_what_comes_between_two_prompts_is_the_later_ones() -> None:
+def test_money_that_is_told_between_two_prompts_is_the_later_one_s() -> None:
     meter = Meter("prompt")
     meter.update(cost(0.5))
     meter.take()
     meter.update(cost(0.75))  # claude tells what a cancelled prompt has cost after its answer
+    meter.prompted()
     meter.answered(times(1))
     meter.update(cost(1.0))
     assert meter.take().cost_usd == 0.5
+
+
+def test_how_full_the_context_was_before_a_prompt_is_no_part_of_it() -> None:
+    meter = Meter("prompt")
+    meter.update({"sessionUpdate": "usage_update", "used": 5_000})
+    meter.prompted()
+    assert meter.take() == Told()
 
 
 def test_what_gemini_tells_in_its_own_words() -> None:
