@@ -146,6 +146,19 @@ def test_a_file_for_which_the_workspace_has_no_room(new_gateway: agents.NewGatew
         assert gateway.heard("no room") == 0
 
 
+def test_the_files_of_a_turn_that_cannot_be_stored_are_not_left(new_gateway: agents.NewGateway) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app:
+        session = app.create_session(agent="fake")
+        small = upload(app, "small.bin", 10)
+        fill(gateway, (gateway.data_dir / "clawdforge.db-wal").stat().st_size)
+        assert turn(app, session, "no room", small).problem() == (507, "storage_full")
+        assert os.listdir(session.cwd) == []
+        fill(gateway, resource.RLIM_INFINITY)
+        assert session.turn("room", files=[small]).turn_index == 1
+        assert os.listdir(session.cwd) == ["small.bin"]
+
+
 def test_a_workspace_for_which_there_is_no_room(new_gateway: agents.NewGateway) -> None:
     gateway = new_gateway(program=("-c", NO_INODES)).start()
     with gateway.app() as app:

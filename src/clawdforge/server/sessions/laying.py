@@ -6,7 +6,7 @@ Must not know what becomes of the turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +46,7 @@ class Laying:
                 self._unwanted = True
                 await asyncio.wait({work})  # a thread cannot be cut off: it looks before every piece
                 if work.exception() is None:
-                    await asyncio.to_thread(self._take_back)
+                    await asyncio.to_thread(take_back, self._laid)
                 raise
 
     # --- in a thread ---------------------------------------------------------------------------------------
@@ -59,17 +59,19 @@ class Laying:
                 room_bytes -= 0 if contents is None else contents.sent_bytes
                 self._laid.append(Attachment(path, row.size, contents))
         except BaseException:
-            self._take_back()
+            take_back(self._laid)
             raise
         return self._laid
-
-    def _take_back(self) -> None:
-        for each in self._laid:
-            paths.take_back(each.path)
 
     def _go_on(self) -> None:
         if self._unwanted:
             raise _Unwanted
+
+
+def take_back(laid: Iterable[Attachment]) -> None:
+    """Removes files that were laid. Blocks."""
+    for each in laid:
+        paths.take_back(each.path)
 
 
 class _Unwanted(Exception):

@@ -26,7 +26,7 @@ from clawdforge.server.agents.base import (
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
 from clawdforge.server.events.rounds import Rounds
-from clawdforge.server.sessions import answers, permissions, results, state, usage, verdicts
+from clawdforge.server.sessions import answers, laying, permissions, results, state, usage, verdicts
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.store.base import (
@@ -180,7 +180,11 @@ class LiveSession:
             names = [each.path.name for each in turn.prompt.files]
             start = Draft(events.TURN_START, {"prompt": prompt, "files": names})
             creation: tuple[Change, ...] = () if first is None else (first,)
-            await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
+            try:
+                await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
+            except StorageError:
+                await asyncio.to_thread(laying.take_back, turn.prompt.files)  # of a turn that never was
+                raise
             self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
             end = await self._played(turn)
             return await self._finish(turn, row, end, closing=first is not None)
