@@ -110,6 +110,15 @@ async def test_the_log_of_a_closed_session_ends_with_what_is_stored(store: Sqlit
             assert await read_to_the_end(reader) == list(range(after + 1, 4))
 
 
+async def test_a_reader_of_what_will_never_come_is_told_of_the_close(store: SqliteStore) -> None:
+    fanout = Fanout(store)
+    with fanout.follow("s") as follower:
+        reader = fanout.reader(follower, "s", 1000, closed=False)
+        assert await reader.next() == b""
+        await store.write(AppendEvents("s", close(1)))
+        assert await read_to_the_end(reader) == []
+
+
 def test_frames_are_made_once_for_all_readers() -> None:
     batch = Batch(events(5, 3))
     assert batch.frames() is batch.frames(4)
