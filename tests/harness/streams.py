@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from clawdforge import Forge
@@ -64,14 +65,13 @@ class Stream:
         """Whatever comes next; nothing where the stream ends."""
         return self.response.read1(READ_BYTES)
 
-    def is_reset(self) -> bool:
-        """Whether the connection was cut, in place of an end that HTTP would call one."""
-        try:
-            while self.response.read1(READ_BYTES):
-                pass
-        except (http.client.IncompleteRead, ConnectionResetError):
-            return True
-        return False
+    def rest_bytes(self) -> int:
+        """How much still comes, until the stream ends or its connection is cut."""
+        count = 0
+        with suppress(http.client.IncompleteRead, ConnectionResetError):
+            while data := self.response.read1(READ_BYTES):
+                count += len(data)
+        return count
 
     def close(self) -> None:
         """Hangs up."""
