@@ -20,6 +20,8 @@ SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _DIES_WITHIN_MS: Final = 100
 _WAITED_FOR_LIMIT: Final = 64
 _READ_BYTES: Final = 16 * 1024
+_ENV_START: Final = 47
+"""Among the fields of /proc/PID/stat that follow on the name. Source: proc_pid_stat(5)"""
 
 T = TypeVar("T")
 
@@ -68,7 +70,7 @@ def stat_of(pid: int) -> ProcessStat | None:
 
 def variable(pid: int, name: str) -> str | None:
     """A variable of a process's environment; "" where it is not set or not to be seen, None where there is no
-    environment (yet).
+    environment yet: the process is about to start another program.
     """
     environ = _read(f"/proc/{pid}/environ")
     if not environ:
@@ -78,7 +80,7 @@ def variable(pid: int, name: str) -> str | None:
                 environ = more
                 break
     if not environ:
-        return "" if environ is None else None
+        return None if environ is not None and _starts_program(pid) else ""
     prefix = f"{name}=".encode()
     for item in environ.split(b"\0"):
         if item.startswith(prefix):
@@ -128,6 +130,14 @@ def killed(stat: ProcessStat) -> int | None:
     except OSError as error:
         return _gone(error, None)
     return None
+
+
+def _starts_program(pid: int) -> bool:
+    """Whether a process has no place for an environment yet. An empty one has its place."""
+    raw = _read(f"/proc/{pid}/stat")
+    if not raw:
+        return False
+    return raw[raw.rindex(b")") + 2 :].split()[_ENV_START] == b"0"
 
 
 def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:

@@ -25,7 +25,7 @@ from clawdforge.server.agents.proc import ProcessStat
 MARK: Final = "CLAWDFORGE_CHILD"
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _QUIET_LOOKS: Final = 2
-_UNCLEAR_S: Final = 0.1
+_UNCLEAR_S: Final = 1.0
 _LOOK_AGAIN_MS: Final = 2
 _STRAY_LOOKS: Final = 20
 _MARKED_END_WITHIN_S: Final = 10.0

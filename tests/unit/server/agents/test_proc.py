@@ -66,3 +66,12 @@ def test_a_process_may_be_called_as_it_likes(name: str) -> None:
         process.kill()
     assert seen is not None
     assert (seen.pid, seen.parent, seen.session, seen.zombie) == (process.pid, os.getpid(), process.pid, False)
+
+
+def test_an_empty_environment_is_an_environment() -> None:
+    argv = [sys.executable, "-I", "-S", "-c", "print(flush=True); input()"]
+    with subprocess.Popen(argv, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert proc.variable(process.pid, "HOME") == ""
+        process.kill()

@@ -21,7 +21,7 @@ def test_one_that_shows_no_environment_yet_is_given_a_moment() -> None:
     for _ in range(5):
         sweep.saw([], unclear=True)
     assert not sweep.over
-    sweep._began -= 1
+    sweep._began -= 2
     sweep.saw([], unclear=True)
     sweep.saw([], unclear=True)
     assert sweep.over
