@@ -30,6 +30,7 @@ def full_gateway(new_gateway: NewGateway) -> Iterator[Gateway]:
     running = "SELECT * FROM turns WHERE status = 'running'"
     until(lambda: Ledger(gateway.data_dir).rows(running) == [], "lost turns to be ended")
     gateway.stop()
+    assert "a task of the sessions failed" not in gateway.log(), "no fault of the gateway's own"
     ledger.check(Ledger(gateway.data_dir), "app", ledger.read_agent_log(gateway.agent_log))
 
 

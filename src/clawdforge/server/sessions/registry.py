@@ -27,7 +27,7 @@ from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.turn import Deadlines
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, SessionKind, SessionRow, Store, UploadRow
+from clawdforge.server.store.base import AddSession, SessionKind, SessionRow, StorageError, Store, UploadRow
 from clawdforge.server.workspaces import paths
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
@@ -337,9 +337,10 @@ class Sessions:
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Looked at here, so that a failure is not lost where the caller has gone.
+        # Looked at here, so that a failure is not lost where the caller has gone. What could not be stored is told
+        # by its session.
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, Problem):
+        if error is not None and not isinstance(error, Problem | StorageError):
             _log.error("a task of the sessions failed", exc_info=error)
 
 
