@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from clawdforge.wire.bounds import Length, Range
 
@@ -11,7 +11,9 @@ SystemMode = Literal["append", "replace"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 PermissionPolicy = Literal["allow", "workspace", "reads", "deny"]
 StoryEnd = Literal["works", "fails", "cannot"]
-Name = Annotated[str, Length(1, 200)]
+NAME_LIMIT_CHARS: Final = 200
+Name = Annotated[str, Length(1, NAME_LIMIT_CHARS)]
+"""What an agent, a model or a mode can be called."""
 Seconds = Annotated[int, Range(1, 86_400)]
 
 

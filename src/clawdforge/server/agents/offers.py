@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Final, Self
+
+from clawdforge.wire.agents import NAME_LIMIT_CHARS
+
+_TOLD_LIMIT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Offers:
         images, texts = (
             None if taken is None else _field(taken, name) is True for name in ("image", "embeddedContext")
         )
-        model = _text(_field(new.get("models"), "currentModelId")) or _current(new, "model")
+        model = _name(_field(new.get("models"), "currentModelId")) or _current(new, "model")
         return cls(modes, models, options, images, texts, model)
 
     def after(self, answer: Any) -> Self:
@@ -56,10 +60,10 @@ class Offers:
         return None if self.options is None else self.options.get(config_id, ())
 
     def as_told(self, hide: Callable[[str], str]) -> Self:
-        """The same as it may be shown: each name in which `hide` has hidden what nobody must see."""
+        """The same as it may be shown: names without what `hide` hides, and only so many of them."""
 
         def hidden(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-            return None if names is None else tuple(map(hide, names))
+            return None if names is None else tuple(map(hide, names[:_TOLD_LIMIT]))
 
         return replace(self, modes=hidden(self.modes), models=hidden(self.models))
 
@@ -76,7 +80,7 @@ def _current(answer: Mapping[str, Any], config_id: str) -> str | None:
     """The value that a config option has."""
     told = answer.get("configOptions")
     options = told if isinstance(told, list) else ()
-    return next((_text(_field(each, "currentValue")) for each in options if _field(each, "id") == config_id), None)
+    return next((_name(_field(each, "currentValue")) for each in options if _field(each, "id") == config_id), None)
 
 
 def _values(options: list[Any]) -> Iterator[str]:
@@ -84,19 +88,20 @@ def _values(options: list[Any]) -> Iterator[str]:
     for each in options:
         group = _field(each, "options")
         for option in group if isinstance(group, list) else [each]:
-            if isinstance(value := _field(option, "value"), str):
+            if (value := _name(_field(option, "value"))) is not None:
                 yield value
 
 
 def _ids(listed: Any, name: str) -> tuple[str, ...] | None:
     if not isinstance(listed, list):
         return None
-    return tuple(value for each in listed if isinstance(value := _field(each, name), str))
+    return tuple(value for each in listed if (value := _name(_field(each, name))) is not None)
 
 
 def _field(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _name(value: Any) -> str | None:
+    """A name, if it is one that a caller could give."""
+    return value if isinstance(value, str) and 0 < len(value) <= NAME_LIMIT_CHARS else None

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final, Literal
 
+from clawdforge.wire.agents import NAME_LIMIT_CHARS
 from clawdforge.wire.usage import Tokens
 
 Counts = Literal["prompt", "session"]
@@ -118,7 +119,7 @@ def _gemini_model(quota: Mapping[str, Any]) -> str | None:
     used = quota.get("model_usage")
     first = _object(used[0]) if isinstance(used, list) and used else {}
     name = first.get("model")
-    return name if isinstance(name, str) and name else None
+    return name if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT_CHARS else None
 
 
 def _summed(told: dict[str, int]) -> Tokens | None:

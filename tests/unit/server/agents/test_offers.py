@@ -89,3 +89,21 @@ def test_what_was_set_may_change_the_model() -> None:
 def test_nonsense_offers_nothing(told: dict[str, Any], initialized: Any) -> None:
     offers = Offers.of(initialized, told)
     assert not any((offers.modes, offers.models, offers.images, offers.model, offers.of_option("effort")))
+
+
+def test_a_name_that_no_caller_could_give_is_none() -> None:
+    long = "m" * 201
+    new = {
+        "modes": {"availableModes": [{"id": long}, {"id": "m" * 200}]},
+        "models": {"currentModelId": long, "availableModels": [{"modelId": long}]},
+        "configOptions": [select("effort", long, "low")],
+    }
+    offers = Offers.of({}, new)
+    assert (offers.modes, offers.models, offers.model) == (("m" * 200,), (), None)
+    assert offers.of_option("effort") == ("low",)
+
+
+def test_so_many_names_are_told_and_no_more() -> None:
+    models = [{"modelId": str(number)} for number in range(5000)]
+    told = Offers.of({}, {"models": {"availableModels": models}}).as_told(str.upper)
+    assert told.models == tuple(map(str, range(1000)))

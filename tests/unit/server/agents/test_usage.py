@@ -162,7 +162,16 @@ def test_money_that_cannot_be_counted_in_dollars_is_not(update: dict[str, Any]) 
     assert meter.take() == Told()
 
 
-@pytest.mark.parametrize("meta", [None, 7, {"quota": 7}, {"quota": {"model_usage": 7}}, gemini([7], 7)["_meta"]])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        7,
+        {"quota": 7},
+        {"quota": {"model_usage": 7}},
+        *(gemini([each], 7)["_meta"] for each in (7, {"model": "m" * 201})),
+    ],
+)
 def test_nonsense_in_place_of_gemini_s_words_tells_nothing(meta: Any) -> None:
     meter = Meter("prompt")
     meter.answered({"_meta": meta})
