@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from urllib.parse import quote
 
@@ -109,7 +108,7 @@ def test_readers_that_come_at_any_moment_miss_nothing_and_see_nothing_twice(
     readers = []
     while not turn.done():
         readers.append(pool.submit(read))
-        time.sleep(0.02)  # the moments are the point
+        wait({turn}, timeout=0.02)  # any moment will do
         if len(readers) == 30:
             break
     turn.result()
