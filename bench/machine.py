@@ -26,7 +26,9 @@ class Others:
         """The part of all cores' time that others had, from 0 to 1."""
         busy_s = _busy_s() - self._busy_s
         own_s = _own_s() - self._own_s
-        return max(0.0, busy_s - own_s) / ((time.monotonic() - self._began_s) * CORES)
+        all_s = (time.monotonic() - self._began_s) * CORES
+        # The clocks tick apart: over a moment the difference says nothing.
+        return min(max(0.0, busy_s - own_s), all_s) / all_s
 
 
 def described() -> str:

@@ -30,11 +30,14 @@ def test_others_had_what_was_worked_and_not_our_own(clocks: Callable[..., None])
     assert others.share() == pytest.approx(0.3)
 
 
-def test_clocks_that_tick_apart_make_no_negative_share(clocks: Callable[..., None]) -> None:
+@pytest.mark.parametrize(("busy_s", "share"), [(0.99, 0), (1000, 1)])
+def test_clocks_that_tick_apart_make_a_share_all_the_same(
+    clocks: Callable[..., None], busy_s: float, share: float
+) -> None:
     clocks(now_s=0, busy_s=0, own_s=0)
     others = machine.Others()
-    clocks(now_s=1, busy_s=0.99, own_s=1)
-    assert others.share() == 0
+    clocks(now_s=1, busy_s=busy_s, own_s=1)
+    assert others.share() == share
 
 
 def test_this_machine_can_be_read() -> None:
