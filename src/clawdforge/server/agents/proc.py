@@ -53,11 +53,9 @@ def processes() -> Iterator[ProcessStat]:
 
 def stat_of(pid: int) -> ProcessStat | None:
     """One process; None where there is none of this pid. Raises OSError where nothing can be seen."""
-    raw = _read(f"/proc/{pid}/stat")
-    if not raw:
+    fields = _stat_fields(pid, 20)
+    if not fields:
         return None
-    # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
-    fields = raw[raw.rindex(b")") + 2 :].split(maxsplit=20)
     return ProcessStat(
         pid=pid,
         parent=int(fields[1]),
@@ -134,10 +132,15 @@ def killed(stat: ProcessStat) -> int | None:
 
 def _starts_program(pid: int) -> bool:
     """Whether a process has no place for an environment yet. An empty one has its place."""
+    fields = _stat_fields(pid)
+    return bool(fields) and fields[_ENV_START] == b"0"
+
+
+def _stat_fields(pid: int, limit: int = -1) -> list[bytes]:
+    """What /proc/PID/stat says after the name, so many fields of it; empty where there is no such process."""
     raw = _read(f"/proc/{pid}/stat")
-    if not raw:
-        return False
-    return raw[raw.rindex(b")") + 2 :].split()[_ENV_START] == b"0"
+    # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
+    return raw[raw.rindex(b")") + 2 :].split(maxsplit=limit) if raw else []
 
 
 def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -14,6 +14,7 @@ from clawdforge.wire.problems import Problem, invalid
 LIMITS: Final = range(1, 201)
 """How many rows a page of a list may have."""
 
+Row = TypeVar("Row")
 Word = TypeVar("Word", bound=str)
 _BOOLEANS: Final = {"true": True, "false": False}
 _DIGITS_LIMIT: Final = 18
@@ -76,6 +77,21 @@ def word(values: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word 
         if value == each:
             return each
     raise invalid(f"{name} is one of: {', '.join(allowed)}", name)
+
+
+def page(
+    rows: list[Row], limit: int | None, place: Callable[[Row], tuple[int, str]]
+) -> tuple[list[Row], str | None]:
+    """The rows of a page, and where the list goes on; None at its end.
+
+    Args:
+        rows: one more than the page may have, where there are so many.
+        limit: how many it may have; None for all.
+        place: the time and the id of a row.
+    """
+    if limit is None or len(rows) <= limit:
+        return rows, None
+    return rows[:limit], cursor(*place(rows[limit - 1]))
 
 
 def cursor(created_at: int, name: str) -> str:

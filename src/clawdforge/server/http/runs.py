@@ -24,10 +24,8 @@ async def list_runs(request: Request) -> Answer:
     app = room.caller(request)
     asked = query.read(request, {"limit", "cursor"})
     limit = query.integer(asked, "limit", query.LIMITS) or query.LIMITS[-1]
-    items = await room.runs.list(app, limit=limit + 1, before=query.before(asked))
-    more = len(items) > limit
-    items = items[:limit]
-    cursor = query.cursor(items[-1].created_at, items[-1].run_id) if more else None
+    rows = await room.runs.list(app, limit=limit + 1, before=query.before(asked))
+    items, cursor = query.page(rows, limit, lambda row: (row.created_at, row.run_id))
     return answers.of(RunPage(ok=True, runs=items, count=len(items), next_cursor=cursor))
 
 

@@ -24,15 +24,13 @@ async def list_sessions(request: Request) -> Answer:
     app = room.caller(request)
     asked = query.read(request, {"include_closed", "limit", "cursor"})
     limit = query.integer(asked, "limit", query.LIMITS)
-    items = await room.sessions.list_sessions(
+    rows = await room.sessions.list_sessions(
         app,
         include_closed=query.boolean(asked, "include_closed", default=True),
         limit=None if limit is None else limit + 1,
         before=query.before(asked),
     )
-    more = limit is not None and len(items) > limit
-    items = items[:limit]
-    cursor = query.cursor(items[-1].created_at, items[-1].session_id) if more else None
+    items, cursor = query.page(rows, limit, lambda row: (row.created_at, row.session_id))
     return answers.of(SessionPage(ok=True, sessions=items, count=len(items), next_cursor=cursor))
 
 
