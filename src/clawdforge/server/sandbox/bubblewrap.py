@@ -1,0 +1,193 @@
+"""A wall of namespaces: a root directory built from nothing, in which a session sees the same paths everywhere.
+
+Builds the command line of bubblewrap; must not run it (`probe` does, to see whether it works here).
+
+As an ordinary user, bubblewrap makes the user namespace. As root it builds the root directory as root, because
+what it shows may lie where only root can reach, and then enters a user namespace that knows no root: in it the
+agent is `AGENT_ID`, which outside is an uid that owns nothing else. Source: bwrap(1); 0.8 or newer is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from clawdforge.server.sandbox import seccomp
+from clawdforge.server.sandbox.base import (
+    AGENT_FILES,
+    AGENT_HOME,
+    AGENT_ID,
+    AGENT_TMP,
+    AGENT_WORKSPACE,
+    Enclosed,
+    Level,
+    Limits,
+    Space,
+    View,
+)
+
+SIGNAL_EXITS: Final = 128
+"""Bubblewrap exits with this much more than the number of the signal that ended its program."""
+
+_SYSTEM: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+# Of /etc only what programs need to find libraries, hosts, certificates, zones and types: the rest tells of the
+# machine, and some of it is secret.
+_ETC: Final = (
+    *("alternatives", "hosts", "ld.so.cache", "localtime", "mime.types", "nsswitch.conf", "protocols"),
+    *("resolv.conf", "services", "timezone"),
+    *("ssl/certs", "ssl/openssl.cnf", "pki/ca-trust/extracted", "pki/tls/certs", "crypto-policies"),
+)
+_MADE: Final = {
+    "/etc/passwd": f"agent:x:{AGENT_ID}:{AGENT_ID}:agent:{AGENT_HOME}:/bin/sh\n",
+    "/etc/group": f"agent:x:{AGENT_ID}:\n",
+}
+_NAMESPACES: Final = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+_HOSTNAME: Final = "agent"
+# For as long as it takes to become the agent; the last one, because the workspace is closed to all but the agent.
+_MAY_BECOME_AGENT: Final = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_READ_SEARCH")
+
+
+@dataclass(frozen=True, slots=True)
+class AsRoot:
+    """What a gateway that is root needs.
+
+    Attributes:
+        userns: a user namespace in which `AGENT_ID` is the only uid and gid (`userns.make`); stays open.
+        setpriv: that program's path.
+    """
+
+    userns: int
+    setpriv: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """`bwrap` (`base.Wall`).
+
+    Attributes:
+        program: the path of bubblewrap.
+        prlimit: that program's path, where there is one: what cannot be set is not limited.
+        as_root: None for an ordinary user.
+    """
+
+    program: str
+    prlimit: str | None = None
+    as_root: AsRoot | None = None
+
+    level: Level = "bwrap"
+
+    def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
+        """The command inside its own root (see `base.Wall`)."""
+        with ExitStack() as unless_done:
+            made = {path: _opened(unless_done, text.encode()) for path, text in _MADE.items()}
+            calls = _opened(unless_done, seccomp.program())
+            fds = [*made.values(), calls]
+            if self.as_root is not None:
+                fds.append(os.dup(self.as_root.userns))
+            options = (
+                *self._privileges(fds[-1]),
+                *_NAMESPACES,
+                *(("--unshare-net",) if space.network == "none" else ()),
+                *("--hostname", _HOSTNAME, "--die-with-parent", "--new-session"),
+                *_root(space, made),
+                *("--seccomp", str(calls), "--chdir", AGENT_WORKSPACE),
+            )
+            # Not on the command line: that can be read from inside, and tells where things lie on this side.
+            fds.append(_opened(unless_done, "".join(f"{word}\0" for word in options).encode()))
+            command = (*self._limits(space.limits), *self._becoming(), *argv)
+            words = (self.program, "--args", str(fds[-1]), "--", *command)
+            unless_done.pop_all()
+        return Enclosed(
+            level="bwrap",
+            argv=words,
+            env={**env, "HOME": AGENT_HOME, "TMPDIR": AGENT_TMP},
+            cwd=Path("/"),
+            agent_cwd=AGENT_WORKSPACE,
+            agent_home=AGENT_HOME,
+            agent_tmp=AGENT_TMP,
+            view=View(
+                (
+                    (str(space.workspace), AGENT_WORKSPACE),
+                    (str(space.home), AGENT_HOME),
+                    (str(space.files), AGENT_FILES),
+                )
+            ),
+            fds=tuple(fds),
+            exit_offset=SIGNAL_EXITS,
+        )
+
+    def _privileges(self, userns: int) -> Iterator[str]:
+        yield from ("--cap-drop", "ALL")
+        if self.as_root is None:
+            yield from ("--unshare-user", "--disable-userns", "--uid", str(AGENT_ID), "--gid", str(AGENT_ID))
+            return
+        yield from ("--userns2", str(userns))
+        for capability in _MAY_BECOME_AGENT:
+            yield from ("--cap-add", capability)
+
+    def _becoming(self) -> Iterator[str]:
+        """From a root without a name to the agent, which can never be more again."""
+        if self.as_root is not None:
+            yield from (self.as_root.setpriv, "--reuid", str(AGENT_ID), "--regid", str(AGENT_ID))
+            yield from ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--")
+
+    def _limits(self, limits: Limits) -> Iterator[str]:
+        if self.prlimit is None:
+            return
+        yield from (self.prlimit, "--core=0")
+        asked = (("nproc", limits.processes), ("nofile", limits.open_files), ("fsize", limits.file_bytes))
+        yield from (f"--{name}={value}" for name, value in asked if value is not None)
+        yield "--"
+
+
+def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:
+    """The root directory, read-only but for what is the session's own."""
+    shown = ["/usr", *(f"/etc/{name}" for name in _ETC), *map(str, space.programs)]
+    own = {AGENT_WORKSPACE: space.workspace, AGENT_HOME: space.home}
+    places = [*map(str, space.programs), *_MADE, AGENT_FILES, *own, *space.sockets]
+    for folder in _above(places):
+        yield from ("--perms", "0755", "--dir", folder)
+    for path in shown:
+        yield from ("--ro-bind-try", path, path)
+    for name in _SYSTEM:
+        yield from _system(name)
+    for path, fd in made.items():
+        yield from ("--perms", "0644", "--ro-bind-data", str(fd), path)
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for path in ("/dev/shm", AGENT_TMP):  # noqa: S108 - on the agent's side
+        yield from ("--perms", "1777", "--size", str(space.limits.tmp_bytes), "--tmpfs", path)
+    yield from ("--remount-ro", "/dev")
+    for path, here in own.items():
+        yield from ("--bind", str(here), path)
+    yield from ("--ro-bind", str(space.files), AGENT_FILES)
+    for path, here in space.sockets.items():
+        yield from ("--bind", str(here), path)
+    yield from ("--remount-ro", "/")
+
+
+def _system(name: str) -> Iterator[str]:
+    """A directory beside /usr: on most systems a link into it."""
+    path = Path(name)
+    if path.is_symlink():
+        yield from ("--symlink", str(path.readlink()), name)
+    elif path.is_dir():
+        yield from ("--ro-bind", name, name)
+
+
+def _above(paths: Sequence[str]) -> list[str]:
+    """All directories above these, made open: bubblewrap would make them as closed as they are on this side."""
+    folders = {str(folder) for path in paths for folder in Path(path).parents}
+    return sorted(folders - {"/", "/usr"} - {each for each in folders if each.startswith("/usr/")})
+
+
+def _opened(unless_done: ExitStack, content: bytes) -> int:
+    """An open file that nobody else has, to be read once from its start."""
+    fd = os.memfd_create("wall")
+    unless_done.callback(os.close, fd)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
