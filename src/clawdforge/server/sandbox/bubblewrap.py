@@ -29,18 +29,11 @@ from clawdforge.server.sandbox.base import (
     Space,
     View,
 )
+from clawdforge.server.sandbox.shown import BESIDE_USR, ETC
 
 SIGNAL_EXITS: Final = 128
 """Bubblewrap exits with this much more than the number of the signal that ended its program."""
 
-_SYSTEM: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-# Of /etc only what programs need to find libraries, hosts, certificates, zones and types: the rest tells of the
-# machine, and some of it is secret.
-_ETC: Final = (
-    *("alternatives", "hosts", "ld.so.cache", "localtime", "mime.types", "nsswitch.conf", "protocols"),
-    *("resolv.conf", "services", "timezone"),
-    *("ssl/certs", "ssl/openssl.cnf", "pki/ca-trust/extracted", "pki/tls/certs", "crypto-policies"),
-)
 _MADE: Final = {
     "/etc/passwd": f"agent:x:{AGENT_ID}:{AGENT_ID}:agent:{AGENT_HOME}:/bin/sh\n",
     "/etc/group": f"agent:x:{AGENT_ID}:\n",
@@ -146,14 +139,14 @@ class Bubblewrap:
 
 def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:
     """The root directory, read-only but for what is the session's own."""
-    shown = ["/usr", *(f"/etc/{name}" for name in _ETC), *map(str, space.programs)]
+    shown = ["/usr", *ETC, *map(str, space.programs)]
     own = {AGENT_WORKSPACE: space.workspace, AGENT_HOME: space.home}
-    places = [*map(str, space.programs), *_MADE, AGENT_FILES, *own, *space.sockets]
+    places = [*shown, *_MADE, AGENT_FILES, *own, *space.sockets]
     for folder in _above(places):
         yield from ("--perms", "0755", "--dir", folder)
     for path in shown:
         yield from ("--ro-bind-try", path, path)
-    for name in _SYSTEM:
+    for name in BESIDE_USR:
         yield from _system(name)
     for path, fd in made.items():
         yield from ("--perms", "0644", "--ro-bind-data", str(fd), path)
