@@ -136,6 +136,9 @@ class Wall(Protocol):
         The answer must be closed.
         """
 
+    def close(self) -> None:
+        """Lets go of what it holds; what stands behind it stays there."""
+
 
 def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:
     wanted = PurePosixPath(path)

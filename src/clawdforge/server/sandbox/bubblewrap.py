@@ -113,6 +113,11 @@ class Bubblewrap:
             exit_offset=SIGNAL_EXITS,
         )
 
+    def close(self) -> None:
+        """Lets go of root's user namespace."""
+        if self.as_root is not None:
+            os.close(self.as_root.userns)
+
     def _privileges(self, userns: int) -> Iterator[str]:
         yield from ("--cap-drop", "ALL")
         if self.as_root is None:
@@ -142,6 +147,11 @@ def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:
     shown = ["/usr", *ETC, *map(str, space.programs)]
     own = {AGENT_WORKSPACE: space.workspace, AGENT_HOME: space.home}
     places = [*shown, *_MADE, AGENT_FILES, *own, *space.sockets]
+    # First what would hide a program that lies below it.
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for path in ("/dev/shm", AGENT_TMP):  # noqa: S108 - on the agent's side
+        yield from ("--perms", "1777", "--size", str(space.limits.tmp_bytes), "--tmpfs", path)
+    yield from ("--remount-ro", "/dev")
     for folder in _above(places):
         yield from ("--perms", "0755", "--dir", folder)
     for path in shown:
@@ -150,10 +160,6 @@ def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:
         yield from _system(name)
     for path, fd in made.items():
         yield from ("--perms", "0644", "--ro-bind-data", str(fd), path)
-    yield from ("--proc", "/proc", "--dev", "/dev")
-    for path in ("/dev/shm", AGENT_TMP):  # noqa: S108 - on the agent's side
-        yield from ("--perms", "1777", "--size", str(space.limits.tmp_bytes), "--tmpfs", path)
-    yield from ("--remount-ro", "/dev")
     for path, here in own.items():
         yield from ("--bind", str(here), path)
     yield from ("--ro-bind", str(space.files), AGENT_FILES)

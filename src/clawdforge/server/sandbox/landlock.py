@@ -65,6 +65,9 @@ class Landlock:
             fds=(fd,),
         )
 
+    def close(self) -> None:
+        """There is nothing that it holds."""
+
     def _speaks(self, family: int, space: Space) -> bool:
         """Unix sockets that lie in files are no matter of Landlock: what could talk to a daemon is not given."""
         if family == seccomp.UNIX:

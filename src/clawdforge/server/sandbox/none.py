@@ -27,3 +27,6 @@ class NoWall:
             agent_home=str(space.home),
             agent_tmp=str(space.files),
         )
+
+    def close(self) -> None:
+        """There is nothing that it holds."""

@@ -55,8 +55,12 @@ def wall(wanted: Level | None, directory: Path, agent_uid: int) -> Wall:
 
 def _tried(level: Level, directory: Path, agent_uid: int) -> Wall:
     made = _MAKERS[level](agent_uid)
-    if level != "none":
-        _try(made, directory, agent_uid if os.geteuid() == 0 else None)
+    try:
+        if level != "none":
+            _try(made, directory, agent_uid if os.geteuid() == 0 else None)
+    except WallUnavailable:
+        made.close()
+        raise
     return made
 
 
