@@ -14,9 +14,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -47,6 +48,11 @@ def python() -> str:
     return found
 
 
+def as_user(uid: int | None) -> dict[str, Any]:
+    """What `Popen` is told so that it starts a program as another user; None: as this one."""
+    return {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
+
+
 @dataclass(frozen=True)
 class Stand:
     """A place where an intruder can be let loose.
@@ -71,12 +77,16 @@ class Stand:
         asked = Space(workspace, home, files, (Path(INTRUDER),), limits=Limits(tmp_bytes=MIB))
         return replace(asked, **changes)
 
+    @property
+    def who(self) -> dict[str, Any]:
+        """What `Popen` is told of who builds the wall."""
+        return as_user(self.spawn_as)
+
     def start(
-        self, space: Space, command: Sequence[str], **keywords: Any
+        self, space: Space, command: Sequence[str], env: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[subprocess.Popen[str], Enclosed]:
         """Starts a command behind the wall."""
-        enclosed = self.wall.enclose(command, {"PATH": os.defpath, "OWN": "own"}, space)
-        who = {} if self.spawn_as is None else {"user": self.spawn_as, "group": self.spawn_as, "extra_groups": []}
+        enclosed = self.wall.enclose(command, {"PATH": os.defpath, **env}, space)
         try:
             started = subprocess.Popen(
                 enclosed.argv,
@@ -87,8 +97,7 @@ class Stand:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                **who,
-                **keywords,
+                **self.who,
             )
         finally:
             enclosed.close()
@@ -118,25 +127,26 @@ def place() -> Iterator[Path]:
 def stand(request: pytest.FixtureRequest, place: Path) -> Iterator[Stand]:
     """Each level, as root and as an ordinary user."""
     level, _, who = request.param.partition("-")
-    as_user = ROOT and who == "user"
-    uid = USER_UID if as_user else AGENT_UID if ROOT else None
+    ordinary = ROOT and who == "user"
+    uid = USER_UID if ordinary else AGENT_UID if ROOT else None
     wall = tried = probe.wall(level, place, AGENT_UID)
-    if as_user and isinstance(wall, Bubblewrap):
+    if ordinary and isinstance(wall, Bubblewrap):
         wall = replace(wall, as_root=None)
-    if as_user and isinstance(wall, Landlock):
+    if ordinary and isinstance(wall, Landlock):
         wall = replace(wall, uid=None, python=python())
-    yield Stand(wall, place, USER_UID if as_user else None, uid)
+    yield Stand(wall, place, USER_UID if ordinary else None, uid)
     tried.close()
 
 
 @pytest.fixture
 def victim(stand: Stand) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the very user that the intruder is, with a secret in its environment: another session's agent."""
-    who = (
-        {} if stand.agent_uid is None else {"user": stand.agent_uid, "group": stand.agent_uid, "extra_groups": []}
-    )
+    """A process of the very user that the intruder is, with a secret: as another session's agent."""
     with subprocess.Popen(
-        ["/bin/cat"], env={"SECRET": "of-another"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **who
+        ["/bin/cat"],
+        env={"SECRET": "of-another"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **as_user(stand.agent_uid),
     ) as process:
         assert process.stdin and process.stdout
         process.stdin.write(b".")

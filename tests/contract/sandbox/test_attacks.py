@@ -37,8 +37,8 @@ def test_its_environment_and_files_are_what_it_was_given(stand: Stand) -> None:
         told = stand.attack(stand.space("own"), intruder.ids)["got"]
     finally:
         del os.environ["SECRET_OF_THE_GATEWAY"]
-    assert set(told["environ"]) <= {"PATH", "OWN", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
-    # As root, bubblewrap leaves the user namespace open that the agent lives in: it can neither enter nor leave it.
+    assert set(told["environ"]) <= {"PATH", "HOME", "TMPDIR", "PWD", "LC_CTYPE"}
+    # As root, bubblewrap leaves the agent's own user namespace open: it can neither enter nor leave it.
     assert [name for name in told["fds"] if not name.startswith("user:")] == []
 
 

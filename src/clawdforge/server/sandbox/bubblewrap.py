@@ -134,12 +134,10 @@ class Bubblewrap:
             yield from ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--")
 
     def _limits(self, limits: Limits) -> Iterator[str]:
-        if self.prlimit is None:
-            return
-        yield from (self.prlimit, "--core=0")
-        asked = (("nproc", limits.processes), ("nofile", limits.open_files), ("fsize", limits.file_bytes))
-        yield from (f"--{name}={value}" for name, value in asked if value is not None)
-        yield "--"
+        wanted = (("nproc", limits.processes), ("nofile", limits.open_files), ("fsize", limits.file_bytes))
+        asked = [f"--{name}={value}" for name, value in wanted if value is not None]
+        if asked and self.prlimit is not None:
+            yield from (self.prlimit, *asked, "--")
 
 
 def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:

@@ -41,7 +41,7 @@ class Landlock:
 
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
         """The command behind the launcher (see `base.Wall`)."""
-        families = [family for family in seccomp.FAMILIES if self._speaks(family, space)]
+        families = tuple(family for family in seccomp.FAMILIES if self._speaks(family, space))
         orders = {
             "write": [str(path) for path in (space.workspace, space.home, space.files)],
             "read": [*_SYSTEM, *ETC, *map(str, space.programs)],

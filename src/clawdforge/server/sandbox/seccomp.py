@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterable
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -102,7 +102,8 @@ _NR_AT, _ARCH_AT, _ARG0_AT, _ARG1_AT = 0, 4, 16, 24
 _ALLOW, _ERRNO, _KILL = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
 
 
-def program(machine: str | None = None, families: Iterable[int] = FAMILIES) -> bytes:
+@cache
+def program(machine: str | None = None, families: tuple[int, ...] = FAMILIES) -> bytes:
     """The filter as the kernel takes it: an array of `struct sock_filter`.
 
     Args:
