@@ -232,15 +232,19 @@ def open_many():
 
 
 def outlive():
-    """A daemon of every kind that there is, then waits to be killed."""
+    """Says so when its daemons are there, the second of which ignores SIGTERM; then waits to be killed."""
+    reading, writing = os.pipe()
     for ignores in (False, True):
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
                 if ignores:
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                os.write(writing, b".")
                 time.sleep(300)
             os._exit(0)
+    for _ in range(2):
+        os.read(reading, 1)
     print("settled", flush=True)
     time.sleep(300)
 
