@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.sandbox.base import Limits
+from clawdforge.server.sandbox.none import NoWall
 from contract.sandbox.conftest import MIB, Stand
 from harness import intruder
 
@@ -229,3 +230,42 @@ def test_files_and_open_files_are_bounded(stand: Stand) -> None:
     answer = stand.attack(space, intruder.open_many)
     assert answer["got"]["files"] < 40
     assert answer["got"]["stopped"] == "EMFILE"
+
+
+# --- no wall -----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_wall_all_of_this_works(place: Path) -> None:
+    """So that an attack which fails above fails because of the wall. This is also what `none` leaks."""
+    bare = Stand(NoWall(), place, None, None)
+    space = bare.space("own")
+    outside = place / "outside"
+    outside.write_text("outside")
+    with (
+        subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as victim,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as in_file,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+    ):
+        name = f"wall-bare-{os.getpid()}"
+        abstract.bind("\0" + name)
+        abstract.listen()
+        in_file.bind(str(place / "socket"))
+        in_file.listen()
+        for verb, *arguments in (
+            (intruder.read, outside),
+            (intruder.write, outside),
+            (intruder.listing, place),
+            (intruder.hard_link, outside, "hard"),
+            (intruder.empty, outside),
+            (intruder.memory, victim.pid),
+            (intruder.environment, victim.pid),
+            (intruder.trace, victim.pid),
+            (intruder.read_process, victim.pid),
+            (intruder.connect_abstract, name),
+            (intruder.connect_file, place / "socket"),
+            (intruder.connect_tcp, tcp.getsockname()[1]),
+            (intruder.kill, victim.pid),
+        ):
+            assert "got" in bare.attack(space, verb, *arguments), verb.__name__
+        victim.wait()

@@ -84,12 +84,12 @@ class View:
     def here(self, path: str) -> str | None:
         """A path of the agent's on this machine, or None where it is not one of the session's own.
 
-        A relative path stays one: it starts at the workspace on both sides. `..` and doubled slashes are folded
-        before anything is compared. Links are not resolved: they are judged where the path is used.
+        A relative path stays one: it starts at the workspace on both sides. `..` is kept: what it means depends on
+        the links before it, so it is judged where links are.
         """
         if not self.pairs or not path.startswith("/"):
             return path
-        return _moved(os.path.normpath("/" + path.lstrip("/")), tuple((there, here) for here, there in self.pairs))
+        return _moved(path, [(there, here) for here, there in self.pairs])
 
 
 @dataclass(frozen=True, slots=True)
