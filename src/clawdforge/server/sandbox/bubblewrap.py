@@ -29,15 +29,12 @@ from clawdforge.server.sandbox.base import (
     Space,
     View,
 )
-from clawdforge.server.sandbox.shown import BESIDE_USR, ETC
+from clawdforge.server.sandbox.etc import LIVE
+from clawdforge.server.sandbox.shown import BESIDE_USR
 
 SIGNAL_EXITS: Final = 128
 """Bubblewrap exits with this much more than the number of the signal that ended its program."""
 
-_MADE: Final = {
-    "/etc/passwd": f"agent:x:{AGENT_ID}:{AGENT_ID}:agent:{AGENT_HOME}:/bin/sh\n",
-    "/etc/group": f"agent:x:{AGENT_ID}:\n",
-}
 _NAMESPACES: Final = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
 _HOSTNAME: Final = "agent"
 # For as long as it takes to become the agent; the last one, because the workspace is closed to all but the agent.
@@ -63,11 +60,13 @@ class Bubblewrap:
 
     Attributes:
         program: the path of bubblewrap.
+        etc: what sessions see as /etc (`etc.make`).
         prlimit: that program's path, where there is one: what cannot be set is not limited.
         as_root: None for an ordinary user.
     """
 
     program: str
+    etc: Path
     prlimit: str | None = None
     as_root: AsRoot | None = None
 
@@ -76,9 +75,8 @@ class Bubblewrap:
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
         """The command inside its own root (see `base.Wall`)."""
         with ExitStack() as unless_done:
-            made = {path: _opened(unless_done, text.encode()) for path, text in _MADE.items()}
             calls = _opened(unless_done, seccomp.program())
-            fds = [*made.values(), calls]
+            fds = [calls]
             if self.as_root is not None:
                 fds.append(os.dup(self.as_root.userns))
             options = (
@@ -86,7 +84,7 @@ class Bubblewrap:
                 *_NAMESPACES,
                 *(("--unshare-net",) if space.network == "none" else ()),
                 *("--hostname", _HOSTNAME, "--die-with-parent", "--new-session"),
-                *_root(space, made),
+                *_root(space, self.etc),
                 *("--seccomp", str(calls), "--chdir", AGENT_WORKSPACE),
             )
             # Not on the command line: that can be read from inside, and tells where things lie on this side.
@@ -140,11 +138,11 @@ class Bubblewrap:
             yield from (self.prlimit, *asked, "--")
 
 
-def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:
+def _root(space: Space, etc: Path) -> Iterator[str]:
     """The root directory, read-only but for what is the session's own."""
-    shown = ["/usr", *ETC, *map(str, space.programs)]
+    shown = ["/usr", *map(str, space.programs)]
     own = {AGENT_WORKSPACE: space.workspace, AGENT_HOME: space.home}
-    places = [*shown, *_MADE, AGENT_FILES, *own, *space.sockets]
+    places = [*shown, AGENT_FILES, *own, *space.sockets]
     # First what would hide a program that lies below it.
     yield from ("--proc", "/proc", "--dev", "/dev")
     for path in ("/dev/shm", AGENT_TMP):  # noqa: S108 - on the agent's side
@@ -156,8 +154,9 @@ def _root(space: Space, made: Mapping[str, int]) -> Iterator[str]:
         yield from ("--ro-bind-try", path, path)
     for name in BESIDE_USR:
         yield from _system(name)
-    for path, fd in made.items():
-        yield from ("--perms", "0644", "--ro-bind-data", str(fd), path)
+    yield from ("--ro-bind", str(etc), "/etc")
+    for path in LIVE:
+        yield from ("--ro-bind-try", path, path)
     for path, here in own.items():
         yield from ("--bind", str(here), path)
     yield from ("--ro-bind", str(space.files), AGENT_FILES)

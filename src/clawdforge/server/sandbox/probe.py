@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from clawdforge.server.sandbox import launcher, userns
+from clawdforge.server.sandbox import etc, launcher, userns
 from clawdforge.server.sandbox.base import AGENT_ID, Level, Space, Wall, WallUnavailable
 from clawdforge.server.sandbox.bubblewrap import AsRoot, Bubblewrap
 from clawdforge.server.sandbox.landlock import ABI_NEEDED, Landlock
@@ -54,7 +54,7 @@ def wall(wanted: Level | None, directory: Path, agent_uid: int) -> Wall:
 
 
 def _tried(level: Level, directory: Path, agent_uid: int) -> Wall:
-    made = _MAKERS[level](agent_uid)
+    made = _MAKERS[level](directory, agent_uid)
     try:
         if level != "none":
             _try(made, directory, agent_uid if os.geteuid() == 0 else None)
@@ -64,11 +64,16 @@ def _tried(level: Level, directory: Path, agent_uid: int) -> Wall:
     return made
 
 
-def _bubblewrap(agent_uid: int) -> Wall:
+def _bubblewrap(directory: Path, agent_uid: int) -> Wall:
     program = _bwrap_program()
     if program is None:
         raise WallUnavailable(f"bwrap: bubblewrap is not installed: {_INSTALL}.")
-    return Bubblewrap(program, shutil.which("prlimit"), _as_root(agent_uid) if os.geteuid() == 0 else None)
+    try:
+        made = etc.make(directory / "wall")
+    except OSError as error:
+        raise WallUnavailable(f"bwrap: its /etc cannot be made below the data directory: {error}.") from error
+    as_root = _as_root(agent_uid) if os.geteuid() == 0 else None
+    return Bubblewrap(program, made, shutil.which("prlimit"), as_root)
 
 
 def _as_root(agent_uid: int) -> AsRoot:
@@ -86,7 +91,7 @@ def _as_root(agent_uid: int) -> AsRoot:
         ) from error
 
 
-def _landlock(agent_uid: int) -> Wall:
+def _landlock(_directory: Path, agent_uid: int) -> Wall:
     version = launcher.abi()
     if version < ABI_NEEDED:
         has = f"has version {version} of Landlock" if version else "has no Landlock, or it is turned off"
@@ -170,6 +175,6 @@ def _mend(level: Level) -> str:
     return "Where the gateway is root, agents need a way to the data directory: choose one that others may pass."
 
 
-_MAKERS: Final[Mapping[Level, Callable[[int], Wall]]] = MappingProxyType(
-    {"bwrap": _bubblewrap, "landlock": _landlock, "none": lambda _: NoWall()}
+_MAKERS: Final[Mapping[Level, Callable[[Path, int], Wall]]] = MappingProxyType(
+    {"bwrap": _bubblewrap, "landlock": _landlock, "none": lambda *_: NoWall()}
 )
