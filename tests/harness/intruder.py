@@ -6,6 +6,7 @@
 import ctypes
 import errno
 import fcntl
+import http.client
 import json
 import os
 import signal
@@ -173,6 +174,21 @@ def connect_file(path):
 def connect_tcp(port):
     with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
         return port
+
+
+def ask_model(port, text):
+    """By the Anthropic Messages format, whole."""
+    body = {
+        "model": "m",
+        "max_tokens": 100,
+        "tools": [{"name": "t", "input_schema": {}}],
+        "messages": [{"role": "user", "content": text}],
+    }
+    client = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+    client.request("POST", "/v1/messages", json.dumps(body), {"Content-Type": "application/json"})
+    answer = client.getresponse()
+    told = answer.read()
+    return {"status": answer.status, "text": json.loads(told)["content"][0]["text"] if told else ""}
 
 
 def send_udp(port):
