@@ -26,7 +26,7 @@ LOST = {
 def test_whatever_an_agent_started_is_gone_with_its_session(app: Forge, gateway: Gateway, how: str) -> None:
     session = app.create_session(agent="fake", permissions="allow")
     session.turn(LOST[how])
-    assert len(gateway.children()) > 1
+    until(lambda: len(gateway.children()) > 1, "what it started to be seen")
     session.close()
     assert gateway.children() == []
 

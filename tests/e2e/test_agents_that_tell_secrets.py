@@ -25,7 +25,8 @@ def trusting_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
     root = tmp_path_factory.mktemp("trusting")
     login = root / "login.json"
     login.write_text(json.dumps(LOGIN))
-    fake = agents.scripted(root / "agent.jsonl", env=SECRETS, login_files=[str(login)])
+    env = {**SECRETS, "FAKE_AGENT_MODELS": f"model-of-{SECRETS['OTHER_TOKEN']}"}
+    fake = agents.scripted(root / "agent.jsonl", env=env, login_files=[str(login)])
     gateway = Gateway(root, agents={"fake": fake}).start()
     yield gateway
     gateway.close()
@@ -108,6 +109,15 @@ def test_a_secret_in_anything_else_that_an_agent_tells_is_hidden(
     assert others[0]["novelty"] == {"[secret]": ["[secret]"]}
     assert others[1]["params"] == {"note": "[secret]"}
     tells_no_secret(kept(trusting_gateway, session.session_id))
+
+
+def test_a_secret_among_the_models_that_an_agent_offers_is_hidden(trusting_app: Forge) -> None:
+    trusting_app.run("hello", agent="fake")
+    told = ask(trusting_app, "GET", "/agents/fake").body
+    assert told["models"][-1] == "model-of-[secret]"
+    found = ask(trusting_app, "POST", "/run", {"prompt": "hello", "agent": "fake", "model": "another"})
+    assert found.problem() == (422, "invalid")
+    assert "model-of-[secret]" in found.body["detail"]
 
 
 def test_a_token_of_a_login_file_is_hidden_and_its_other_words_are_not(

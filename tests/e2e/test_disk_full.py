@@ -30,6 +30,7 @@ def full_gateway(new_gateway: NewGateway) -> Iterator[Gateway]:
     running = "SELECT * FROM turns WHERE status = 'running'"
     until(lambda: Ledger(gateway.data_dir).rows(running) == [], "lost turns to be ended")
     gateway.stop()
+    assert "a task of the sessions failed" not in gateway.log(), "no fault of the gateway's own"
     ledger.check(Ledger(gateway.data_dir), "app", ledger.read_agent_log(gateway.agent_log))
 
 
@@ -98,13 +99,22 @@ def test_a_session_that_cannot_be_stored_is_not_made(full_gateway: Gateway) -> N
         assert before.turn("hi").ok
 
 
-def test_a_close_that_cannot_be_stored_can_be_tried_again(full_gateway: Gateway) -> None:
+@pytest.mark.parametrize("prompt", [None, "[[SAY so far]][[HANG]]"], ids=["idle", "in mid turn"])
+def test_a_close_that_cannot_be_stored_ends_the_agent_and_can_be_tried_again(
+    full_gateway: Gateway, pool: ThreadPoolExecutor, prompt: str | None
+) -> None:
     with full_gateway.app() as app:
         session = app.create_session(agent="fake")
         session.turn("hi")
+        if prompt is not None:
+            running = pool.submit(turn, app, session, prompt)
+            full_gateway.until_heard(prompt)
         fill(full_gateway, 0)
         assert ask(app, "DELETE", f"/sessions/{session.session_id}").problem() == (507, "storage_full")
+        full_gateway.settle()
         assert session.state()["live"] is True
+        if prompt is not None:
+            assert running.result().problem() == (507, "storage_full")
         make_room(full_gateway)
         assert ask(app, "DELETE", f"/sessions/{session.session_id}").status == 200
         assert session.state()["close_reason"] == "client"

@@ -44,7 +44,7 @@ def launching(tmp_path_factory: pytest.TempPathFactory, user_home: Path) -> Iter
         agents={
             "fake": agents.scripted(log, env={"ADDED": "by the settings"}, inherit_env=["PASSED_ON", "NOT_SET"]),
             "login": agents.scripted(log, login_files=["~/.fake/login.json", "~/.fake/missing.json"]),
-            "claude": agents.scripted(log),
+            "claude": agents.scripted(log, env={"FAKE_AGENT_MODELS": "opus"}),
             "codex": agents.scripted(log),
             "gemini": agents.scripted(log, env=by_models),
         },
@@ -214,11 +214,13 @@ def test_a_link_in_the_place_of_a_login_is_not_followed(forge: Forge, login: Pat
 SYSTEM = 'Speak "softly"\n$HOME and größe'
 
 
-def test_claude_takes_its_choices_in_the_meta_of_its_session(forge: Forge) -> None:
+def test_claude_takes_its_choices_in_the_meta_of_its_session_and_by_its_options(forge: Forge) -> None:
     session = forge.create_session(agent="claude", model="opus", effort="max", system=SYSTEM)
     meta = json.loads(session.turn("[[META]]").text())["session"]
     options = meta["claudeCode"]["options"]
-    assert (options["settingSources"], options["model"], options["effort"]) == (["user"], "opus", "max")
+    assert (options["settingSources"], options["model"]) == (["user"], "opus")
+    config = json.loads(session.turn("[[CONFIG]]").text())
+    assert config == {"mode": "ask", "model": "opus", "effort": "max"}
     assert meta["systemPrompt"] == {"append": SYSTEM}
     replaced = forge.create_session(agent="claude", system=SYSTEM, system_mode="replace")
     assert json.loads(replaced.turn("[[SYSTEM]]").text()) == SYSTEM

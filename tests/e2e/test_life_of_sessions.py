@@ -14,6 +14,7 @@ from harness import http
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask
 from harness.ledger import Ledger
+from harness.streams import Stream
 
 
 def turn(app: Forge, session: Session, prompt: str, **options: Any) -> Answer:
@@ -59,6 +60,23 @@ def test_closing_while_a_turn_runs_ends_it_cancelled(
     assert [event["type"] for event in db.events(session.session_id)][-2:] == ["turn_end", "session_closed"]
     assert turn(app, session, "more").problem() == (410, "session_closed")
     assert gateway.children() == []
+
+
+def test_what_an_agent_says_when_it_is_ended_stands_before_the_close(app: Forge, db: Ledger) -> None:
+    session = app.create_session(agent="fake")
+    session.turn("[[LAST_WORDS farewell]]")
+    with Stream(app, session.session_id) as stream:
+        session.close()
+        told = [*stream.events()]
+    assert [event["type"] for event in told][-2:] == ["text", "session_closed"]
+    assert told[-2]["content"] == "farewell"
+    assert told[-1]["seq"] == len(db.events(session.session_id))
+
+
+def test_nothing_follows_on_the_close_of_a_run(app: Forge, gateway: Gateway, db: Ledger) -> None:
+    run = app.run("[[SAY done]][[LATE more]][[LAST_WORDS farewell]]", agent="fake")
+    gateway.settle()
+    assert db.events(run.run_id)[-1]["type"] == "session_closed"
 
 
 def test_closing_while_an_agent_that_ignores_cancel_works_ends_it_all_the_same(

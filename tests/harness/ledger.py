@@ -54,13 +54,17 @@ def check(ledger: Ledger, app_name: str, agent_log: Iterable[Row]) -> None:
 
 
 def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
-    """One session: its events follow each other, each turn ends once, is in the audit, was told at most once."""
+    """One session: its events follow each other, a close is the last. Each turn ends once, is in the audit, was
+    told at most once.
+    """
     session_id = session["session_id"]
     events, turns, audit = ledger.events(session_id), ledger.turns(session_id), ledger.audit(session_id)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     indexes = list(range(1, session["turn_count"] + 1))
     assert [turn["turn_index"] for turn in turns] == indexes
     assert [line["turn_index"] for line in audit] == indexes
+    closes = [event["seq"] for event in events if event["type"] == "session_closed"]
+    assert closes == ([] if session["closed_at"] is None else [len(events)])
     starts = [event for event in events if event["type"] == "turn_start"]
     ends = [event for event in events if event["type"] == "turn_end"]
     assert [event["turn_index"] for event in starts] == indexes

@@ -15,6 +15,7 @@ import click
 from clawdforge.cli import terminal
 from clawdforge.cli.failures import Exit, Failure
 from clawdforge.cli.options import Caller, Command
+from clawdforge.errors import ForgeError
 from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentTested, StoryOutcome
 
@@ -38,7 +39,7 @@ class StoriesCommand(Command):
 def play(
     caller: Caller, entry: AgentEntry, data_dir: Path, names: Sequence[str], version: str | None
 ) -> Mapping[str, Any]:
-    """Plays stories with an agent, and shows how they end. The end of all of them is kept for `GET /agents`.
+    """Plays stories with an agent, and shows how they end. Where all are played, that is kept for `GET /agents`.
 
     Args:
         caller: who wants to see it, and how.
@@ -65,8 +66,8 @@ def play(
         raise Failure(f"the agent {entry.name!r} cannot run here: {problem}", Exit.GATEWAY) from problem
     except NoWay as problem:
         raise Failure(str(problem), Exit.USAGE) from problem
-    except GatewayFailed as problem:
-        raise Failure(str(problem), Exit.GATEWAY) from problem
+    except (GatewayFailed, ForgeError) as problem:
+        raise Failure(f"the gateway to play on failed: {problem}", Exit.GATEWAY) from problem
     except KeyboardInterrupt:
         raise Failure("interrupted; nothing of it runs on", Exit.INTERRUPTED) from None
     tested = AgentTested(version, int(time.time()), tuple(outcomes))

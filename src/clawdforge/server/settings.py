@@ -86,8 +86,8 @@ class Settings(BaseSettings):
     max_sessions_per_app: int = Field(default=200, ge=1)
     max_running_turns: int = Field(default=200, ge=1)
 
-    max_streams: int = Field(default=1_000, ge=1)
-    max_streams_per_app: int = Field(default=500, ge=1)
+    max_streams: int = Field(default=500, ge=1)
+    max_streams_per_app: int = Field(default=250, ge=1)
     heartbeat_secs: float = Field(default=15, gt=0)
 
     max_json_bytes: int = Field(default=32 * MIB, ge=1024)

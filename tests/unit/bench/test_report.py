@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import number, probes, table
+from bench.report import document, number, probes, table
 from bench.rows import Bar, Findings, Reading
 
 ROOT = Path(__file__).parents[3]
@@ -48,6 +48,12 @@ def test_numbers_have_three_digits_that_mean_something() -> None:
 def test_probes_of_all_benches_stand_in_one_table() -> None:
     shown = probes([Findings({}, [("a", "1 ms")]), Findings({}), Findings({}, [("b", "2 ms")])])
     assert shown.splitlines()[2:] == ["| a | 1 ms |", "| b | 2 ms |"]
+
+
+def test_the_document_holds_everything_and_says_how_much_of_the_machine_others_had() -> None:
+    text = document("| the table |", "| the probes |", {"turn": 0.123, "open": 0.0}, "## The notes\n")
+    for part in ("| the table |", "| the probes |", "turn 12%, open 0%", "cores", "## The notes"):
+        assert part in text
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

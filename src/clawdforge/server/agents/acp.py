@@ -63,7 +63,6 @@ class AcpAgent:
     def __init__(
         self, entry: AgentEntry, request: OpenAgent, launch: Launch, home: AgentHome, owner: AgentOwner
     ) -> None:
-        self.agent_cwd = str(request.workspace)
         self.offers = Offers()
         self._entry = entry
         self._request = request
@@ -137,7 +136,8 @@ class AcpAgent:
         if self._failure is not None:
             await self.end(now=True)
             raise AgentFailed(self._failure)
-        self._acp_session, self._prefix, self.offers = started.session_id, started.prefix, started.offers
+        self._acp_session, self._prefix = started.session_id, started.prefix
+        self.offers = started.offers.as_told(self._redactor.hide)
         return self
 
     @property

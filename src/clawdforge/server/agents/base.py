@@ -111,10 +111,6 @@ class Agent(Protocol):
     """A started agent."""
 
     @property
-    def agent_cwd(self) -> str:
-        """The workspace, as the agent sees it."""
-
-    @property
     def usable(self) -> bool:
         """Whether it can take a prompt: False from where it has ended or failed, a moment before `on_exit`."""
 

@@ -7,12 +7,12 @@ Facts about the agents: docs/agents.md.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from clawdforge.server.agents import gemini_settings
 from clawdforge.server.agents.usage import Counts
 from clawdforge.server.agents.ways import (
     Arguments,
@@ -226,24 +226,6 @@ _CODEX = AgentEntry(
     ),
 )
 
-_GEMINI_SETTINGS: Final = {
-    "advanced": {"ignoreLocalEnv": True},  # else a .env of the workspace could bring a key of its own
-    "general": {
-        "enableAutoUpdate": False,
-        "enableAutoUpdateNotification": False,
-        # By default it tries ten times, for four minutes, without a word. It waits five seconds before the second.
-        "maxAttempts": 2,
-    },
-    "privacy": {"usageStatisticsEnabled": False},
-    "security": {
-        "auth": {"selectedType": "${CLAWDFORGE_GEMINI_LOGIN:-gemini-api-key}"},
-        "environmentVariableRedaction": {"enabled": True},  # commands of the model need none of its keys
-    },
-    "telemetry": {"enabled": False},
-    # Planning ends when a person says yes to the plan: in a turn there is none.
-    "tools": {"exclude": ["enter_plan_mode"]},
-}
-
 _GEMINI = AgentEntry(
     name="gemini",
     title="Gemini CLI",
@@ -279,7 +261,7 @@ _GEMINI = AgentEntry(
         ),
     ),
     login_words="Please visit the following URL to authorize",
-    home_files=MappingProxyType({".gemini/settings.json": json.dumps(_GEMINI_SETTINGS, indent=2)}),
+    home_files=MappingProxyType({".gemini/settings.json": gemini_settings.SETTINGS}),
     literal_uris=True,
     ask_mode="default",
     model=SetModel(),

@@ -1,6 +1,6 @@
 """File requests of agents that make them though nothing was offered: answered inside the workspace only.
 
-A write is an edit and a read is a read: the owner's policy decides both. Source: AGENTS facts in docs/agents.md.
+A write is an edit and a read is a read: the owner's policy decides both. Facts about them: docs/agents.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ to one model alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -54,6 +54,14 @@ class Offers:
     def of_option(self, config_id: str) -> tuple[str, ...] | None:
         """The values of a config option: none at all where others are told but not this one."""
         return None if self.options is None else self.options.get(config_id, ())
+
+    def as_told(self, hide: Callable[[str], str]) -> Self:
+        """The same as it may be shown: each name in which `hide` has hidden what nobody must see."""
+
+        def hidden(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if names is None else tuple(map(hide, names))
+
+        return replace(self, modes=hidden(self.modes), models=hidden(self.models))
 
 
 def _options(answer: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]] | None:

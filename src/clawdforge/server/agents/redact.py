@@ -82,7 +82,8 @@ class Redactor:
         if not self._secrets:
             self._on_update(draft)
         elif draft.type in _STREAMED:
-            self._stream(draft)
+            if draft.data["content"]:  # an empty one says nothing, and parts nothing
+                self._stream(draft)
         else:
             self.flush()
             self._on_update(Draft(draft.type, self.hide(draft.data)))

@@ -163,9 +163,8 @@ async def _tell(
                 offered = offers.of_option(config_id)
                 if offered is not None and value not in offered:
                     known = f"it offers {', '.join(offered)}" if offered else "it offers none"
-                    raise ValueRefused(
-                        name, f"the agent cannot take the {name} {value!r} with this model: {known}"
-                    )
+                    which = " with this model" if name == "effort" else ""
+                    raise ValueRefused(name, f"the agent does not offer the {name} {value!r}{which}: {known}")
                 params = {"sessionId": session_id, "configId": config_id, "value": value}
                 return offers.after(await peer.call("session/set_config_option", params))
             case ways.SetModel():

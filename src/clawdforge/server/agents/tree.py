@@ -10,46 +10,25 @@ Blocking (it reads /proc): call it from a thread. Linux only.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-import select
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
+
+from clawdforge.server.agents import proc
+from clawdforge.server.agents.proc import ProcessStat
 
 MARK: Final = "CLAWDFORGE_CHILD"
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _QUIET_LOOKS: Final = 2
-_UNCLEAR_S: Final = 0.1
+_UNCLEAR_S: Final = 1.0
 _LOOK_AGAIN_MS: Final = 2
-_DIES_WITHIN_MS: Final = 100
 _STRAY_LOOKS: Final = 20
 _MARKED_END_WITHIN_S: Final = 10.0
-_WAITED_FOR_LIMIT: Final = 64
-_READ_BYTES: Final = 16 * 1024
-_SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessStat:
-    """One process as /proc shows it. (`pid`, `started`) names it for ever; a pid alone may be reused.
-
-    It is a `zombie` once all of its threads have ended: until then it may run on though its first one has, and
-    there is nothing to reap.
-    """
-
-    pid: int
-    parent: int
-    group: int
-    session: int
-    started: int
-    zombie: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -118,11 +97,11 @@ def sweep(sweeps: Sequence[Sweep]) -> Children:
             each.saw(look.alive_of(each), unclear=bool(look.unclear))
         targets = [look.stats[pid] for each in sweeps for pid in each.left]
         if targets:
-            _kill(targets)
+            proc.kill(targets)
         elif look.unclear:
-            _wait_for_ends(look.unclear, _LOOK_AGAIN_MS)
+            proc.wait_for_ends(look.unclear, _LOOK_AGAIN_MS)
     except OSError as error:
-        if error.errno not in _SCARCE:
+        if error.errno not in proc.SCARCE:
             raise
         return _swept_blindly(sweeps)
     return look.children()
@@ -134,8 +113,8 @@ def end_marked(mark_prefix: str) -> list[int]:
     quiet_looks = 0
     give_up_at = time.monotonic() + _MARKED_END_WITHIN_S
     while quiet_looks < _QUIET_LOOKS and time.monotonic() < give_up_at:  # they may start others meanwhile
-        found = [each for each in _processes() if (_mark_of(each.pid) or "").startswith(mark_prefix)]
-        _kill(found)
+        found = [each for each in proc.processes() if (_mark_of(each.pid) or "").startswith(mark_prefix)]
+        proc.kill(found)
         pids.update(each.pid for each in found)
         quiet_looks = 0 if found else quiet_looks + 1
     return sorted(pids)
@@ -148,11 +127,11 @@ def end_strays() -> Children:
     children that are left.
     """
     for _ in range(_STRAY_LOOKS):  # the children of one become ours when it ends
-        children = _children_of(_processes())
+        children = _children_of(proc.processes())
         found = [each for each in children if not each.zombie and not _mark_of(each.pid)]
         if not found:
             break
-        _kill(found)
+        proc.kill(found)
     return _told(children)
 
 
@@ -165,7 +144,7 @@ class _Look:
     """
 
     def __init__(self) -> None:
-        self.stats: Mapping[int, ProcessStat] = {each.pid: each for each in _processes()}
+        self.stats: Mapping[int, ProcessStat] = {each.pid: each for each in proc.processes()}
         self.unclear: list[ProcessStat] = []
         self._by_parent: defaultdict[int, list[int]] = defaultdict(list)
         self._by_leader: defaultdict[int, list[int]] = defaultdict(list)
@@ -225,135 +204,6 @@ def _swept_blindly(sweeps: Sequence[Sweep]) -> Children:
     return Children()
 
 
-def _kill(targets: Sequence[ProcessStat]) -> None:
-    """Kills processes, and waits until the kernel has taken them down (or for a tenth of a second).
-
-    Of many, only some are waited for: each that is takes a file meanwhile.
-    """
-    pinned: list[int] = []
-    try:
-        for each in targets:
-            if (fd := _killed(each)) is None:
-                continue
-            if len(pinned) < _WAITED_FOR_LIMIT:
-                pinned.append(fd)
-            else:
-                os.close(fd)
-    finally:
-        _poll_ends(pinned, _DIES_WITHIN_MS)
-
-
-def _wait_for_ends(targets: Sequence[ProcessStat], limit_ms: int) -> None:
-    """Waits so long, or until all of these have ended."""
-    pinned = []
-    for each in targets[:_WAITED_FOR_LIMIT]:
-        with suppress(OSError):
-            pinned.append(os.pidfd_open(each.pid))
-    _poll_ends(pinned, limit_ms)
-
-
-def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:
-    """Waits for the ends of pinned processes, at most `limit_ms` from one to the next, and lets go of them."""
-    ends = select.poll()
-    try:
-        for fd in pinned:
-            ends.register(fd, select.POLLIN)
-        waiting = len(pinned)
-        while waiting and (gone := ends.poll(limit_ms)):
-            for fd, _ in gone:
-                ends.unregister(fd)
-            waiting -= len(gone)
-    finally:
-        for fd in pinned:
-            os.close(fd)
-
-
-def _killed(stat: ProcessStat) -> int | None:
-    """Kills one process. Returns a descriptor of it, which tells its end; None where it was gone already."""
-    try:
-        fd = os.pidfd_open(stat.pid)
-        with ExitStack() as unless_killed:
-            unless_killed.callback(os.close, fd)
-            # The descriptor pins the process; only now is it sure that the pid is still the one that was seen.
-            now = _stat(stat.pid)
-            if now is not None and now.started == stat.started:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-                unless_killed.pop_all()
-                return fd
-    except OSError as error:
-        return _gone(error, None)
-    return None
-
-
-def _processes() -> Iterator[ProcessStat]:
-    with os.scandir("/proc") as entries:
-        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
-    for pid in pids:
-        if (stat := _stat(pid)) is not None:
-            yield stat
-
-
-def _stat(pid: int) -> ProcessStat | None:
-    raw = _read(f"/proc/{pid}/stat")
-    if not raw:
-        return None
-    # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
-    fields = raw[raw.rindex(b")") + 2 :].split(maxsplit=20)
-    return ProcessStat(
-        pid=pid,
-        parent=int(fields[1]),
-        group=int(fields[2]),
-        session=int(fields[3]),
-        started=int(fields[19]),
-        zombie=fields[0] in (b"Z", b"X") and int(fields[17]) <= 1,
-    )
-
-
 def _mark_of(pid: int) -> str | None:
-    """The mark in a process's environment; "" where there is none, None where there is no environment (yet)."""
-    environ = _read(f"/proc/{pid}/environ")
-    if not environ:
-        # One whose first thread has ended shows its environment by the others.
-        for thread in _threads(pid):
-            if more := _read(f"/proc/{pid}/task/{thread}/environ"):
-                environ = more
-                break
-    if not environ:
-        return "" if environ is None else None
-    prefix = f"{MARK}=".encode()
-    for item in environ.split(b"\0"):
-        if item.startswith(prefix):
-            return item[len(prefix) :].decode("ascii", "replace")
-    return ""
-
-
-def _threads(pid: int) -> list[str]:
-    try:
-        with os.scandir(f"/proc/{pid}/task") as entries:
-            return [entry.name for entry in entries]
-    except OSError as error:
-        return _gone(error, [])
-
-
-def _read(path: str) -> bytes | None:
-    """A file of /proc; None where its process is gone, or is not ours to look into."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        return _gone(error, None)
-    try:
-        parts = []
-        while part := os.read(fd, _READ_BYTES):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError as error:
-        return _gone(error, None)
-    finally:
-        os.close(fd)
-
-
-def _gone(error: OSError, nothing: T) -> T:
-    """What is seen of a process that is not there; but that nothing can be seen at all is no sight of nothing."""
-    if error.errno in _SCARCE:
-        raise error
-    return nothing
+    """The mark of a process; "" where it has none, None where it does not show its environment (yet)."""
+    return proc.variable(pid, MARK)

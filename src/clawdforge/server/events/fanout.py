@@ -199,8 +199,8 @@ class Reader:
     def _kept(self) -> bytes:
         pieces = []
         for batch in self._follower.take():
-            if batch.last_seq > self._position:  # else the store was faster
+            self.ended = self.ended or batch.closes
+            if batch.last_seq > self._position:  # else the store was faster, or the reader waits for a later one
                 pieces.append(batch.frames(self._position))
                 self._position = batch.last_seq
-                self.ended = self.ended or batch.closes
         return b"".join(pieces)

@@ -8,10 +8,13 @@ what comes meanwhile goes together. Must not know what is handed over.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from clawdforge.server.store.base import Store
+
+_log: Final = logging.getLogger(__name__)
 
 _REST: Final = 2.0
 """A rest, in terms of the round before: a third of the time at most goes into rounds, however slow the disk is."""
@@ -52,10 +55,18 @@ class Rounds:
         self._set = bool(joined)
         if joined:
             began = self._loop.time()
-            for hand_over in joined[:-1]:
-                hand_over(flush=False)
-            done = joined[-1](flush=True) or self._store.write()
+            *others, last = joined
+            for each in others:
+                self._handed_over(each, flush=False)
+            done = self._handed_over(last, flush=True) or self._store.write()
             done.add_done_callback(lambda done: self._stored(done, began))
+
+    def _handed_over(self, hand_over: HandOver, *, flush: bool) -> asyncio.Future[None] | None:
+        try:
+            return hand_over(flush=flush)
+        except Exception:  # noqa: BLE001 - a fault of ours in one session must not hold up all others
+            _log.exception("events could not be handed over")
+            return None
 
     def _stored(self, done: asyncio.Future[None], began: float) -> None:
         done.cancelled() or done.exception()  # whoever handed something over hears of it by himself

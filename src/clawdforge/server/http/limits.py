@@ -21,6 +21,8 @@ KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 128  # also so often does asyncio try to accept at a time, and log where it cannot
 LINGER_S: Final = 2.0
 ONE_WRITE_BYTES: Final = 64 * 1024
+ABORT: Final = "clawdforge.abort"
+"""In a request's scope: what ends its connection at once, also where the client does not read."""
 
 
 def server_config(app: ASGIApp, settings: Settings, **uvicorn_options: Any) -> uvicorn.Config:
@@ -141,6 +143,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = cast("asyncio.Transport", self._answers.of_next_response())  # all that a cycle calls
+        cast("dict[str, Any]", cycle.scope)[ABORT] = self.transport.abort
         super()._start_asgi_task(cycle, app)
 
     # --- the clock and the end

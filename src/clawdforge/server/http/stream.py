@@ -6,7 +6,7 @@ Must not decide whose session it is, nor know what an event means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
@@ -14,12 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from clawdforge.server.apps.registry import App
 from clawdforge.server.events.fanout import Fanout, Follower, Reader
+from clawdforge.server.http.limits import ABORT
 from clawdforge.server.settings import Settings
 from clawdforge.wire import sse
 from clawdforge.wire.events import EncodedEvent
 from clawdforge.wire.problems import Problem
 
 _RETRY_AFTER_S: Final = 5
+_LAST_WORDS_S: Final = 0.5
 _HEADERS: Final = [
     (b"content-type", sse.MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
@@ -67,15 +69,15 @@ class Streams:
         return page
 
     @contextmanager
-    def call(self, app: App, session_id: str) -> Iterator[Call]:
-        """A call that lasts, for as long as the context does.
+    def call(self, app: App, session_id: str, abort: Callable[[], None] | None = None) -> Iterator[Call]:
+        """A call that lasts, for as long as the context does. `abort` ends its connection.
 
         Raises:
             Problem: too many calls last already.
         """
         self._admit(app)
         with self._fanout.follow(session_id) as follower:
-            call = Call(app.app_id, follower)
+            call = Call(app.app_id, follower, abort)
             if self._ended:
                 call.end()
             self._open.add(call)
@@ -83,6 +85,7 @@ class Streams:
                 yield call
             finally:
                 self._open.remove(call)
+                call.close()
 
     def end_of(self, app: App) -> None:
         """Ends the calls of an app whose token is no longer good."""
@@ -114,15 +117,14 @@ class Call:
 
     Attributes:
         over: it ends as soon as it can.
-        sending: it waits for its client to read.
     """
 
-    def __init__(self, app_id: str, follower: Follower) -> None:
+    def __init__(self, app_id: str, follower: Follower, abort: Callable[[], None] | None) -> None:
         self.app_id = app_id
         self.follower = follower
         self.over = False
-        self.sending = False
-        self._task = asyncio.current_task()
+        self._abort = abort
+        self._cut: asyncio.TimerHandle | None = None
 
     def end(self) -> None:
         """Has it end after what it is at."""
@@ -130,10 +132,15 @@ class Call:
         self.follower.ring()
 
     def cut(self) -> None:
-        """Has it end now, also where its client does not read."""
+        """Has it end now: with a last word where its client reads, else without."""
         self.end()
-        if self.sending and self._task is not None:
-            self._task.cancel()
+        if self._abort is not None and self._cut is None:
+            self._cut = asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._abort)
+
+    def close(self) -> None:
+        """It has ended."""
+        if self._cut is not None:
+            self._cut.cancel()
 
     @asynccontextmanager
     async def until_hung_up(self, receive: Receive) -> AsyncIterator[None]:
@@ -162,7 +169,7 @@ class EventStream:
         self._closed = closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.call(self._app, self._session_id) as call:
+        with self._streams.call(self._app, self._session_id, scope[ABORT]) as call:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             if scope["method"] != "HEAD":
                 async with call.until_hung_up(receive):
@@ -175,9 +182,7 @@ class EventStream:
         try:
             while not (call.over or reader.ended):
                 if piece := await reader.next() or pulse.due():
-                    call.sending = True
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    call.sending = False
                     pulse.sent()
         finally:
             pulse.stop()

@@ -20,13 +20,14 @@ from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.events.log import epoch_ms
 from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
-from clawdforge.server.sessions import answers, recovery, state, verdicts
+from clawdforge.server.sessions import answers, state, verdicts
 from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.laying import Laying
+from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.turn import Deadlines
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, SessionKind, SessionRow, Store, UploadRow
+from clawdforge.server.store.base import AddSession, SessionKind, SessionRow, StorageError, Store, UploadRow
 from clawdforge.server.workspaces import paths
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
@@ -65,14 +66,11 @@ class Sessions:
         self._store = store
         self._host = host
         self._uploads = uploads
-        self._audit = audit
-        self._rounds = rounds
         self._new_id = new_id
-        self._live: dict[str, LiveSession] = {}
+        self._live = LiveSessions(settings, store, host, audit, rounds)
         self._admission = Admission(settings)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._opening: set[asyncio.Task[SessionCreated]] = set()
-        self._mending = asyncio.Lock()
 
     # --- what apps ask for ---------------------------------------------------------------------------------
 
@@ -98,16 +96,16 @@ class Sessions:
             raise answers.closed()
         verdicts.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
-        live = await self._load(row)
+        live = await self._live.take_up(row)
         try:
             self._admit_turn(live)
         except Problem:
-            self._let_go(live)
+            self._live.let_go(live)
             raise
         self._admission.running_turns += 1
         answer: asyncio.Future[TurnResult] = asyncio.get_running_loop().create_future()
         live.task = self._background(_telling(self._turn(live, request, uploads), answer))
-        live.task.add_done_callback(lambda _: self._let_go(live))
+        live.task.add_done_callback(lambda _: self._live.let_go(live))
         return await answer
 
     async def run(self, app: App, request: RunRequest) -> RunResult:
@@ -147,7 +145,7 @@ class Sessions:
         """
         row = await self._row(app, session_id)
         if row.closed_at is None:
-            await self._close(await self._load(row), reason)
+            await self._close(await self._live.take_up(row), reason)
 
     @property
     def open_count(self) -> int:
@@ -164,11 +162,7 @@ class Sessions:
 
     async def end_lost_turns(self) -> None:
         """Ends turns that nobody runs `interrupted`: their ends are lost."""
-        async with self._mending:
-            live = set(self._live)  # one may end, and be let go, while the store is asked
-            for turn in await self._store.running_turns():
-                if turn.session_id not in live | self._live.keys():
-                    await recovery.interrupt(self._store, self._audit, turn)
+        await self._live.end_lost_turns()
 
     async def shutdown(self, drain_s: float) -> None:
         """Lets running turns end for so long, ends the others `interrupted`, and every agent.
@@ -181,11 +175,11 @@ class Sessions:
         self._admission.stopping = True
         for task in self._opening:
             task.cancel()
-        for live in list(self._live.values()):
+        for live in self._live.all():
             live.stop_turn(state.interrupted())
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-        await asyncio.gather(*(live.end_agent(now=False) for live in list(self._live.values())))
+        await asyncio.gather(*(live.end_agent(now=False) for live in self._live.all()))
 
     async def expire(self) -> None:
         """Closes sessions that nobody has used for their time to live."""
@@ -193,13 +187,13 @@ class Sessions:
             if (live := self._live.get(session_id)) is not None and live.busy:
                 continue
             if (row := await self._store.session(session_id)) is not None:
-                live = await self._load(row)
+                live = await self._live.take_up(row)
                 if not live.busy:  # it may have been used while it was looked up
                     await self._close(live, "idle")
 
     def is_live(self, session_id: str) -> bool:
         """Whether a session still has an agent or a turn."""
-        return session_id in self._live
+        return self._live.get(session_id) is not None
 
     # --- steps, each in a task of its own --------------------------------------------------------------------
 
@@ -260,7 +254,7 @@ class Sessions:
     async def _close(self, live: LiveSession, reason: str) -> None:
         if live.closing is None:
             live.closing = self._background(self._closed(live, reason))
-            live.closing.add_done_callback(lambda _: self._let_go(live))
+            live.closing.add_done_callback(lambda _: self._live.let_go(live))
         await asyncio.shield(live.closing)
 
     async def _closed(self, live: LiveSession, reason: str) -> None:
@@ -300,11 +294,11 @@ class Sessions:
         except OSError as error:
             tell_if_full(error)
             raise
-        return self._put(row, last_seq=0)
+        return self._live.add(row)
 
     async def _unmake(self, row: SessionRow) -> None:
         self._admission.closed(row.session_id)
-        live = self._live.pop(row.session_id, None)
+        live = self._live.remove(row.session_id)
         if live is not None:
             await live.end_agent(now=True)
         try:
@@ -312,49 +306,11 @@ class Sessions:
         except OSError as error:  # the caller is told why there is no session, not this
             _log.error("the workspace of %s could not be removed: %s", row.session_id, error)
 
-    def _put(self, row: SessionRow, last_seq: int) -> LiveSession:
-        live = LiveSession(
-            row,
-            store=self._store,
-            host=self._host,
-            audit=self._audit,
-            rounds=self._rounds,
-            last_seq=last_seq,
-            policy=row.options.get("permissions") or self._settings.default_permissions,
-            private=self._settings.data_dir,
-            on_idle=self._let_go,
-        )
-        self._live[row.session_id] = live
-        return live
-
-    def _let_go(self, live: LiveSession) -> None:
-        """Forgets a session that nothing needs: it is read from the store when somebody asks for it again."""
-        if live.idle and self._live.get(live.row.session_id) is live:
-            del self._live[live.row.session_id]
-
     async def _row(self, app: App, session_id: str) -> SessionRow:
-        live = self._live.get(session_id)
-        row = await self._store.session(session_id) if live is None else live.row
+        row = await self._live.row(session_id)
         if row is None or row.app_id != app.app_id or row.kind != "session":
             raise Problem("not_found", "session not found")
         return row
-
-    async def _load(self, row: SessionRow) -> LiveSession:
-        """The live session of a row; one that is not live is taken up from where its log ends."""
-        live = self._live.get(row.session_id)
-        if live is not None and live.usable:
-            return live
-        async with self._mending:
-            live = self._live.get(row.session_id)  # somebody else may have been faster
-            if live is not None and live.usable:
-                return live
-            if live is not None:
-                await live.end_agent(now=True)
-            for turn in await self._store.running_turns():
-                if turn.session_id == row.session_id:
-                    await recovery.interrupt(self._store, self._audit, turn)
-            last_seq = await self._store.last_seq(row.session_id)
-            return self._put(await self._store.session(row.session_id) or row, last_seq)
 
     async def _laid(self, row: SessionRow, uploads: Sequence[UploadRow], prompt: str) -> list[Attachment]:
         try:
@@ -381,9 +337,10 @@ class Sessions:
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Looked at here, so that a failure is not lost where the caller has gone.
+        # Looked at here, so that a failure is not lost where the caller has gone. What could not be stored is told
+        # by its session.
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, Problem):
+        if error is not None and not isinstance(error, Problem | StorageError):
             _log.error("a task of the sessions failed", exc_info=error)
 
 

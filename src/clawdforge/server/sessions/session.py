@@ -98,6 +98,7 @@ class LiveSession:
         self._private = private
         self._on_idle = on_idle
         self._ending: set[asyncio.Task[None]] = set()
+        self._log_over = False  # the close has its place in the log: nothing follows on it
 
     # --- the agent -----------------------------------------------------------------------------------------
 
@@ -218,12 +219,19 @@ class LiveSession:
             self.turn.stop(end)
 
     async def close(self, reason: str) -> None:
-        """Closes the session in the store, then ends its agent. A turn must not run."""
+        """Ends the agent, whatever becomes of the rest, then closes the session in the store. A turn must not run.
+
+        Raises:
+            StorageError: it could not be stored, and the session is still open.
+        """
+        await self.end_agent(now=False)
         if self.row.closed_at is None:
             closed, change = self._closing(reason)
-            await self.log.commit(change, drafts=[Draft(events.SESSION_CLOSED, {"reason": reason})])
+            try:
+                await self.log.commit(change, drafts=[Draft(events.SESSION_CLOSED, {"reason": reason})])
+            except StorageError as error:
+                raise self.log.failure or error from None
             self.row = closed
-        await self.end_agent(now=False)
 
     async def _finish(self, turn: Turn, row: TurnRow, end: TurnEnd, *, closing: bool) -> TurnResult:
         """Stores the end in one unit with all that belongs to it, then says what came of the turn."""
@@ -268,6 +276,7 @@ class LiveSession:
         return answers.turn_result(row, folded, empty=empty, result=result, verdict=verdict)
 
     def _closing(self, reason: str) -> tuple[SessionRow, CloseSession]:
+        self._log_over = True
         now = epoch_ms() // 1000
         row = dataclasses.replace(self.row, closed_at=now, close_reason=reason)
         return row, CloseSession(self.row.session_id, now, reason)
@@ -284,7 +293,9 @@ class LiveSession:
             self.turn.on_sign()
 
     def on_permission(self, ask: PermissionAsk) -> None:
-        """The agent asks; the policy answers, and both go into the log."""
+        """The agent asks; the policy answers, and both go into the log. One that is being ended gets no answer."""
+        if self._log_over:
+            return
         self._note(Draft(events.PERMISSION_REQUEST, {**ask.as_data(), "expires_at": None}))
         decision = permissions.decide(self._policy, ask, self.workspace, self._private)
         chosen = self.agent.answer(ask, decision) if self.agent is not None else None
@@ -314,6 +325,8 @@ class LiveSession:
             self._drop_agent(now=True)
 
     def _note(self, draft: Draft) -> None:
+        if self._log_over:
+            return
         turn = self.turn if self.turn is not None and self.turn.listening else None
         self.log.append(draft, None if turn is None else turn.index)
 

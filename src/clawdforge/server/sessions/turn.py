@@ -86,6 +86,7 @@ class Turn:
         try:
             agent = None if self._over.done() else session.agent or await self._woken(session)
             if agent is not None and not self._over.done():
+                self.on_sign()
                 self._watch_idle()
                 agent.prompt(self.prompt)
                 self.prompt = self.prompt.without_contents()
@@ -164,15 +165,10 @@ class Turn:
 
     def _watch_idle(self) -> None:
         """Looks again when the deadline would be over; a sign of life only moves a number."""
-        idle_s = self._deadlines.idle_s
-        self.on_sign()
-
-        def look() -> None:
-            left = self._last_sign + idle_s - self._loop.time()
-            if left > 0:
-                self._timers["idle"] = self._loop.call_later(left, look)
-            else:
-                detail = f"the agent gave no sign of life for {idle_s:g} seconds"
-                self.stop(state.timed_out("idle", detail))
-
-        look()
+        left = self._last_sign + self._deadlines.idle_s - self._loop.time()
+        if left > 0:
+            # Not a function of its own here: it would hold itself, and the turn with its prompt, as garbage.
+            self._timers["idle"] = self._loop.call_later(left, self._watch_idle)
+        else:
+            detail = f"the agent gave no sign of life for {self._deadlines.idle_s:g} seconds"
+            self.stop(state.timed_out("idle", detail))

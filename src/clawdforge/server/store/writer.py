@@ -56,7 +56,7 @@ class Writer:
     ) -> None:
         """`tidy` does a bounded piece of housekeeping and says whether there may be more.
 
-        `on_stored` hears on the loop of the units of each commit, just before their futures are done.
+        `on_stored` hears on the loop of the units of each commit, just after their futures are done.
         """
         self._connection = connection
         self._tidy = tidy
@@ -198,7 +198,6 @@ class Writer:
                 self._due = True
 
     def _complete(self, group: Sequence[Unit], outcomes: Sequence[StorageError | None]) -> None:
-        self._on_stored([unit for unit, error in zip(group, outcomes, strict=True) if error is None])
         for unit, error in zip(group, outcomes, strict=True):
             if unit.done.done():  # cancelled: the unit is stored all the same
                 continue
@@ -206,6 +205,7 @@ class Writer:
                 unit.done.set_result(None)
             else:
                 unit.done.set_exception(error)
+        self._on_stored([unit for unit, error in zip(group, outcomes, strict=True) if error is None])
 
 
 def _as_storage_error(error: Exception) -> StorageError:

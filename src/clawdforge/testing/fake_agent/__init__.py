@@ -25,6 +25,7 @@ What it says
   [[MODE id]]                changes its mode by itself: current_mode_update
   [[UNKNOWN]]                an update of an unknown kind
   [[LATE x]]                 text `x` AFTER the turn's answer
+  [[LAST_WORDS x]]           text `x` when its stdin ends
   [[ENV NAME]] [[LEAK NAME]] an environment variable
   [[SPELL n NAME]]           the same, n characters at a time
   [[SPILL NAME]]             the same in a thought, a tool call, an ask, a plan, updates of unknown kinds

@@ -47,6 +47,7 @@ class Agent:
         self.answers: dict[int | str, Message] = {}
         self.last_answer: Message = {}
         self.ignores_cancel = False
+        self.last_words: Callable[[], None] = lambda: None
         self.ignores_eof = fault.name == "ignore-eof"
         self._fault = fault
         self._prompts: list[Message] = []
@@ -214,6 +215,7 @@ def main(arguments: list[str]) -> None:
         fault.begin()
         agent.serve()
     except InputEnded:
+        agent.last_words()
         if agent.ignores_eof:
             time.sleep(LIFETIME_S)
     except BrokenPipeError:

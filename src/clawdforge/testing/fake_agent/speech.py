@@ -93,6 +93,10 @@ def late(turn: Turn, text: str) -> None:
     turn.late_texts.append(text)
 
 
+def last_words(turn: Turn, text: str) -> None:
+    turn.agent.last_words = lambda: turn.say(text)
+
+
 def cwd(turn: Turn, _: str) -> None:
     turn.say(os.getcwd())  # noqa: PTH109
 
@@ -132,6 +136,7 @@ VERBS: dict[str, Verb] = {
     "MODE": mode,
     "UNKNOWN": unknown,
     "LATE": late,
+    "LAST_WORDS": last_words,
     "CWD": cwd,
     "HOME": lambda turn, _: turn.say(os.environ.get("HOME", "")),
     "PID": lambda turn, _: turn.say(str(os.getpid())),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         client: Message
         answers: dict[int | str, Message]
         ignores_cancel: bool
+        last_words: Callable[[], None]
         ignores_eof: bool
 
         def session(self, params: Message) -> Session: ...

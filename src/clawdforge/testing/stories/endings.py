@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from clawdforge.testing.stories.stage import Stage, expect
 
-DEADLINE_SECS = 2
+DEADLINE_SECS = 3  # long enough for the model to be asked on a busy machine
+GIVE_UP_SECS = 2
+# Waited for: an agent may end what its command left in its group, and the daemon must have left that before.
+DAEMON = (
+    "(setsid sh -c 'touch runs; exec sleep 300' > /dev/null 2>&1 &) ; while ! test -e runs; do sleep 0.05; done"
+)
 
 
 def deadline(stage: Stage) -> None:
@@ -26,7 +31,7 @@ def model_error(stage: Stage) -> None:
 def model_drops(stage: Stage) -> None:
     """Some agents retry for minutes without a word: then the turn's deadline is the honest end."""
     with stage.fails((502, "agent_failed"), (504, "timeout")):
-        stage.turn("[[DROP]]", timeout_secs=DEADLINE_SECS)
+        stage.turn("[[DROP]]", timeout_secs=GIVE_UP_SECS)
     _lives_on(stage)
 
 
@@ -48,7 +53,7 @@ def _lives_on(stage: Stage) -> None:
 
 def closed(stage: Stage) -> None:
     with stage.forge.session(stage.agent, permissions="allow") as session:
-        session.turn("[[BASH (setsid sleep 300 > /dev/null 2>&1 &) ; true]]")
+        session.turn(f"[[BASH {DAEMON}]]")
         running = stage.processes(session)
         expect(bool(running), "processes that run for the session", running)
         expect(any("sleep 300" in each.command for each in running), "the daemon that it started", running)

@@ -79,7 +79,7 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
     url = process.stdout.readline().decode().rpartition(" ")[2].strip() if ready else ""
     if not url.startswith("http://"):
         said = log.read_text(errors="replace").strip() or "nothing"
-        raise GatewayFailed(f"a gateway to play in could not be started; it said: {said[-1000:]}")
+        raise GatewayFailed(f"it did not start; it said: {said[-1000:]}")
     return url
 
 

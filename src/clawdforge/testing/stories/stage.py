@@ -7,7 +7,7 @@ looked at directly: the workspace, and the agent's processes. So the gateway mus
 from __future__ import annotations
 
 import secrets
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -139,11 +139,10 @@ class Stage:
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Waits for what happens in another process and tells nobody."""
-        pause, looks = threading.Event(), 0
+        deadline = time.monotonic() + PATIENCE_S
         while not holds():
-            looks += 1
-            expect(looks * 0.01 < PATIENCE_S, what, f"nothing, for {PATIENCE_S:g} s")
-            pause.wait(0.01)
+            expect(time.monotonic() < deadline, what, f"nothing, for {PATIENCE_S:g} s")
+            time.sleep(0.01)
 
     def forget(self) -> None:
         """Closes the shared sessions: after a story that failed, they may be in any state."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clawdforge.server.agents import redact
@@ -91,6 +91,7 @@ def begins(secrets: Iterable[str], held: str) -> bool:
     return any(secret.startswith(held) and secret != held for secret in secrets)
 
 
+@example([("thinking", "b", "a"), ("text", "a", ""), ("thinking", "b", "-b")])
 @given(st.lists(st.tuples(st.sampled_from(["text", "thinking", "plan"]), st.sampled_from("ab"), st.text("ab-"))))
 def test_the_order_of_all_events_is_kept(events: Sequence[tuple[str, str, str]]) -> None:
     """Adjacent text of one message may be cut anew; where it has another neighbour it stays."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.store.base import Change, StorageError
 
@@ -100,6 +102,21 @@ async def test_who_joins_while_a_round_is_on_its_way_goes_with_the_next_one() ->
     await store.until_it_writes()
     assert [hand.called for hand in late] == [1] * 3
     assert store.flushed == [True, False, False, True]
+    store.finish()
+
+
+async def test_one_who_fails_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(*, flush: bool) -> asyncio.Future[None] | None:
+        raise LookupError("odd")
+
+    store = Slow()
+    rounds = rounds_of(store)
+    first, second = Hand(store), Hand(store)
+    for hand_over in (first.over, fails, second.over, fails):
+        rounds.join(hand_over)
+    await asyncio.sleep(0)
+    assert store.flushed == [False, False, True]
+    assert caplog.text.count("LookupError: odd") == 2
     store.finish()
 
 

@@ -1,0 +1,188 @@
+"""Processes as /proc shows them, and killing exactly the ones that were seen.
+
+Must not know whose they are. Blocking: call it from a thread. Linux only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say that nothing can be seen at all, not that nothing is there."""
+
+_DIES_WITHIN_MS: Final = 100
+_WAITED_FOR_LIMIT: Final = 64
+_READ_BYTES: Final = 16 * 1024
+_ENV_START: Final = 47
+"""Among the fields of /proc/PID/stat that follow on the name. Source: proc_pid_stat(5)"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """One process as /proc shows it. (`pid`, `started`) names it for ever; a pid alone may be reused.
+
+    It is a `zombie` once all of its threads have ended: until then it may run on though its first one has, and
+    there is nothing to reap.
+    """
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: int
+    zombie: bool
+
+
+def processes() -> Iterator[ProcessStat]:
+    """All processes. Raises OSError where nothing can be seen."""
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    for pid in pids:
+        if (seen := stat_of(pid)) is not None:
+            yield seen
+
+
+def stat_of(pid: int) -> ProcessStat | None:
+    """One process; None where there is none of this pid. Raises OSError where nothing can be seen."""
+    raw = _read(f"/proc/{pid}/stat")
+    if not raw:
+        return None
+    # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
+    fields = raw[raw.rindex(b")") + 2 :].split(maxsplit=20)
+    return ProcessStat(
+        pid=pid,
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        session=int(fields[3]),
+        started=int(fields[19]),
+        zombie=fields[0] in (b"Z", b"X") and int(fields[17]) <= 1,
+    )
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of a process's environment; "" where it is not set or not to be seen, None where there is no
+    environment yet: the process is about to start another program.
+    """
+    environ = _read(f"/proc/{pid}/environ")
+    if not environ:
+        # One whose first thread has ended shows its environment by the others.
+        for thread in _threads(pid):
+            if more := _read(f"/proc/{pid}/task/{thread}/environ"):
+                environ = more
+                break
+    if not environ:
+        return None if environ is not None and _starts_program(pid) else ""
+    prefix = f"{name}=".encode()
+    for item in environ.split(b"\0"):
+        if item.startswith(prefix):
+            return item[len(prefix) :].decode("ascii", "replace")
+    return ""
+
+
+def kill(targets: Sequence[ProcessStat]) -> None:
+    """Kills processes, and waits until the kernel has taken them down (or for a tenth of a second).
+
+    Of many, only some are waited for: each that is takes a file meanwhile.
+    """
+    pinned: list[int] = []
+    try:
+        for each in targets:
+            if (fd := killed(each)) is None:
+                continue
+            if len(pinned) < _WAITED_FOR_LIMIT:
+                pinned.append(fd)
+            else:
+                os.close(fd)
+    finally:
+        _poll_ends(pinned, _DIES_WITHIN_MS)
+
+
+def wait_for_ends(targets: Sequence[ProcessStat], limit_ms: int) -> None:
+    """Waits so long, or until all of these have ended."""
+    pinned = []
+    for each in targets[:_WAITED_FOR_LIMIT]:
+        with suppress(OSError):
+            pinned.append(os.pidfd_open(each.pid))
+    _poll_ends(pinned, limit_ms)
+
+
+def killed(stat: ProcessStat) -> int | None:
+    """Kills one process. Returns a descriptor of it, which tells its end; None where it was gone already."""
+    try:
+        fd = os.pidfd_open(stat.pid)
+        with ExitStack() as unless_killed:
+            unless_killed.callback(os.close, fd)
+            # The descriptor pins the process; only now is it sure that the pid is still the one that was seen.
+            now = stat_of(stat.pid)
+            if now is not None and now.started == stat.started:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                unless_killed.pop_all()
+                return fd
+    except OSError as error:
+        return _gone(error, None)
+    return None
+
+
+def _starts_program(pid: int) -> bool:
+    """Whether a process has no place for an environment yet. An empty one has its place."""
+    raw = _read(f"/proc/{pid}/stat")
+    if not raw:
+        return False
+    return raw[raw.rindex(b")") + 2 :].split()[_ENV_START] == b"0"
+
+
+def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:
+    """Waits for the ends of pinned processes, at most `limit_ms` from one to the next, and lets go of them."""
+    ends = select.poll()
+    try:
+        for fd in pinned:
+            ends.register(fd, select.POLLIN)
+        waiting = len(pinned)
+        while waiting and (gone := ends.poll(limit_ms)):
+            for fd, _ in gone:
+                ends.unregister(fd)
+            waiting -= len(gone)
+    finally:
+        for fd in pinned:
+            os.close(fd)
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        with os.scandir(f"/proc/{pid}/task") as entries:
+            return [entry.name for entry in entries]
+    except OSError as error:
+        return _gone(error, [])
+
+
+def _read(path: str) -> bytes | None:
+    """A file of /proc; None where its process is gone, or is not ours to look into."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return _gone(error, None)
+    try:
+        parts = []
+        while part := os.read(fd, _READ_BYTES):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError as error:
+        return _gone(error, None)
+    finally:
+        os.close(fd)
+
+
+def _gone(error: OSError, nothing: T) -> T:
+    """What is seen of a process that is not there; but that nothing can be seen at all is no sight of nothing."""
+    if error.errno in SCARCE:
+        raise error
+    return nothing
