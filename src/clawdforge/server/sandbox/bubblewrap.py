@@ -79,6 +79,7 @@ class Bubblewrap:
             fds = [calls]
             if self.as_root is not None:
                 fds.append(os.dup(self.as_root.userns))
+                unless_done.callback(os.close, fds[-1])
             options = (
                 *self._privileges(fds[-1]),
                 *_NAMESPACES,
