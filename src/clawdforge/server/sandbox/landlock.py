@@ -6,8 +6,7 @@ starts can outlive a gateway that was killed. Must not run anything: `launcher` 
 
 from __future__ import annotations
 
-import base64
-import json
+import marshal
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,11 @@ from clawdforge.server.sandbox.shown import BESIDE_USR, ETC
 ABI_NEEDED: Final = 3
 """Before, a file that cannot be written could be emptied all the same. Linux 6.2."""
 
+_FORMAT: Final = 2
+"""Of `marshal`: what every Python reads, also one that is not ours."""
 _SYSTEM: Final = ("/usr", *BESIDE_USR, "/proc")
+# Shells look for these by name, and complain, where their user would read it, of what is there and shut.
+_FOR_SHELLS: Final = ("/etc/passwd", "/etc/group", "/etc/profile", "/etc/profile.d", "/etc/bash.bashrc")
 _DEVICES: Final = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 
 
@@ -44,15 +47,15 @@ class Landlock:
         families = tuple(family for family in seccomp.FAMILIES if self._speaks(family, space))
         orders = {
             "write": [str(path) for path in (space.workspace, space.home, space.files)],
-            "read": [*_SYSTEM, *ETC, *map(str, space.programs)],
+            "read": [*_SYSTEM, *ETC, *_FOR_SHELLS, *map(str, space.programs)],
             "devices": [*_DEVICES, *map(str, space.sockets.values())],
             "closed": space.network == "none",
-            "filter": base64.b64encode(seccomp.program(families=families)).decode(),
+            "filter": seccomp.program(families=families),
             "limits": _limits(space.limits),
             "uid": self.uid,
         }
         fd = os.memfd_create("wall")
-        os.write(fd, json.dumps(orders).encode())
+        os.write(fd, marshal.dumps(orders, _FORMAT))
         os.lseek(fd, 0, os.SEEK_SET)
         return Enclosed(
             level="landlock",
