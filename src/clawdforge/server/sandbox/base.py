@@ -1,0 +1,148 @@
+"""What a wall is: the levels, what a session may have on its side of it, and how paths read from there.
+
+Values and one protocol. Must not look at this machine: `probe` and the levels do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal, Protocol
+
+Level = Literal["bwrap", "landlock", "none"]
+Network = Literal["open", "none"]
+
+AGENT_WORKSPACE: Final = "/workspace"
+AGENT_HOME: Final = "/home/agent"
+AGENT_FILES: Final = "/run/session"
+AGENT_TMP: Final = "/tmp"  # noqa: S108 - the agent's own, behind its wall
+AGENT_ID: Final = 1000
+"""The uid and gid that an agent sees itself have, where a wall can make it see anything."""
+
+MIB: Final = 1024 * 1024
+
+
+class WallUnavailable(Exception):
+    """A level does not work here; the message says why, and what mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may take at most; None leaves the machine's own limit.
+
+    Attributes:
+        tmp_bytes: what /tmp, and /dev/shm, may hold, where they are the session's own.
+        processes: processes and threads. Counts one session alone only where it has a user namespace of its own.
+        open_files: for each process.
+        file_bytes: the largest file that can be written.
+    """
+
+    tmp_bytes: int = 512 * MIB
+    processes: int | None = None
+    open_files: int | None = None
+    file_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a session may have of this machine. All paths are absolute and exist.
+
+    Attributes:
+        workspace: the session's directory, writable.
+        home: the agent's private home, writable.
+        files: the session's own directory for what the gateway hands to its agent. Also its TMPDIR, where the wall
+            cannot give it a /tmp of its own; else read-only.
+        programs: what the agent's program consists of; read-only, at the same paths as here.
+        sockets: unix sockets that it may connect to, by their paths on its side.
+        network: all of the machine's, or none.
+    """
+
+    workspace: Path
+    home: Path
+    files: Path
+    programs: Sequence[Path] = ()
+    sockets: Mapping[str, Path] = field(default_factory=dict)
+    network: Network = "open"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the paths of a session read on the agent's side: pairs of (here, there). Pure.
+
+    Where no wall moves anything, there are no pairs, and every path is told as it is.
+    """
+
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    def there(self, path: str | Path) -> str:
+        """A path of this machine as the agent knows it; as it is where nothing was moved."""
+        return _moved(str(path), self.pairs) or str(path)
+
+    def here(self, path: str) -> str | None:
+        """A path of the agent's on this machine, or None where it is not one of the session's own.
+
+        A relative path stays one: it starts at the workspace on both sides. `..` is kept: what it means depends on
+        the links before it, so it is judged where links are.
+        """
+        if not self.pairs or not path.startswith("/"):
+            return path
+        return _moved(path, [(there, here) for here, there in self.pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosed:
+    """A command behind its wall, ready to be spawned.
+
+    Attributes:
+        argv: the whole command line; its first word is an absolute path.
+        env: the whole environment.
+        cwd: where to start it, on this machine.
+        agent_cwd, agent_home, agent_tmp: the workspace, HOME and TMPDIR as the agent sees them.
+        view: how its other paths read.
+        fds: must be open in the child under the same numbers; ours to close, by `close`, once it has started.
+        exit_offset: an exit code above this one stands for the signal of the difference; None: never.
+    """
+
+    level: Level
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    cwd: Path
+    agent_cwd: str
+    agent_home: str
+    agent_tmp: str
+    view: View = field(default_factory=View)
+    fds: tuple[int, ...] = ()
+    exit_offset: int | None = None
+
+    def close(self) -> None:
+        """Lets go of the descriptors that the child has by now, or will not have."""
+        for fd in self.fds:
+            os.close(fd)
+
+
+class Wall(Protocol):
+    """One level, ready for use. Made by `probe`, which has tried it."""
+
+    @property
+    def level(self) -> Level:
+        """Which one."""
+
+    def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
+        """Puts a command behind the wall. HOME and TMPDIR are set; the rest of the environment stays.
+
+        The answer must be closed.
+        """
+
+    def close(self) -> None:
+        """Lets go of what it holds; what stands behind it stays there."""
+
+
+def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:
+    wanted = PurePosixPath(path)
+    for source, target in pairs:
+        if wanted.is_relative_to(source):
+            return str(PurePosixPath(target) / wanted.relative_to(source))
+    return None
