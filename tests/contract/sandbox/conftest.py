@@ -133,7 +133,7 @@ def stand(request: pytest.FixtureRequest, place: Path) -> Iterator[Stand]:
     if ordinary and isinstance(wall, Bubblewrap):
         wall = replace(wall, as_root=None)
     if ordinary and isinstance(wall, Landlock):
-        wall = replace(wall, uid=None, python=python())
+        wall = replace(wall, agent_uid=None, python=python())
     yield Stand(wall, place, USER_UID if ordinary else None, uid)
     tried.close()
 

@@ -81,11 +81,11 @@ def test_a_killed_gateway_takes_all_with_it(stand: Stand) -> None:
 
 @WALLS
 def test_an_exit_tells_of_the_signal(stand: Stand) -> None:
-    started, enclosed = stand.start(stand.space("own"), ("/bin/sh", "-c", "kill -SEGV $$"))
+    started, _ = stand.start(stand.space("own"), ("/bin/sh", "-c", "kill -SEGV $$"))
     with started:
         started.communicate(timeout=30)
-    assert enclosed.exit_offset is not None
-    assert started.returncode - enclosed.exit_offset == signal.SIGSEGV
+    assert stand.wall.exit_offset is not None
+    assert started.returncode - stand.wall.exit_offset == signal.SIGSEGV
 
 
 @pytest.mark.parametrize("stand", ["bwrap-user"], indirect=True)

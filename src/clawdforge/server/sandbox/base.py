@@ -70,16 +70,22 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the paths of a session read on the agent's side: pairs of (here, there). Pure.
+    """What a session looks like from the agent's side. Pure.
 
-    Where no wall moves anything, there are no pairs, and every path is told as it is.
+    Attributes:
+        workspace, home, tmp: the session's directory, HOME and TMPDIR, as the agent knows them.
+        moved: what lies elsewhere there: pairs of (here, there). Where no wall moves anything, there are none, and
+            every path is told as it is.
     """
 
-    pairs: tuple[tuple[str, str], ...] = ()
+    workspace: str
+    home: str
+    tmp: str
+    moved: tuple[tuple[str, str], ...] = ()
 
     def there(self, path: str | Path) -> str:
         """A path of this machine as the agent knows it; as it is where nothing was moved."""
-        return _moved(str(path), self.pairs) or str(path)
+        return _moved(str(path), self.moved) or str(path)
 
     def here(self, path: str) -> str | None:
         """A path of the agent's on this machine, or None where it is not one of the session's own.
@@ -87,9 +93,9 @@ class View:
         A relative path stays one: it starts at the workspace on both sides. `..` is kept: what it means depends on
         the links before it, so it is judged where links are.
         """
-        if not self.pairs or not path.startswith("/"):
+        if not self.moved or not path.startswith("/"):
             return path
-        return _moved(path, [(there, here) for here, there in self.pairs])
+        return _moved(path, [(there, here) for here, there in self.moved])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +106,15 @@ class Enclosed:
         argv: the whole command line; its first word is an absolute path.
         env: the whole environment.
         cwd: where to start it, on this machine.
-        agent_cwd, agent_home, agent_tmp: the workspace, HOME and TMPDIR as the agent sees them.
-        view: how its other paths read.
         fds: must be open in the child under the same numbers; ours to close, by `close`, once it has started.
-        exit_offset: an exit code above this one stands for the signal of the difference; None: never.
+        uid: the uid and gid, without other groups, under which to start it; None: the gateway's own.
     """
 
-    level: Level
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     cwd: Path
-    agent_cwd: str
-    agent_home: str
-    agent_tmp: str
-    view: View = field(default_factory=View)
     fds: tuple[int, ...] = ()
-    exit_offset: int | None = None
+    uid: int | None = None
 
     def close(self) -> None:
         """Lets go of the descriptors that the child has by now, or will not have."""
@@ -130,14 +129,31 @@ class Wall(Protocol):
     def level(self) -> Level:
         """Which one."""
 
+    @property
+    def agent_uid(self) -> int | None:
+        """Who agents are on this machine, where they are not the gateway's own user: what a session may write to
+        must belong to that uid."""
+
+    @property
+    def exit_offset(self) -> int | None:
+        """An exit code above this one stands for the signal of the difference; None: never."""
+
+    def view(self, space: Space) -> View:
+        """How a session looks from its agent's side."""
+
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
         """Puts a command behind the wall. HOME and TMPDIR are set; the rest of the environment stays.
 
-        The answer must be closed.
+        To be called where it is spawned at once: the answer holds files open, and must be closed.
         """
 
     def close(self) -> None:
         """Lets go of what it holds; what stands behind it stays there."""
+
+
+def in_place(space: Space) -> View:
+    """The view of a wall that moves nothing."""
+    return View(str(space.workspace), str(space.home), str(space.files))
 
 
 def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:

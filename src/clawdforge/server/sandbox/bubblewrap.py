@@ -46,10 +46,12 @@ class AsRoot:
     """What a gateway that is root needs.
 
     Attributes:
+        agent_uid: who agents are on this machine.
         userns: a user namespace in which `AGENT_ID` is the only uid and gid (`userns.make`); stays open.
         setpriv: that program's path.
     """
 
+    agent_uid: int
     userns: int
     setpriv: str
 
@@ -71,6 +73,25 @@ class Bubblewrap:
     as_root: AsRoot | None = None
 
     level: Level = "bwrap"
+    exit_offset: int | None = SIGNAL_EXITS
+
+    @property
+    def agent_uid(self) -> int | None:
+        """Who agents are on this machine (see `base.Wall`)."""
+        return None if self.as_root is None else self.as_root.agent_uid
+
+    def view(self, space: Space) -> View:
+        """The same paths in every session."""
+        return View(
+            AGENT_WORKSPACE,
+            AGENT_HOME,
+            AGENT_TMP,
+            (
+                (str(space.workspace), AGENT_WORKSPACE),
+                (str(space.home), AGENT_HOME),
+                (str(space.files), AGENT_FILES),
+            ),
+        )
 
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
         """The command inside its own root (see `base.Wall`)."""
@@ -93,24 +114,7 @@ class Bubblewrap:
             command = (*self._limits(space.limits), *self._becoming(), *argv)
             words = (self.program, "--args", str(fds[-1]), "--", *command)
             unless_done.pop_all()
-        return Enclosed(
-            level="bwrap",
-            argv=words,
-            env={**env, "HOME": AGENT_HOME, "TMPDIR": AGENT_TMP},
-            cwd=Path("/"),
-            agent_cwd=AGENT_WORKSPACE,
-            agent_home=AGENT_HOME,
-            agent_tmp=AGENT_TMP,
-            view=View(
-                (
-                    (str(space.workspace), AGENT_WORKSPACE),
-                    (str(space.home), AGENT_HOME),
-                    (str(space.files), AGENT_FILES),
-                )
-            ),
-            fds=tuple(fds),
-            exit_offset=SIGNAL_EXITS,
-        )
+        return Enclosed(words, {**env, "HOME": AGENT_HOME, "TMPDIR": AGENT_TMP}, cwd=Path("/"), fds=tuple(fds))
 
     def close(self) -> None:
         """Lets go of root's user namespace."""

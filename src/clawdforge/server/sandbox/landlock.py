@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clawdforge.server.sandbox import launcher, seccomp
-from clawdforge.server.sandbox.base import Enclosed, Level, Limits, Space
+from clawdforge.server.sandbox.base import Enclosed, Level, Limits, Space, View, in_place
 from clawdforge.server.sandbox.shown import BESIDE_USR, ETC
 
 ABI_NEEDED: Final = 3
@@ -33,14 +33,19 @@ class Landlock:
     """`landlock` (`base.Wall`).
 
     Attributes:
-        uid: who agents are, where the gateway is root.
+        agent_uid: who agents are, where the gateway is root.
         python: runs the launcher.
     """
 
-    uid: int | None = None
+    agent_uid: int | None = None
     python: str = sys.executable
 
     level: Level = "landlock"
+    exit_offset: int | None = None
+
+    def view(self, space: Space) -> View:
+        """Everything where it is."""
+        return in_place(space)
 
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
         """The command behind the launcher (see `base.Wall`)."""
@@ -52,19 +57,16 @@ class Landlock:
             "closed": space.network == "none",
             "filter": seccomp.program(families=families),
             "limits": _limits(space.limits),
-            "uid": self.uid,
+            "uid": self.agent_uid,
         }
         fd = os.memfd_create("wall")
         os.write(fd, marshal.dumps(orders, _FORMAT))
         os.lseek(fd, 0, os.SEEK_SET)
+        view = self.view(space)
         return Enclosed(
-            level="landlock",
             argv=(self.python, "-I", "-S", launcher.__file__, str(fd), "--", *argv),
-            env={**env, "HOME": str(space.home), "TMPDIR": str(space.files)},
+            env={**env, "HOME": view.home, "TMPDIR": view.tmp},
             cwd=space.workspace,
-            agent_cwd=str(space.workspace),
-            agent_home=str(space.home),
-            agent_tmp=str(space.files),
             fds=(fd,),
         )
 

@@ -6,27 +6,29 @@ For machines that are walls themselves, and only where the settings say so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
 
-from clawdforge.server.sandbox.base import Enclosed, Level, Space
+from clawdforge.server.sandbox.base import Enclosed, Level, Space, View, in_place
 
 
+@dataclass(frozen=True, slots=True)
 class NoWall:
     """`none` (`base.Wall`)."""
 
-    level: Final[Level] = "none"
+    agent_uid: int | None = None
+
+    level: Level = "none"
+    exit_offset: int | None = None
+
+    def view(self, space: Space) -> View:
+        """Everything as it is."""
+        return in_place(space)
 
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
         """The command as it is."""
-        return Enclosed(
-            level="none",
-            argv=tuple(argv),
-            env={**env, "HOME": str(space.home), "TMPDIR": str(space.files)},
-            cwd=space.workspace,
-            agent_cwd=str(space.workspace),
-            agent_home=str(space.home),
-            agent_tmp=str(space.files),
-        )
+        view = self.view(space)
+        own = {"HOME": view.home, "TMPDIR": view.tmp}
+        return Enclosed(tuple(argv), {**env, **own}, space.workspace, uid=self.agent_uid)
 
     def close(self) -> None:
         """There is nothing that it holds."""

@@ -84,7 +84,7 @@ def _as_root(agent_uid: int) -> AsRoot:
             "the gateway as an ordinary user."
         )
     try:
-        return AsRoot(userns.make(unshare, AGENT_ID, agent_uid), setpriv)
+        return AsRoot(agent_uid, userns.make(unshare, AGENT_ID, agent_uid), setpriv)
     except OSError as error:
         raise WallUnavailable(
             f"bwrap: no user namespace can be made here: {error}. {_NAMESPACES_REFUSED}"

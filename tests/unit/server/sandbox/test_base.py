@@ -6,7 +6,9 @@ import pytest
 
 from clawdforge.server.sandbox.base import View
 
-MOVED = View((("/data/workspaces/s1", "/workspace"), ("/data/homes/s1", "/home/agent")))
+PAIRS = (("/data/workspaces/s1", "/workspace"), ("/data/homes/s1", "/home/agent"))
+MOVED = View("/workspace", "/home/agent", "/tmp", PAIRS)
+AS_IT_IS = View("/data/workspaces/s1", "/data/homes/s1", "/data/tmp/s1")
 
 
 @pytest.mark.parametrize(
@@ -52,4 +54,4 @@ def test_a_relative_path_starts_at_the_workspace_on_both_sides() -> None:
 
 
 def test_where_nothing_is_moved_every_path_is_its_own() -> None:
-    assert View().there("/data/a") == View().here("/data/a") == "/data/a"
+    assert AS_IT_IS.there("/data/a") == AS_IT_IS.here("/data/a") == "/data/a"
