@@ -217,7 +217,7 @@ class Gateway:
 
     def _config(self) -> str:
         fake = {"argv": fake_agent.argv(), "env": {"FAKE_AGENT_LOG": str(self.agent_log)}, "ask_mode": "ask"}
-        lines = [f"{name} = {_toml(value)}" for name, value in self.settings.items()]
+        lines = [f"{name} = {_toml(value)}" for name, value in {"sandbox": "none", **self.settings}.items()]
         for name, entry in {"fake": fake, **self.agents}.items():
             lines.append(f"[agents.{name}]")
             lines += [f"{key} = {_toml(value)}" for key, value in entry.items()]

@@ -25,6 +25,7 @@ from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.routes import application
 from clawdforge.server.http.stream import Streams
+from clawdforge.server.sandbox import probe
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
@@ -57,6 +58,7 @@ class Gateway:
         Raises:
             DirectoryBusy: another gateway owns the data directory.
             StoreUnusable: the database cannot be used.
+            WallUnavailable: agents cannot be walled in here as the settings want it.
             ValueError: an agent of the settings is not complete.
         """
         self = cls(settings)
@@ -81,10 +83,12 @@ class Gateway:
         directory = DataDirectory(self.settings.data_dir)
         self._closing.callback(directory.release)
         settings = self.settings = self.settings.model_copy(update={"data_dir": directory.path})
+        wall = await asyncio.to_thread(probe.wall, settings.sandbox, directory.path, settings.agent_uid)
+        self._closing.callback(wall.close)
         store = await SqliteStore.open(directory.path / FILE_NAME, durability=settings.durability)
         self._closing.push_async_callback(store.close)
         adopt_orphans()
-        host = LocalHost(entries, directory.path, directory.gateway_id, settings.max_agent_line_bytes)
+        host = LocalHost(entries, directory.path, directory.gateway_id, wall, settings.max_agent_line_bytes)
         self._closing.callback(host.close)
         if left := await asyncio.to_thread(host.end_leftovers):
             _log.warning("ended %d processes that an earlier life of this gateway had left", len(left))

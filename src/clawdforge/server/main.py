@@ -19,6 +19,7 @@ import uvicorn
 from clawdforge.server.app import Gateway
 from clawdforge.server.data_dir import DirectoryBusy
 from clawdforge.server.http.limits import BACKLOG, server_config
+from clawdforge.server.sandbox.base import WallUnavailable
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import StoreUnusable
 from clawdforge.server.telemetry import configure
@@ -50,7 +51,7 @@ def serve(settings: Settings) -> int:
     with listener:
         try:
             asyncio.run(_serve(settings, listener))
-        except (DirectoryBusy, StoreUnusable, _CannotStart, ValueError) as problem:
+        except (DirectoryBusy, StoreUnusable, WallUnavailable, _CannotStart, ValueError) as problem:
             print(f"clawdforge: {problem}", file=sys.stderr)
             return 1
     return 0

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     allow_cidrs: Annotated[list[str], NoDecode] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    sandbox: Literal["bwrap", "landlock", "none"] | None = None
+    network: Literal["open", "none"] = "open"
+    agent_uid: int = Field(default=64_001, ge=1, lt=2**32 - 1)
+
     default_permissions: PermissionPolicy = "workspace"
     agents: dict[str, AgentSettings] = {}
 

@@ -20,13 +20,12 @@ from clawdforge.server.agents.base import (
     AgentOwner,
     Answered,
     Failed,
-    Launch,
     OpenAgent,
     Prompt,
 )
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
-from clawdforge.server.agents.launch import how_to_log_in
+from clawdforge.server.agents.launch import Launch, how_to_log_in
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.process import ChildProcess
 from clawdforge.server.agents.redact import Redactor
@@ -105,7 +104,7 @@ class AcpAgent:
         """
         self = cls(entry, request, launch, home, owner)
         try:
-            command = Command(launch.argv, launch.env, request.workspace, mark, line_limit_bytes)
+            command = Command(launch.argv, launch.env, launch.space, mark, line_limit_bytes)
             self._process = await ChildProcess.start(spawner, command, self)
         except BaseException as error:
             await asyncio.to_thread(home.clear)
@@ -116,7 +115,8 @@ class AcpAgent:
             ) from error
         try:
             async with asyncio.timeout(request.startup_timeout_s):
-                started = await setup.start_session(self._peer, entry, request.options, request.workspace)
+                cwd = launch.view.workspace
+                started = await setup.start_session(self._peer, entry, request.options, cwd)
         except TimeoutError:
             failure = self._failed(
                 f"the agent was not ready within {request.startup_timeout_s:g} seconds", phase="startup"
@@ -145,13 +145,22 @@ class AcpAgent:
         """Whether it can take a prompt (see `base.Agent`)."""
         return self._failure is None and self._process.running
 
+    def here(self, path: str) -> str | None:
+        """A path of the agent's on this machine (see `base.Agent`)."""
+        return self._launch.view.here(path)
+
     # --- the five verbs ------------------------------------------------------------------------------------
 
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt (see `base.Agent`)."""
         prefix, self._prefix = self._prefix, None
         params = prompts.params(
-            self._acp_session, prompt, prefix, self.offers, literal_uris=self._entry.literal_uris
+            self._acp_session,
+            prompt,
+            prefix,
+            self.offers,
+            self._launch.view,
+            literal_uris=self._entry.literal_uris,
         )
         self._redactor.begin()
         self._cancelling = False
@@ -320,7 +329,7 @@ class AcpAgent:
         if not allowed:
             reply.error(rpc.INVALID_PARAMS, "not allowed")
             return
-        task = asyncio.create_task(access.perform(self._request.workspace, reply))
+        task = asyncio.create_task(access.perform(self._request.workspace, self.here(access.path), reply))
         self._fs.add(task)
         task.add_done_callback(self._fs.discard)
 

@@ -5,8 +5,8 @@ Nothing here says that the agent runs in this process, or on this machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -114,6 +114,9 @@ class Agent(Protocol):
     def usable(self) -> bool:
         """Whether it can take a prompt: False from where it has ended or failed, a moment before `on_exit`."""
 
+    def here(self, path: str) -> str | None:
+        """A path as the agent names it, on this machine; None where it is not one of its session's own."""
+
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt; `on_prompt_end` tells its end. One at a time."""
 
@@ -142,6 +145,13 @@ class Agent(Protocol):
 class AgentHost(Protocol):
     """Where agents are started."""
 
+    @property
+    def agent_uid(self) -> int | None:
+        """Whom a session's directory must belong to; None: the gateway's own user."""
+
+    def agent_cwd(self, workspace: Path) -> str:
+        """How an agent sees its session's directory."""
+
     def check(self, options: AgentOptions) -> None:
         """Whether an agent of that name, with these options, could be started.
 
@@ -156,14 +166,3 @@ class AgentHost(Protocol):
             AgentFailed: it could not; nothing is left running.
             Problem: a value was refused by the agent (`invalid`); nothing is left running.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How an agent's process is to be started."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    home: Path
-    tmp: Path
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -36,15 +36,15 @@ class FileAccess:
         title = f"{self.kind} {self.path}"
         return PermissionAsk(permission_id, None, title, self.kind, (self.path,), _OPTIONS)
 
-    async def perform(self, workspace: Path, reply: rpc.Reply) -> None:
-        """Reads or writes, off the loop, and answers."""
+    async def perform(self, workspace: Path, here: str | None, reply: rpc.Reply) -> None:
+        """Reads or writes, off the loop, and answers. `here` is the path on this machine, where it has one."""
         try:
-            reply.result(await asyncio.to_thread(self._perform, workspace))
+            reply.result(await asyncio.to_thread(self._perform, workspace, here))
         except (OSError, ValueError) as error:
             reply.error(rpc.INVALID_PARAMS, f"{self.path}: {getattr(error, 'strerror', None) or error}")
 
-    def _perform(self, workspace: Path) -> dict[str, Any]:
-        real = paths.inside(workspace, self.path)
+    def _perform(self, workspace: Path, here: str | None) -> dict[str, Any]:
+        real = None if here is None else paths.inside(workspace, here)
         if real is None:
             raise ValueError("outside of the workspace")
         if self.content is None:

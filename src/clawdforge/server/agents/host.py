@@ -8,13 +8,15 @@ from pathlib import Path
 
 from clawdforge.server.agents import available, homes, launch
 from clawdforge.server.agents.acp import AcpAgent
-from clawdforge.server.agents.base import Agent, AgentOwner, Launch, OpenAgent
+from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.agents.launch import Launch
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.spawner import Spawner
 from clawdforge.server.agents.tree import end_marked
 from clawdforge.server.data_dir import tell_if_full
+from clawdforge.server.sandbox.base import Space, Wall
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
 
@@ -26,18 +28,34 @@ class LocalHost:
         entries: the catalog.
         data_dir: the gateway's data directory, absolute.
         gateway_id: names this data directory's gateway, over all its lives; children carry it as a mark.
+        wall: what each of them stands behind.
         line_limit_bytes: the longest line that an agent may write.
     """
 
     def __init__(
-        self, entries: Mapping[str, AgentEntry], data_dir: Path, gateway_id: str, line_limit_bytes: int
+        self,
+        entries: Mapping[str, AgentEntry],
+        data_dir: Path,
+        gateway_id: str,
+        wall: Wall,
+        line_limit_bytes: int,
     ) -> None:
         self._entries = entries
         self._data_dir = data_dir
         self._gateway_id = gateway_id
         self._line_limit_bytes = line_limit_bytes
-        self._spawner = Spawner()
+        self._wall = wall
+        self._spawner = Spawner(wall)
         self._offers: dict[str, Offers] = {}
+
+    @property
+    def agent_uid(self) -> int | None:
+        """Whom a session's directory must belong to (see `base.AgentHost`)."""
+        return self._wall.agent_uid
+
+    def agent_cwd(self, workspace: Path) -> str:
+        """How an agent sees its session's directory (see `base.AgentHost`)."""
+        return self._wall.view(Space(workspace, workspace, workspace)).workspace
 
     def end_leftovers(self) -> list[int]:
         """Ends every process that an earlier life of this gateway left running. Returns their pids.
@@ -71,7 +89,7 @@ class LocalHost:
         self.check(request.options)
         entry = self._entries[request.options.agent]
         home = AgentHome(self._data_dir, request.app_id, entry.name, request.session_id)
-        prepared = await self._prepared(entry, request.options, home)
+        prepared = await self._prepared(entry, request, home)
         agent = await AcpAgent.open(
             self._spawner,
             entry,
@@ -92,9 +110,10 @@ class LocalHost:
     def _info(self, entry: AgentEntry) -> AgentInfo:
         return available.info(entry, self._data_dir, self._offers.get(entry.name))
 
-    async def _prepared(self, entry: AgentEntry, options: AgentOptions, home: AgentHome) -> Launch:
+    async def _prepared(self, entry: AgentEntry, request: OpenAgent, home: AgentHome) -> Launch:
+        argv, options, workspace = self._argv(entry), request.options, request.workspace
         preparing = asyncio.ensure_future(
-            asyncio.to_thread(launch.prepare, entry, self._argv(entry), options, home)
+            asyncio.to_thread(launch.prepare, entry, argv, options, home, workspace, self._wall)
         )
         try:
             return await asyncio.shield(preparing)

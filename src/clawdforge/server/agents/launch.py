@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-from clawdforge.server.agents import redact, ways
-from clawdforge.server.agents.base import Launch
+from clawdforge.server.agents import programs, redact, ways
 from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.sandbox.base import Space, View, Wall
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import invalid
 
@@ -22,6 +24,17 @@ _PASSED_ON: Final = ("PATH", "LANG", "TZ", "TERM")
 _ARGUMENT_LIMIT_BYTES: Final = 120 * 1024
 """Linux takes 128 KiB for one argument, its own name and quotes included."""
 _SECRET_MIN_CHARS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How an agent is to be started: what, with what of this machine, and how it sees that."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    space: Space
+    view: View
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def check_options(entry: AgentEntry, options: AgentOptions) -> None:
@@ -65,16 +78,24 @@ def prepare(
     argv: tuple[str, ...],
     options: AgentOptions,
     home: AgentHome,
+    workspace: Path,
+    wall: Wall,
     environ: Mapping[str, str] = os.environ,
 ) -> Launch:
     """Makes the agent's home and says how to start it.
 
-    The environment is built from nothing: what is not passed on by name does not reach the agent.
+    The environment is built from nothing: what is not passed on by name does not reach the agent. Where its home
+    and its temporary files are is the wall's matter.
     """
     home.prepare(entry.login_files, entry.home_files)
+    if wall.agent_uid is not None:
+        for each in (workspace, home.path, home.tmp):
+            os.chown(each, wall.agent_uid, wall.agent_uid)
+    space = Space(workspace, home.path, home.tmp, programs.consists_of(argv))
+    view = wall.view(space)
     inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
-    env |= {**inherited, **entry.env, "HOME": str(home.path), "TMPDIR": str(home.tmp)}
+    env |= {**inherited, **entry.env}
     if entry.login_choice is not None:
         env = {**_chosen_login(entry.login_choice, env, home), **env}
     asked = (
@@ -84,9 +105,9 @@ def prepare(
     )
     for value, way, name in asked:
         if value is not None and way is not None:
-            argv, env = _carried(way, name, value, argv, env, home)
+            argv, env = _carried(way, name, value, argv, env, home, view)
     secrets = _secrets(inherited | dict(entry.env)).union(*map(redact.tokens, home.logins()))
-    return Launch(argv, env, home.path, home.tmp, secrets)
+    return Launch(argv, env, space, view, secrets)
 
 
 def how_to_log_in(entry: AgentEntry) -> str:
@@ -110,16 +131,22 @@ def _chosen_login(choice: LoginChoice, env: Mapping[str, str], home: AgentHome) 
 
 
 def _carried(
-    way: ways.Way, name: str, value: str, argv: tuple[str, ...], env: dict[str, str], home: AgentHome
+    way: ways.Way,
+    name: str,
+    value: str,
+    argv: tuple[str, ...],
+    env: dict[str, str],
+    home: AgentHome,
+    view: View,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     match way:
         case ways.Arguments(template):
             return (*argv, *(word.replace("{value}", _quoted(value)) for word in template)), env
         case ways.FileArguments(template):
-            path = home.write_tmp(f"{name}.md", value)
-            return (*argv, *(word.replace("{path}", str(path)) for word in template)), env
+            path = view.there(home.write_tmp(f"{name}.md", value))
+            return (*argv, *(word.replace("{path}", path) for word in template)), env
         case ways.FileVariable(variable):
-            return argv, {**env, variable: str(home.write_tmp(f"{name}.md", value))}
+            return argv, {**env, variable: view.there(home.write_tmp(f"{name}.md", value))}
         case _:  # told over ACP, once the agent has started
             return argv, env
 

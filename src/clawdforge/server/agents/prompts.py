@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from clawdforge.server.agents.base import Attachment, Prompt
 from clawdforge.server.agents.offers import Offers
+from clawdforge.server.sandbox.base import View
 from clawdforge.server.workspaces.contents import Image, Text
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft
@@ -16,7 +18,13 @@ STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", 
 
 
 def params(
-    session_id: str | None, prompt: Prompt, prefix: str | None, offers: Offers, *, literal_uris: bool
+    session_id: str | None,
+    prompt: Prompt,
+    prefix: str | None,
+    offers: Offers,
+    view: View,
+    *,
+    literal_uris: bool,
 ) -> dict[str, Any]:
     """The parameters of `session/prompt`.
 
@@ -25,13 +33,15 @@ def params(
         prompt: what the caller sent.
         prefix: instructions that have to go ahead of it.
         offers: what the agent takes in a prompt.
+        view: how it sees its workspace.
         literal_uris: the agent does not decode the URIs of files.
     """
     blocks: list[dict[str, Any]] = [{"type": "text", "text": prompt.text}]
     if prefix:
         blocks.insert(0, {"type": "text", "text": prefix})
     for each in prompt.files:
-        blocks += _file(each, f"file://{each.path}" if literal_uris else each.path.as_uri(), offers)
+        path = view.there(each.path)
+        blocks += _file(each, f"file://{path}" if literal_uris else PurePosixPath(path).as_uri(), offers)
     sent: dict[str, Any] = {"sessionId": session_id, "prompt": blocks}
     if prompt.schema is not None:
         sent["_meta"] = {"clawdforge": {"schema": prompt.schema}}

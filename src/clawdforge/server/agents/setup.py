@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 from clawdforge.server.agents import rpc, ways
@@ -44,7 +43,7 @@ class Started:
     offers: Offers
 
 
-async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, workspace: Path) -> Started:
+async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, cwd: str) -> Started:
     """Brings a fresh agent to where it can take a prompt.
 
     Raises:
@@ -57,7 +56,7 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
     way = system_way(entry, options)
     prefix = options.system if isinstance(way, ways.FirstPrompt) else None
     meta = _meta(entry, options, model)
-    params: dict[str, Any] = {"cwd": str(workspace), "mcpServers": []}
+    params: dict[str, Any] = {"cwd": cwd, "mcpServers": []}
     new = await _new_session(peer, initialized, {**params, "_meta": meta} if meta else params)
     session_id = new.get("sessionId") if isinstance(new, dict) else None
     if not isinstance(session_id, str) or not session_id:

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from clawdforge.server.agents import tree
+from clawdforge.server.sandbox.base import Space, Wall
 
 _log: Final = logging.getLogger(__name__)
 
@@ -26,14 +26,15 @@ class Command:
     """What is to be started.
 
     Attributes:
-        env: the whole environment, but for the mark.
+        env: the whole environment, but for the mark, and what the wall sets.
+        space: what it may have of this machine.
         mark: what its descendants are known by.
         line_limit_bytes: the longest line that it may write.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
-    cwd: Path
+    space: Space
     mark: str
     line_limit_bytes: int
 
@@ -47,14 +48,15 @@ class Spawned:
 
 
 class Spawner:
-    """Starts children from ONE thread that lives as long as the gateway.
+    """Starts children, each behind the wall, from ONE thread that lives as long as the gateway.
 
     Off the loop, because starting a process takes milliseconds; from one thread, because a parent-death signal
     fires when the thread that spawned ends, not the process. Trees are ended from another thread, all that are to
     end at a time by the same looks at /proc: each costs as much as the machine has processes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn")
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="tree")
         self._unreaped: set[int] = set()
@@ -84,7 +86,7 @@ class Spawner:
             _log.error("processes of an agent could not be ended: %s", sweep.left)
 
     async def reap(self, popen: subprocess.Popen[bytes]) -> int:
-        """The exit code of a child that has ended.
+        """The exit code of a child that has ended; the negative number of the signal that ended it.
 
         Where it was the last, what none of them is known to have started is ended too.
         """
@@ -92,7 +94,8 @@ class Spawner:
         self._unreaped.discard(popen.pid)
         if self._strays_seen and not self._unreaped:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._end_strays)
-        return code
+        offset = self._wall.exit_offset
+        return code if offset is None or code <= offset else offset - code
 
     def close(self) -> None:
         """Ends the threads, and the strays; children must have been ended before."""
@@ -101,16 +104,24 @@ class Spawner:
         self._looks.shutdown()
 
     def _spawn(self, command: Command) -> Spawned:
-        popen = subprocess.Popen(
-            command.argv,
-            env={**command.env, tree.MARK: command.mark},
-            cwd=command.cwd,
-            bufsize=0,
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        enclosed = self._wall.enclose(command.argv, {**command.env, tree.MARK: command.mark}, command.space)
+        try:
+            popen = subprocess.Popen(
+                enclosed.argv,
+                env=dict(enclosed.env),
+                cwd=enclosed.cwd,
+                pass_fds=enclosed.fds,
+                user=enclosed.uid,
+                group=enclosed.uid,
+                extra_groups=None if enclosed.uid is None else [],
+                bufsize=0,
+                start_new_session=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        finally:
+            enclosed.close()
         try:
             pidfd = os.pidfd_open(popen.pid)
         except OSError:

@@ -34,7 +34,7 @@ def session_item(row: SessionRow) -> SessionItem:
     )
 
 
-def session_info(row: SessionRow, default_permissions: str) -> SessionInfo:
+def session_info(row: SessionRow, agent_cwd: str, default_permissions: str) -> SessionInfo:
     """One session, whole."""
     return SessionInfo(
         ok=True,
@@ -48,7 +48,7 @@ def session_info(row: SessionRow, default_permissions: str) -> SessionInfo:
         live=row.closed_at is None,
         meta=row.meta,
         app_name=row.app_name,
-        agent_cwd=row.cwd,
+        agent_cwd=agent_cwd,
         model=row.options.get("model"),
         permissions=row.options.get("permissions") or default_permissions,
         close_reason=row.close_reason,

@@ -294,11 +294,12 @@ class LiveSession:
 
     def on_permission(self, ask: PermissionAsk) -> None:
         """The agent asks; the policy answers, and both go into the log. One that is being ended gets no answer."""
-        if self._log_over:
+        agent = self.agent
+        if self._log_over or agent is None:
             return
         self._note(Draft(events.PERMISSION_REQUEST, {**ask.as_data(), "expires_at": None}))
-        decision = permissions.decide(self._policy, ask, self.workspace, self._private)
-        chosen = self.agent.answer(ask, decision) if self.agent is not None else None
+        decision = permissions.decide(self._policy, ask, self.workspace, self._private, agent.here)
+        chosen = agent.answer(ask, decision)
         self._note(
             Draft(
                 events.PERMISSION_ANSWER,

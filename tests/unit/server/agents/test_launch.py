@@ -15,6 +15,8 @@ import pytest
 from clawdforge.server.agents import launch, ways
 from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, LoginChoice, catalog
 from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.sandbox.base import Wall
+from clawdforge.server.sandbox.none import NoWall
 from clawdforge.server.settings import AgentSettings
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
@@ -37,10 +39,15 @@ def home(tmp_path: Path) -> AgentHome:
 
 
 @pytest.fixture
-def prepare(home: AgentHome) -> Prepare:
+def wall() -> Wall:
+    return NoWall()
+
+
+@pytest.fixture
+def prepare(home: AgentHome, tmp_path: Path, wall: Wall) -> Prepare:
     def prepared(entry: AgentEntry, **options: Any) -> launch.Launch:
         chosen = AgentOptions(agent=entry.name, **options)
-        return launch.prepare(entry, entry.argv, chosen, home, ENVIRON)
+        return launch.prepare(entry, entry.argv, chosen, home, tmp_path, wall, ENVIRON)
 
     return prepared
 
@@ -56,8 +63,6 @@ def test_the_environment_is_made_from_nothing(prepare: Prepare, home: AgentHome)
         "LANG": "C",
         "ADDED": "1",
         "ANTHROPIC_API_KEY": "sk-1234567",
-        "HOME": str(home.path),
-        "TMPDIR": str(home.tmp),
     }
 
 
@@ -66,9 +71,10 @@ def test_what_the_settings_give_beats_what_is_inherited(prepare: Prepare) -> Non
     assert made.env["ANTHROPIC_API_KEY"] == "sk-other-one"
 
 
-def test_nothing_moves_an_agent_s_home(prepare: Prepare, home: AgentHome) -> None:
+def test_nothing_moves_an_agent_s_home(prepare: Prepare, home: AgentHome, wall: Wall) -> None:
     made = prepare(entry_of(env={"HOME": "/root", "TMPDIR": "/tmp"}, inherit_env=("HOME",)))
-    assert (made.env["HOME"], made.env["TMPDIR"]) == (str(home.path), str(home.tmp))
+    enclosed = wall.enclose(made.argv, made.env, made.space)
+    assert (enclosed.env["HOME"], enclosed.env["TMPDIR"]) == (str(home.path), str(home.tmp))
 
 
 def test_home_and_temporary_directory_are_private_and_apart(prepare: Prepare, home: AgentHome) -> None:
@@ -226,8 +232,8 @@ def test_an_agent_is_told_by_which_of_its_logins_to_work(
     entry = entry_of(
         inherit_env=("CLOUD", "MINE_KEY"), login_files=("~/.mine/token", "~/.mine/other"), login_choice=choice
     )
-    made = launch.prepare(entry, entry.argv, AgentOptions(agent="mine"), home, environ)
+    made = launch.prepare(entry, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), environ)
     assert {name: value for name, value in made.env.items() if name == "BY"} == told
     chosen = dataclasses.replace(entry, env={"BY": "what the settings say"})
-    made = launch.prepare(chosen, entry.argv, AgentOptions(agent="mine"), home, environ)
+    made = launch.prepare(chosen, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), environ)
     assert made.env["BY"] == "what the settings say"

@@ -17,6 +17,8 @@ from clawdforge.server.agents import tree
 from clawdforge.server.agents.process import ChildProcess
 from clawdforge.server.agents.spawner import Command, Spawner
 from clawdforge.server.agents.tree import end_marked
+from clawdforge.server.sandbox.base import Space
+from clawdforge.server.sandbox.none import NoWall
 
 PATIENCE_S = 20
 
@@ -52,16 +54,20 @@ class Owner:
 
 @pytest.fixture
 async def spawner() -> AsyncIterator[Spawner]:
-    spawner = Spawner()
+    spawner = Spawner(NoWall())
     yield spawner
     spawner.close()
+
+
+def space(path: Path) -> Space:
+    return Space(path, path, path)
 
 
 async def start(spawner: Spawner, owner: Owner, tmp_path: Path, code: str, *, limit: int = 10_000) -> ChildProcess:
     argv = [sys.executable, "-I", "-S", "-c", code]
     env = {"PATH": os.environ["PATH"]}
     mark = f"test-{os.getpid()}:{id(owner)}"
-    return await ChildProcess.start(spawner, Command(argv, env, tmp_path, mark, limit), owner)
+    return await ChildProcess.start(spawner, Command(argv, env, space(tmp_path), mark, limit), owner)
 
 
 def lives(pid: int) -> bool:
@@ -94,7 +100,7 @@ async def test_what_is_sent_arrives_and_eof_ends_it(spawner: Spawner, tmp_path: 
 
 async def test_a_program_that_is_not_there_is_an_oserror(spawner: Spawner, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        await ChildProcess.start(spawner, Command(["/no/such/program"], {}, tmp_path, "m", 1), Owner())
+        await ChildProcess.start(spawner, Command(["/no/such/program"], {}, space(tmp_path), "m", 1), Owner())
 
 
 async def test_a_fork_that_fails_is_told_and_the_next_one_works(
@@ -265,9 +271,9 @@ async def test_ending_twice_and_at_once_is_harmless(spawner: Spawner, tmp_path: 
 
 
 async def test_what_an_earlier_gateway_left_is_found_by_its_mark_and_nothing_else(tmp_path: Path) -> None:
-    ours, other = Spawner(), Owner()
+    ours, other = Spawner(NoWall()), Owner()
     argv = [sys.executable, "-I", "-S", "-c", "print('up', flush=True); import time; time.sleep(600)"]
-    command = Command(argv, {}, tmp_path, f"life-{os.getpid()}:sess_1", 100)
+    command = Command(argv, {}, space(tmp_path), f"life-{os.getpid()}:sess_1", 100)
     marked = await ChildProcess.start(ours, command, other)
     await other.until(lines=1)
     assert await asyncio.to_thread(end_marked, f"somebody-else-{os.getpid()}:") == []
@@ -291,7 +297,8 @@ async def test_no_line_is_told_before_its_owner_has_the_process(spawner: Spawner
     for _ in range(5):
         owner = Early()
         owner.process = None
-        process = await ChildProcess.start(spawner, Command(["echo", "quick"], {}, tmp_path, "m", 100), owner)
+        command = Command(["echo", "quick"], {}, space(tmp_path), "m", 100)
+        process = await ChildProcess.start(spawner, command, owner)
         assert owner.lines == []
         owner.process = process
         await owner.until(lines=1, exited=True)
@@ -321,7 +328,7 @@ async def test_a_leader_is_reaped_only_when_its_tree_is_gone(tmp_path: Path) -> 
             self.kept.append(ended is not None and ended.si_pid == leader)
 
     for code in ("raise SystemExit(3)", "import time; time.sleep(600)"):
-        spawner, owner = Watched(), Owner()
+        spawner, owner = Watched(NoWall()), Owner()
         spawner.kept = []
         process = await start(spawner, owner, tmp_path, code)
         await process.end(now=False)

@@ -8,6 +8,7 @@ import pytest
 from clawdforge.server.agents import prompts
 from clawdforge.server.agents.base import Attachment, Prompt
 from clawdforge.server.agents.offers import Offers
+from clawdforge.server.sandbox.base import View
 from clawdforge.server.workspaces.contents import Contents, Image, Text
 
 PICTURE = Image("image/png", "iVBOR")
@@ -17,12 +18,13 @@ URI = "file:///work%20space/gr%C3%B6%C3%9Fe%20%282%29.md"
 LINK = {"type": "resource_link", "uri": URI, "name": "größe (2).md", "size": 7, "mimeType": "text/markdown"}
 SHOWN_TEXT = {"type": "resource", "resource": {"uri": URI, "mimeType": "text/markdown", "text": "first\nsecond"}}
 NAMED = {"type": "text", "text": f"[@größe (2).md]({URI})"}
+AS_IT_IS = View("/work space", "/home", "/tmp")
 SHOWN_PICTURE = {"type": "image", "mimeType": "image/png", "data": "iVBOR", "uri": URI}
 
 
 def sent(contents: Contents | None, offers: Offers, **quirks: bool) -> list[dict[str, Any]]:
     prompt = Prompt("read this", [Attachment(PATH, 7, contents)])
-    params = prompts.params("s-1", prompt, "be brief", offers, **{"literal_uris": False, **quirks})
+    params = prompts.params("s-1", prompt, "be brief", offers, AS_IT_IS, **{"literal_uris": False, **quirks})
     assert params.keys() == {"sessionId", "prompt"}
     assert [block["text"] for block in params["prompt"][:2]] == ["be brief", "read this"]
     return list(params["prompt"][2:])
@@ -51,9 +53,20 @@ def test_an_agent_that_does_not_decode_gets_the_path_as_it_is() -> None:
     assert link["uri"] == f"file://{PATH}"
 
 
+@pytest.mark.parametrize(
+    ("literal_uris", "uri"),
+    [(False, "file:///workspace/gr%C3%B6%C3%9Fe%20%282%29.md"), (True, "file:///workspace/größe (2).md")],
+)
+def test_a_file_is_named_as_the_agent_knows_it(literal_uris: bool, uri: str) -> None:
+    view = View("/workspace", "/home/agent", "/tmp", (("/work space", "/workspace"),))
+    prompt = Prompt("x", [Attachment(PATH, 7)])
+    params = prompts.params("s-1", prompt, None, Offers(), view, literal_uris=literal_uris)
+    assert params["prompt"][1]["uri"] == uri
+
+
 def test_a_text_whose_name_tells_no_type_is_plain() -> None:
     prompt = Prompt("x", [Attachment(Path("/LICENSE"), 7, TEXT)])
-    params = prompts.params("s-1", prompt, None, Offers(texts=True), literal_uris=False)
+    params = prompts.params("s-1", prompt, None, Offers(texts=True), AS_IT_IS, literal_uris=False)
     assert params["prompt"][1]["resource"]["mimeType"] == "text/plain"
 
 

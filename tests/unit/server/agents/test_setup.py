@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +59,7 @@ async def start(
     entry = BUILT_IN[entry] if isinstance(entry, str) else entry
     scripted = Scripted(answers)
     started = await setup.start_session(
-        scripted.peer, entry, AgentOptions(agent=entry.name, **options), Path("/some/workspace")
+        scripted.peer, entry, AgentOptions(agent=entry.name, **options), "/some/workspace"
     )
     return started, scripted.said
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdforge.server.sessions.permissions import decide
+from clawdforge.server.sandbox.base import View
+from clawdforge.server.sessions.permissions import Here, decide
 from clawdforge.wire.agents import PermissionPolicy
 from clawdforge.wire.permissions import PermissionAsk
 
@@ -32,10 +33,17 @@ def private(workspace: Path) -> Path:
     return workspace.parents[1]
 
 
-def allowed_by(kind: str, paths: tuple[str, ...], workspace: Path) -> set[str]:
+def allowed_by(kind: str, paths: tuple[str, ...], workspace: Path, here: Here = lambda path: path) -> set[str]:
     return {
-        policy for policy in LADDER if decide(policy, ask(kind, *paths), workspace, private(workspace)) == "allow"
+        policy
+        for policy in LADDER
+        if decide(policy, ask(kind, *paths), workspace, private(workspace), here) == "allow"
     }
+
+
+def as_it_is(path: str) -> str:
+    """Where no wall moves anything."""
+    return path
 
 
 @pytest.mark.parametrize("kind", ["read", "search", "think"])
@@ -99,19 +107,45 @@ def test_what_is_the_gateway_s_or_another_session_s_is_read_by_allow_alone(
     assert allowed_by(kind, ("a", str(workspace / path)), workspace) == {"allow"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "rungs"),
+    [
+        ("edit", "/workspace/a", {"workspace", "allow"}),
+        ("edit", "b", {"workspace", "allow"}),
+        ("edit", "/workspace/.git/config", {"allow"}),
+        ("edit", "/workspace/link/../config", {"allow"}),
+        ("edit", "/workspace", {"allow"}),
+        ("edit", "/home/agent/.claude/settings.json", {"allow"}),
+        ("edit", "/elsewhere/a", {"allow"}),
+        ("read", "/workspace/a", {"reads", "workspace", "allow"}),
+        ("read", "/usr/include/a", {"reads", "workspace", "allow"}),
+        ("read", "/home/agent/.credentials", {"allow"}),
+        ("read", "/workspace/../../clawdforge.db", {"allow"}),
+    ],
+)
+def test_behind_a_wall_that_moves_paths_they_are_judged_by_where_they_are_here(
+    kind: str, path: str, rungs: set[str], workspace: Path
+) -> None:
+    (workspace / ".git" / "hooks").mkdir(parents=True)
+    (workspace / "link").symlink_to(".git/hooks")
+    moved = ((str(workspace), "/workspace"), (str(private(workspace) / "homes" / "sess_1"), "/home/agent"))
+    view = View("/workspace", "/home/agent", "/tmp", moved)
+    assert allowed_by(kind, (path,), workspace, view.here) == rungs
+
+
 def test_a_workspace_that_is_itself_reached_by_a_link_is_judged_by_what_it_is(
     workspace: Path, tmp_path: Path
 ) -> None:
     link = tmp_path / "link"
     link.symlink_to(workspace)
     for path, decision in ((workspace / "a", "allow"), (link / "a", "allow"), (tmp_path / "other", "reject")):
-        assert decide("workspace", ask("edit", str(path)), link, private(workspace)) == decision
+        assert decide("workspace", ask("edit", str(path)), link, private(workspace), as_it_is) == decision
 
 
 @given(kind=st.sampled_from(KINDS), paths=st.lists(st.text(max_size=20), max_size=3))
 def test_a_higher_rung_never_allows_less(kind: str, paths: list[str]) -> None:
     workspace, data = Path("/nonexistent/workspaces/sess_1"), Path("/nonexistent")
-    decisions = [decide(policy, ask(kind, *paths), workspace, data) for policy in LADDER]
+    decisions = [decide(policy, ask(kind, *paths), workspace, data, as_it_is) for policy in LADDER]
     assert decisions == sorted(decisions, key=lambda decision: decision == "allow")
     assert decisions[0] == "reject"
     assert decisions[-1] == "allow"
