@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,13 @@ def doctor(context: click.Context, caller: Caller, data_dir: Path | None, config
     """
     settings = load_settings(config, data_dir=data_dir)
     infos = list_agents(settings)
-    checks = [_data_dir(settings.data_dir), _some_agent(infos), *_agents(settings, infos), *_gateway(caller)]
+    checks = [
+        _data_dir(settings.data_dir),
+        _sandbox(settings),
+        _some_agent(infos),
+        *_agents(settings, infos),
+        *_gateway(caller),
+    ]
     ok = all(check.ok for check in checks if check.needed)
     if caller.as_json:
         terminal.emit({"ok": ok, "checks": [asdict(check) for check in checks]})
@@ -70,13 +77,37 @@ def _show(check: Check) -> None:
 
 
 def _data_dir(path: Path) -> Check:
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = _existing(path)
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return Check("data directory", True, f"{path}" if path.exists() else f"{path}, made at the first start")
     mend = "Name another: clawdforge serve --data-dir DIR"
     return Check("data directory", False, f"{path} cannot be written", mend)
+
+
+def _sandbox(settings: Settings) -> Check:
+    """What agents would stand behind: tried where their sessions will lie, beside a gateway that may run there."""
+    from clawdforge.server.sandbox import probe
+    from clawdforge.server.sandbox.base import WallUnavailable
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="doctor-", dir=_existing(settings.data_dir)) as trial:
+            Path(trial).chmod(0o711)
+            wall = probe.wall(settings.sandbox, Path(trial), settings.agent_uid)
+            wall.close()
+    except (WallUnavailable, OSError) as problem:
+        return Check("sandbox", False, str(problem))
+    says = f"{wall.level}, network {settings.network}"
+    if wall.level == "none":
+        says += ": agents can do what their user can, as the settings want it"
+    return Check("sandbox", True, says)
+
+
+def _existing(path: Path) -> Path:
+    """The path, or what there is of it."""
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
 
 
 def _some_agent(infos: list[AgentInfo]) -> Check:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     help="Where everything is kept. Default: ~/.local/share/clawdforge.",
 )
 @click.option("--config", type=EXISTING_FILE, metavar="FILE", help="Settings, as TOML.")
+@click.option(
+    "--sandbox",
+    type=click.Choice(["bwrap", "landlock", "none"]),
+    help="What agents stand behind. Default: the best that works here, never none.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: info.")
 @click.pass_context
 def serve(context: click.Context, /, config: Path | None, **arguments: Any) -> None:

@@ -88,7 +88,9 @@ class Gateway:
         store = await SqliteStore.open(directory.path / FILE_NAME, durability=settings.durability)
         self._closing.push_async_callback(store.close)
         adopt_orphans()
-        host = LocalHost(entries, directory.path, directory.gateway_id, wall, settings.max_agent_line_bytes)
+        host = LocalHost(
+            entries, directory.path, directory.gateway_id, wall, settings.network, settings.max_agent_line_bytes
+        )
         self._closing.callback(host.close)
         if left := await asyncio.to_thread(host.end_leftovers):
             _log.warning("ended %d processes that an earlier life of this gateway had left", len(left))

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from clawdforge.wire.agents import PermissionPolicy
+from clawdforge.wire.sandbox import SandboxLevel, SandboxNetwork
 
 MIB = 1024 * 1024
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -72,8 +73,8 @@ class Settings(BaseSettings):
     allow_cidrs: Annotated[list[str], NoDecode] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    sandbox: Literal["bwrap", "landlock", "none"] | None = None
-    network: Literal["open", "none"] = "open"
+    sandbox: SandboxLevel | None = None
+    network: SandboxNetwork = "open"
     agent_uid: int = Field(default=64_001, ge=1, lt=2**32 - 1)
 
     default_permissions: PermissionPolicy = "workspace"

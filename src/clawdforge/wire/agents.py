@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from clawdforge.wire.bounds import Length, Range
+from clawdforge.wire.sandbox import Sandbox
 
 SystemMode = Literal["append", "replace"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
@@ -109,8 +110,9 @@ class AgentAnswer(AgentInfo):
 
 @dataclass(frozen=True, slots=True)
 class AgentPage:
-    """Answer of `GET /agents`: the whole catalog, by name."""
+    """Answer of `GET /agents`: the whole catalog, by name, and what all of them run behind."""
 
     ok: bool
     agents: list[AgentInfo]
     count: int
+    sandbox: Sandbox

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clawdforge.wire.sandbox import Sandbox
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -16,3 +18,4 @@ class Health:
     acpx_present: bool
     acpx_version: str | None
     open_sessions: int
+    sandbox: Sandbox

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clawdforge.wire.agents import AgentOptions
+from clawdforge.wire.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,11 @@ class SessionCreate(AgentOptions):
 
 @dataclass(frozen=True, slots=True)
 class SessionCreated:
-    """Answer of `POST /sessions`: the agent has started. `cwd` is the workspace's path on the host."""
+    """Answer of `POST /sessions`: the agent has started.
+
+    `cwd` is the workspace's path on the host, `agent_cwd` what the agent sees; `sandbox` what it stands behind,
+    None from a gateway that has no walls.
+    """
 
     ok: bool
     session_id: str
@@ -25,6 +30,7 @@ class SessionCreated:
     created_at: int
     cwd: str
     agent_cwd: str
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,10 @@ class SessionItem:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """Answer of `GET /sessions/{id}`. `live` is true while the session is open, its agent awake or not."""
+    """Answer of `GET /sessions/{id}`.
+
+    `live` is true while the session is open, its agent awake or not; `sandbox` is what its agent stands behind.
+    """
 
     ok: bool
     session_id: str
@@ -58,6 +67,7 @@ class SessionInfo:
     meta: dict[str, Any]
     app_name: str
     agent_cwd: str
+    sandbox: Sandbox
     model: str | None = None
     permissions: str | None = None
     close_reason: str | None = field(default=None, metadata={"omit_none": True})

@@ -11,6 +11,7 @@ from clawdforge.wire import codec
 from clawdforge.wire.bounds import Length
 from clawdforge.wire.codec import Malformed, from_json, to_json
 from clawdforge.wire.runs import RunResult
+from clawdforge.wire.sandbox import Sandbox
 from clawdforge.wire.sessions import SessionInfo
 from clawdforge.wire.turns import TurnResult
 
@@ -107,7 +108,9 @@ def test_a_result_is_left_out_of_a_turn_that_has_none_and_kept_in_a_run() -> Non
 
 
 def test_a_session_tells_why_it_was_closed_once_it_is() -> None:
-    info = SessionInfo(True, "sess_1", "fake", "/w", 1, None, 0, None, True, {}, "app", "/w")
+    info = SessionInfo(
+        True, "sess_1", "fake", "/w", 1, None, 0, None, True, {}, "app", "/w", Sandbox("none", "open")
+    )
     assert "close_reason" not in to_json(info)
     assert to_json(from_json(SessionInfo, {**to_json(info), "close_reason": "idle"}))["close_reason"] == "idle"
 

@@ -15,6 +15,7 @@ from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import Decision, PermissionAsk
+from clawdforge.wire.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,10 @@ class Agent(Protocol):
 
 class AgentHost(Protocol):
     """Where agents are started."""
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What agents stand behind."""
 
     @property
     def agent_uid(self) -> int | None:

@@ -16,9 +16,10 @@ from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.spawner import Spawner
 from clawdforge.server.agents.tree import end_marked
 from clawdforge.server.data_dir import tell_if_full
-from clawdforge.server.sandbox.base import Space, Wall
+from clawdforge.server.sandbox.base import Network, Space, Wall
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
+from clawdforge.wire.sandbox import Sandbox
 
 
 class LocalHost:
@@ -29,6 +30,7 @@ class LocalHost:
         data_dir: the gateway's data directory, absolute.
         gateway_id: names this data directory's gateway, over all its lives; children carry it as a mark.
         wall: what each of them stands behind.
+        network: what they reach of the world.
         line_limit_bytes: the longest line that an agent may write.
     """
 
@@ -38,6 +40,7 @@ class LocalHost:
         data_dir: Path,
         gateway_id: str,
         wall: Wall,
+        network: Network,
         line_limit_bytes: int,
     ) -> None:
         self._entries = entries
@@ -45,8 +48,14 @@ class LocalHost:
         self._gateway_id = gateway_id
         self._line_limit_bytes = line_limit_bytes
         self._wall = wall
+        self._network = network
         self._spawner = Spawner(wall)
         self._offers: dict[str, Offers] = {}
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What agents stand behind (see `base.AgentHost`)."""
+        return Sandbox(self._wall.level, self._network)
 
     @property
     def agent_uid(self) -> int | None:

@@ -19,7 +19,7 @@ async def list_agents(request: Request) -> Answer:
     room.caller(request)
     query.read(request, set())
     infos = await asyncio.to_thread(room.host.infos)
-    return answers.of(AgentPage(ok=True, agents=infos, count=len(infos)))
+    return answers.of(AgentPage(ok=True, agents=infos, count=len(infos), sandbox=room.host.sandbox))
 
 
 async def get_agent(request: Request) -> Answer:

@@ -29,5 +29,6 @@ async def healthz(request: Request) -> Answer:
         acpx_present=acpx is not None,
         acpx_version=version_of(Path(acpx)) if acpx is not None else None,
         open_sessions=room.sessions.open_count,
+        sandbox=room.host.sandbox,
     )
     return answers.of(health)

@@ -12,6 +12,7 @@ from clawdforge.server.store.base import RunRow, SessionRow, TurnRow
 from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult
+from clawdforge.wire.sandbox import Sandbox
 from clawdforge.wire.sessions import SessionInfo, SessionItem
 from clawdforge.wire.turns import TurnResult
 from clawdforge.wire.usage import Usage
@@ -34,7 +35,7 @@ def session_item(row: SessionRow) -> SessionItem:
     )
 
 
-def session_info(row: SessionRow, agent_cwd: str, default_permissions: str) -> SessionInfo:
+def session_info(row: SessionRow, agent_cwd: str, sandbox: Sandbox, default_permissions: str) -> SessionInfo:
     """One session, whole."""
     return SessionInfo(
         ok=True,
@@ -49,6 +50,7 @@ def session_info(row: SessionRow, agent_cwd: str, default_permissions: str) -> S
         meta=row.meta,
         app_name=row.app_name,
         agent_cwd=agent_cwd,
+        sandbox=sandbox,
         model=row.options.get("model"),
         permissions=row.options.get("permissions") or default_permissions,
         close_reason=row.close_reason,

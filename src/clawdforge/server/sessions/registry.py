@@ -137,7 +137,7 @@ class Sessions:
         """
         row = await self._row(app, session_id)
         agent_cwd = self._host.agent_cwd(Path(row.cwd))
-        return answers.session_info(row, agent_cwd, self._settings.default_permissions)
+        return answers.session_info(row, agent_cwd, self._host.sandbox, self._settings.default_permissions)
 
     async def close(self, app: App, session_id: str, reason: str = "client") -> None:
         """Closes a session, its running turn ending `cancelled`; one that is closed already stays so.
@@ -214,8 +214,15 @@ class Sessions:
             if isinstance(error, AgentFailed):
                 raise answers.start_problem(error) from error
             raise
-        agent_cwd = self._host.agent_cwd(Path(row.cwd))
-        return SessionCreated(True, row.session_id, row.agent, row.created_at, row.cwd, agent_cwd)
+        return SessionCreated(
+            True,
+            row.session_id,
+            row.agent,
+            row.created_at,
+            row.cwd,
+            self._host.agent_cwd(Path(row.cwd)),
+            self._host.sandbox,
+        )
 
     async def _turn(self, live: LiveSession, request: TurnRequest, uploads: Sequence[UploadRow]) -> TurnResult:
         try:

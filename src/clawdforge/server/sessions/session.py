@@ -112,7 +112,7 @@ class LiveSession:
         request = OpenAgent(self.row.session_id, self.row.app_id, self.options, self.workspace, startup_timeout_s)
         agent = await self._host.open(request, self)
         self.agent = agent
-        self._note(Draft(events.AGENT_START, {"how": "new"}))
+        self._note(Draft(events.AGENT_START, {"how": "new", "sandbox": self._host.sandbox.level}))
         return agent
 
     async def end_agent(self, *, now: bool) -> None:
