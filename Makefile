@@ -10,6 +10,8 @@ SHELL := /bin/bash
 bin := .venv/bin
 agents := .cache/agents/pinned
 pin := tests/agents/pin
+compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --strip-extras \
+    --generate-hashes --no-annotate --no-emit-options
 say = printf '\n\033[1m%s\033[0m\n'
 
 .PHONY: help run test bench clean lock
@@ -49,14 +51,16 @@ clean:
 	find src tests tools bench -name __pycache__ -prune -exec rm -rf {} +
 
 # For developers: pins anew what everything runs on, after a change of pyproject.toml or to take newer releases.
-# The lock has the hashes of all files of a release, and names no place to fetch them from. There is one lock, for
-# `make run` too: one environment then serves both, and the second of the two commands installs no Python again.
+# The locks have the hashes of all files of a release, and name no place to fetch them from. There is one for
+# `make run` and `make test`: one environment then serves both, and the second of them installs no Python again. Those
+# of the Docker image are parts of it.
 lock:
 	@python3 -m venv .cache/lock
 	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check 'pip-tools>=7.6,<8'
-	@CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --extra dev \
-	    --build-deps-for editable --strip-extras --generate-hashes --no-annotate --no-emit-options \
-	    --output-file requirements/dev.txt pyproject.toml
+	@$(compile) --extra dev --build-deps-for editable --output-file requirements/dev.txt pyproject.toml
+	@$(compile) -c requirements/dev.txt --extra server --build-deps-for wheel \
+	    --output-file requirements/server.txt pyproject.toml
+	@$(compile) -c requirements/dev.txt --extra local --output-file requirements/local.txt pyproject.toml
 
 # --- What the targets above stand on ---------------------------------------------------------------------------
 
