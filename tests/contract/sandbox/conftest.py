@@ -6,6 +6,7 @@ user, there is no root to test.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from clawdforge.server.sandbox import probe
+from clawdforge.server.sandbox import probe, spawning
 from clawdforge.server.sandbox.base import Enclosed, Limits, Space, Wall
 from clawdforge.server.sandbox.bubblewrap import Bubblewrap
 from clawdforge.server.sandbox.landlock import Landlock
@@ -48,23 +51,32 @@ def python() -> str:
     return found
 
 
-def as_user(uid: int | None) -> dict[str, Any]:
-    """What `Popen` is told so that it starts a program as another user; None: as this one."""
-    return {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
+# setgroups, setresgid, setresuid: of a thread alone, as long as no library makes the calls. Then prctl.
+CALLS = {"x86_64": (116, 119, 117, 157), "aarch64": (159, 149, 147, 167)}
+PR_SET_DUMPABLE = 4
+
+
+def become(uid: int) -> None:
+    """Makes this thread an ordinary user's, for good, and leaves the others what they are."""
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    groups, gid, user, prctl = CALLS[os.uname().machine]
+    for call in ((groups, 0, None), (gid, uid, uid, uid), (user, uid, uid, uid), (prctl, PR_SET_DUMPABLE, 1, 0)):
+        assert syscall(*call) == 0, os.strerror(ctypes.get_errno())
 
 
 @dataclass(frozen=True)
 class Stand:
     """A place where an intruder can be let loose.
 
-    `spawn_as` is the uid under which a wall is built, `agent_uid` who the intruder is on this side of it; None
-    stands for who runs the tests.
+    `spawn_as` is the uid under which a wall is built, in `thread`, as the gateway does; `agent_uid` who the
+    intruder is on this side of it; None stands for who runs the tests.
     """
 
     wall: Wall
     place: Path
     spawn_as: int | None
     agent_uid: int | None
+    thread: ThreadPoolExecutor
 
     def space(self, name: str, **changes: Any) -> Space:
         """A session's directories, its agent's own."""
@@ -80,28 +92,19 @@ class Stand:
     @property
     def who(self) -> dict[str, Any]:
         """What `Popen` is told of who builds the wall."""
-        return as_user(self.spawn_as)
+        return spawning.as_user(self.spawn_as)
 
     def start(
         self, space: Space, command: Sequence[str], env: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[subprocess.Popen[str], Enclosed]:
         """Starts a command behind the wall."""
-        enclosed = self.wall.enclose(command, {"PATH": os.defpath, **env}, space)
-        try:
-            started = subprocess.Popen(
-                enclosed.argv,
-                env=dict(enclosed.env),
-                cwd=enclosed.cwd,
-                pass_fds=enclosed.fds,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                **self.who,
-            )
-        finally:
-            enclosed.close()
-        return started, enclosed
+
+        def start() -> tuple[subprocess.Popen[str], Enclosed]:
+            enclosed = self.wall.enclose(command, {"PATH": os.defpath, **env}, space)
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            return spawning.popen(enclosed, **streams), enclosed
+
+        return self.thread.submit(start).result()
 
     def attack(self, space: Space, verb: Callable[..., Any] | str, *arguments: object) -> dict[str, Any]:
         """What an intruder gets: {"got": …} or {"refused": …}."""
@@ -112,6 +115,19 @@ class Stand:
         assert started.returncode == 0, err
         answer: dict[str, Any] = json.loads(out)
         return answer
+
+
+@contextmanager
+def standing(wall: Wall, place: Path, spawn_as: int | None, agent_uid: int | None) -> Iterator[Stand]:
+    """A stand, and the thread that starts what stands there."""
+
+    def prepare() -> None:
+        if spawn_as is not None:
+            become(spawn_as)
+        wall.prepare_thread()
+
+    with ThreadPoolExecutor(1, initializer=prepare) as thread:
+        yield Stand(wall, place, spawn_as, agent_uid, thread)
 
 
 @pytest.fixture
@@ -133,8 +149,9 @@ def stand(request: pytest.FixtureRequest, place: Path) -> Iterator[Stand]:
     if ordinary and isinstance(wall, Bubblewrap):
         wall = replace(wall, as_root=None)
     if ordinary and isinstance(wall, Landlock):
-        wall = replace(wall, agent_uid=None, python=python())
-    yield Stand(wall, place, USER_UID if ordinary else None, uid)
+        wall = replace(wall, agent_uid=None)
+    with standing(wall, place, USER_UID if ordinary else None, uid) as made:
+        yield made
     tried.close()
 
 
@@ -146,7 +163,7 @@ def victim(stand: Stand) -> Iterator[subprocess.Popen[bytes]]:
         env={"SECRET": "of-another"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        **as_user(stand.agent_uid),
+        **spawning.as_user(stand.agent_uid),
     ) as process:
         assert process.stdin and process.stdout
         process.stdin.write(b".")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clawdforge.server.agents import tree
+from clawdforge.server.sandbox import spawning
 from clawdforge.server.sandbox.base import Space, Wall
 
 _log: Final = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Spawner:
 
     def __init__(self, wall: Wall) -> None:
         self._wall = wall
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn", initializer=wall.prepare_thread)
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="tree")
         self._unreaped: set[int] = set()
         self._sweeps: dict[tree.Sweep, asyncio.Future[None]] = {}
@@ -105,23 +106,8 @@ class Spawner:
 
     def _spawn(self, command: Command) -> Spawned:
         enclosed = self._wall.enclose(command.argv, {**command.env, tree.MARK: command.mark}, command.space)
-        try:
-            popen = subprocess.Popen(
-                enclosed.argv,
-                env=dict(enclosed.env),
-                cwd=enclosed.cwd,
-                pass_fds=enclosed.fds,
-                user=enclosed.uid,
-                group=enclosed.uid,
-                extra_groups=None if enclosed.uid is None else [],
-                bufsize=0,
-                start_new_session=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        finally:
-            enclosed.close()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        popen = spawning.popen(enclosed, bufsize=0, **pipes)
         try:
             pidfd = os.pidfd_open(popen.pid)
         except OSError:

@@ -6,13 +6,15 @@ Values and one protocol. Must not look at this machine: `probe` and the levels d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, Protocol
 
-Level = Literal["bwrap", "landlock", "none"]
-Network = Literal["open", "none"]
+from clawdforge.wire.sandbox import SandboxLevel, SandboxNetwork
+
+Level = SandboxLevel
+Network = SandboxNetwork
 
 AGENT_WORKSPACE: Final = "/workspace"
 AGENT_HOME: Final = "/home/agent"
@@ -28,21 +30,32 @@ class WallUnavailable(Exception):
     """A level does not work here; the message says why, and what mends it."""
 
 
+LimitName = Literal["memory", "processes", "file", "workspace"]
+"""What ended an agent, where a limit did."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one session may take at most; None leaves the machine's own limit.
 
     Attributes:
-        tmp_bytes: what /tmp, and /dev/shm, may hold, where they are the session's own.
-        processes: processes and threads. Counts one session alone only where it has a user namespace of its own.
+        memory_bytes: of all its processes together, with what its /tmp holds and what is swapped out.
+        processes: processes and threads of the session.
+        cpu_cores: how much of the machine's processors; 0.5 is half of one.
         open_files: for each process.
         file_bytes: the largest file that can be written.
+        tmp_bytes: what /tmp, and /dev/shm, may hold, where they are the session's own.
+        workspace_bytes: what its workspace and its home may hold together, and its TMPDIR where that is no /tmp of its
+            own.
     """
 
-    tmp_bytes: int = 512 * MIB
+    memory_bytes: int | None = None
     processes: int | None = None
+    cpu_cores: float | None = None
     open_files: int | None = None
     file_bytes: int | None = None
+    tmp_bytes: int = 512 * MIB
+    workspace_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,8 @@ class Enclosed:
         cwd: where to start it, on this machine.
         fds: must be open in the child under the same numbers; ours to close, by `close`, once it has started.
         uid: the uid and gid, without other groups, under which to start it; None: the gateway's own.
+        restrict: to be called first by the thread that starts it: it gives up for good what the program must not
+            have; so that thread is one for this start alone (`spawning.popen`). None: any thread will do.
     """
 
     argv: tuple[str, ...]
@@ -115,6 +130,7 @@ class Enclosed:
     cwd: Path
     fds: tuple[int, ...] = ()
     uid: int | None = None
+    restrict: Callable[[], object] | None = field(default=None, repr=False)
 
     def close(self) -> None:
         """Lets go of the descriptors that the child has by now, or will not have."""
@@ -137,6 +153,12 @@ class Wall(Protocol):
     @property
     def exit_offset(self) -> int | None:
         """An exit code above this one stands for the signal of the difference; None: never."""
+
+    def prepare_thread(self) -> None:
+        """To be called once, first of all, by the thread from which all that stands behind it is started.
+
+        It may give up for good what nothing behind the wall must have.
+        """
 
     def view(self, space: Space) -> View:
         """How a session looks from its agent's side."""

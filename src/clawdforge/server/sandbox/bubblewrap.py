@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.sandbox import seccomp
+from clawdforge.server.sandbox import restrict, rlimits, seccomp
 from clawdforge.server.sandbox.base import (
     AGENT_FILES,
     AGENT_HOME,
@@ -25,7 +25,6 @@ from clawdforge.server.sandbox.base import (
     AGENT_WORKSPACE,
     Enclosed,
     Level,
-    Limits,
     Space,
     View,
 )
@@ -80,6 +79,10 @@ class Bubblewrap:
         """Who agents are on this machine (see `base.Wall`)."""
         return None if self.as_root is None else self.as_root.agent_uid
 
+    def prepare_thread(self) -> None:
+        """No namespace holds the abstract sockets of a network that is open; where the kernel can, this does."""
+        restrict.scope_this_thread()
+
     def view(self, space: Space) -> View:
         """The same paths in every session."""
         return View(
@@ -111,7 +114,8 @@ class Bubblewrap:
             )
             # Not on the command line: that can be read from inside, and tells where things lie on this side.
             fds.append(_opened(unless_done, "".join(f"{word}\0" for word in options).encode()))
-            command = (*self._limits(space.limits), *self._becoming(), *argv)
+            limits = rlimits.command(self.prlimit, space.limits, own_users=True)
+            command = (*limits, *self._becoming(), *argv)
             words = (self.program, "--args", str(fds[-1]), "--", *command)
             unless_done.pop_all()
         return Enclosed(words, {**env, "HOME": AGENT_HOME, "TMPDIR": AGENT_TMP}, cwd=Path("/"), fds=tuple(fds))
@@ -135,12 +139,6 @@ class Bubblewrap:
         if self.as_root is not None:
             yield from (self.as_root.setpriv, "--reuid", str(AGENT_ID), "--regid", str(AGENT_ID))
             yield from ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--")
-
-    def _limits(self, limits: Limits) -> Iterator[str]:
-        wanted = (("nproc", limits.processes), ("nofile", limits.open_files), ("fsize", limits.file_bytes))
-        asked = [f"--{name}={value}" for name, value in wanted if value is not None]
-        if asked and self.prlimit is not None:
-            yield from (self.prlimit, *asked, "--")
 
 
 def _root(space: Space, etc: Path) -> Iterator[str]:

