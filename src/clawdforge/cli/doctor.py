@@ -94,8 +94,10 @@ def _sandbox(settings: Settings) -> Check:
             Path(trial).chmod(0o711)
             wall = probe.wall(settings.sandbox, Path(trial), settings.agent_uid)
             wall.close()
-    except (WallUnavailable, OSError) as problem:
+    except WallUnavailable as problem:
         return Check("sandbox", False, str(problem))
+    except OSError as error:
+        return Check("sandbox", False, f"it could not be tried: {error.strerror}")
     says = f"{wall.level}, network {settings.network}"
     if wall.level == "none":
         says += ": agents can do what their user can, as the settings want it"

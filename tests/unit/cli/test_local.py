@@ -195,6 +195,31 @@ def test_doctor_asks_for_the_login_of_an_agent_that_has_one(
     assert not login_is_missing()
 
 
+def test_doctor_tries_the_sandbox_and_leaves_nothing(
+    invoke: Invoke, http: responses.RequestsMock, config: Path, tmp_path: Path
+) -> None:
+    http.get(f"{URL}/healthz", body=requests.ConnectionError("refused"))
+    place = tmp_path / "data"
+    place.mkdir()
+
+    result = invoke("doctor", "--config", config, "--data-dir", place)
+
+    assert "ok       sandbox: bwrap, network open" in result.stdout.splitlines()
+    assert list(place.iterdir()) == []
+
+
+def test_doctor_says_why_a_sandbox_that_is_asked_for_does_not_work(
+    invoke: Invoke, http: responses.RequestsMock, tmp_path: Path
+) -> None:
+    http.get(f"{URL}/healthz", body=requests.ConnectionError("refused"))
+    (tmp_path / "c.toml").write_text('sandbox = "landlock"\nnetwork = "none"\n')
+
+    result = invoke("doctor", "--config", tmp_path / "c.toml", "--data-dir", tmp_path)
+
+    assert result.exit_code == 1
+    assert "MISSING  sandbox: " in result.stdout
+
+
 def test_doctor_sees_a_data_directory_that_cannot_be(
     invoke: Invoke, http: responses.RequestsMock, config: Path, tmp_path: Path
 ) -> None:
