@@ -41,8 +41,12 @@ SETTINGS: Final = json.dumps(
             "environmentVariableRedaction": {"enabled": True},  # commands of the model need none of its keys
         },
         "telemetry": {"enabled": False},
-        # Planning ends when a person says yes to the plan: in a turn there is none.
-        "tools": {"exclude": ["enter_plan_mode"]},
+        "tools": {
+            # Planning ends when a person says yes to the plan: in a turn there is none.
+            "exclude": ["enter_plan_mode"],
+            # Its commands would want a terminal, and no wall gives them the gateway's.
+            "shell": {"enableInteractiveShell": False},
+        },
     },
     indent=2,
 )
