@@ -1,8 +1,8 @@
 """The way from a session without network to its agent's model endpoint, and to nothing else.
 
-The agent speaks HTTP to a port of its own loopback (`doorway`); here each connection is answered, looked up and
-connected by the gateway, with TLS where the endpoint wants it. Must not look at what is said, but for the one head
-in which the agent names the host that it believes to speak to.
+The agent speaks HTTP to a port of its own loopback. The socket that listens there is handed out to here before the
+agent starts (`doorway`); so nothing of the way runs behind the wall, and the endpoint is looked up, connected and,
+where it wants that, spoken to by TLS from here. Must not look at what is said: `passage` carries it.
 """
 
 from __future__ import annotations
@@ -12,134 +12,153 @@ import logging
 import os
 import socket
 import ssl
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Final
-from urllib.parse import urlsplit
+
+from clawdforge.server.sandbox import doorway
+from clawdforge.server.sandbox.base import Space
+from clawdforge.server.sandbox.endpoint import DOOR_PORT, Endpoint
+from clawdforge.server.sandbox.passage import Passage
 
 _log: Final = logging.getLogger(__name__)
-_HEAD_LIMIT_BYTES: Final = 64 * 1024
-_HEAD_TIMEOUT_S: Final = 30.0
-_CONNECT_TIMEOUT_S: Final = 30.0
-_PIECE_BYTES: Final = 64 * 1024
-_UNREACHABLE: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_AT_ONCE: Final = 32
+"""Connections of one session; further ones wait to be taken. Each may cost the gateway two descriptors."""
+_NO_DESCRIPTORS_PAUSE_S: Final = 1.0
+PYTHON: Final = (Path(sys.executable).resolve(), Path(sys.base_prefix).resolve())
+"""The gateway's own, without what its environment adds."""
+_DOOR: Final = "/run/door"
+"""The unix socket on the agent's side."""
 
 
 class Relay:
-    """The way to one endpoint, for one session, while it is open.
+    """The way to one endpoint, for one session, while it is open. Made by `open`; `close` must follow."""
 
-    Args:
-        path: where the unix socket is made that the doorway looks for.
-        base_url: of the model; of it, the scheme, host and port.
-        uid: who may connect; None: this user.
-    """
+    def __init__(self, endpoint: Endpoint, path: Path, tls: ssl.SSLContext | None) -> None:
+        self._endpoint, self._path, self._tls = endpoint, path, tls
+        self._passages: set[Passage] = set()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._listener: socket.socket
+        self._serving: asyncio.Task[None]
 
-    def __init__(self, path: Path, base_url: str, uid: int | None = None) -> None:
-        url = urlsplit(base_url)
-        if url.scheme not in ("http", "https") or url.hostname is None:
-            raise ValueError("the base URL of a model begins with http:// or https://")
-        self._path, self._uid = path, uid
-        self._tls = ssl.create_default_context() if url.scheme == "https" else None
-        self._host, self._port = url.hostname, url.port or (443 if self._tls else 80)
-        self._netloc = url.netloc.rpartition("@")[2]
-        self._conversations: set[asyncio.Task[None]] = set()
-        self._door: asyncio.Server | None = None
-        self._waiting: asyncio.Task[None] | None = None
+    @classmethod
+    async def open(cls, endpoint: Endpoint, path: Path, uid: int | None = None) -> Relay:
+        """Listens for the door of a session that is about to start.
 
-    async def __aenter__(self) -> Relay:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            listener.bind(str(self._path))
-            self._path.chmod(0o600)
-            if self._uid is not None:
-                os.chown(self._path, self._uid, self._uid)
-            listener.listen(1)
-        except BaseException:
-            listener.close()
-            raise
-        self._waiting = asyncio.create_task(self._take_door(listener))
+        Args:
+            endpoint: where the way leads.
+            path: of the unix socket to which the door is brought; may be longer than such a socket's name. Gone
+                when the door has come, or by `close`.
+            uid: who may bring it; None: this user.
+
+        Raises:
+            OSError: there can be no socket at that path.
+        """
+        tls = await asyncio.to_thread(_tls) if endpoint.tls else None
+        self = cls(endpoint, path, tls)
+        self._listener = _listening(path, uid)
+        self._serving = asyncio.create_task(self._serve())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._waiting is not None
-        tasks = {self._waiting, *self._conversations}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        if self._door is not None:
-            self._door.close()
+    def through_door(
+        self, argv: Sequence[str], space: Space, python: Sequence[Path] = PYTHON
+    ) -> tuple[tuple[str, ...], Space]:
+        """A command and its space, as they are to be put behind the wall so that it starts with the way open.
+
+        Args:
+            argv: the command.
+            space: its own.
+            python: an interpreter, and what else it consists of.
+        """
+        opened = (str(python[0]), "-I", "-S", doorway.__file__, str(DOOR_PORT), _DOOR)
+        parts = (*space.programs, *python, Path(doorway.__file__))
+        return (*opened, *argv), replace(space, programs=parts, sockets={**space.sockets, _DOOR: self._path})
+
+    async def close(self) -> None:
+        """Ends the way, with what is under way on it."""
+        self._serving.cancel()
+        for passage in tuple(self._passages):
+            passage.abort()
+        await asyncio.wait({self._serving})
+        self._listener.close()
         self._path.unlink(missing_ok=True)
 
-    async def _take_door(self, listener: socket.socket) -> None:
-        """Takes the first socket that comes, and no other: later it would be the agent that sends one."""
+    async def _serve(self) -> None:
+        """Takes the door that comes, and no other: later it would be the agent that brings one."""
         loop = asyncio.get_running_loop()
-        with listener:
-            sender, _ = await loop.sock_accept(listener)
-        with sender:
-            readable = asyncio.Event()
-            loop.add_reader(sender, readable.set)
-            try:
-                await readable.wait()
-            finally:
-                loop.remove_reader(sender)
-            _, fds, _, _ = socket.recv_fds(sender, 4, 1)
-            if not fds:
+        porter, _ = await loop.sock_accept(self._listener)
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+        with porter:
+            door = await _handed_over(porter)
+            if door is None:
+                _log.warning("what a session has brought for a door to its model is none")
                 return
-            door = socket.socket(fileno=fds[0])
-            if door.family != socket.AF_INET or not door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                door.close()
-                return
-            self._door = await asyncio.start_server(self._answer, sock=door, limit=_HEAD_LIMIT_BYTES)
-            sender.send(b".")
+            porter.send(b".")
+        with door:
+            while True:
+                await self._room.acquire()
+                try:
+                    connection, _ = await loop.sock_accept(door)
+                    await loop.connect_accepted_socket(self._passage, connection)
+                except OSError as error:
+                    self._room.release()
+                    _log.warning("a connection to a model could not be taken: %s", error.strerror)
+                    await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_S)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
-        try:
-            await self._converse(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as error:
-            _log.debug("a conversation with the model ended: %s", type(error).__name__)
-        finally:
-            writer.close()
+    def _passage(self) -> Passage:
+        passage = Passage(self._endpoint, self._tls, self._over)
+        self._passages.add(passage)
+        return passage
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(_HEAD_TIMEOUT_S):
-            head = await reader.readuntil(b"\r\n\r\n")
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                answers, asks = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
-        except OSError as error:
-            _log.warning("the model endpoint %s cannot be reached: %s", self._netloc, type(error).__name__)
-            writer.write(_UNREACHABLE)
-            await writer.drain()
-            return
-        try:
-            asks.write(self._readdressed(head))
-            async with asyncio.TaskGroup() as both:
-                up = both.create_task(_copy(reader, asks))
-                await both.create_task(_copy(answers, writer))
-                up.cancel()
-        except* OSError:
-            pass  # either side may hang up at any time, and then the other hears it
-        finally:
-            asks.close()
-
-    def _readdressed(self, head: bytes) -> bytes:
-        """The head, to the endpoint's own name. One request a connection: only its head can be found for sure."""
-        first, *lines = head[:-4].split(b"\r\n")
-        kept = [line for line in lines if line.partition(b":")[0].strip().lower() not in (b"host", b"connection")]
-        return b"\r\n".join([first, b"Host: " + self._netloc.encode(), b"Connection: close", *kept, b"", b""])
+    def _over(self, passage: Passage) -> None:
+        self._passages.discard(passage)
+        self._room.release()
 
 
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while piece := await source.read(_PIECE_BYTES):
-        target.write(piece)
-        await target.drain()
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all: it holds every authority that this machine trusts."""
+    return ssl.create_default_context()
+
+
+def _listening(path: Path, uid: int | None) -> socket.socket:
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+        path.chmod(0o600)
+        if uid is not None:
+            os.chown(path, uid, uid)
+        listener.listen(1)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(folder)
+    return listener
+
+
+async def _handed_over(porter: socket.socket) -> socket.socket | None:
+    """The listening socket that is brought, or None where something else is."""
+    loop, here = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(porter, here.set)
+    try:
+        await here.wait()
+    finally:
+        loop.remove_reader(porter)
+    fds: list[int] = []
     with suppress(OSError):
-        if target.can_write_eof():
-            target.write_eof()
+        _, fds, _, _ = socket.recv_fds(porter, 1, 1)
+    if not fds:
+        return None
+    door = socket.socket(fileno=fds[0])
+    if door.family != socket.AF_INET or not door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        door.close()
+        return None
+    door.setblocking(False)
+    return door

@@ -1,0 +1,156 @@
+"""One connection of an agent to its model: requests go on as `forwarding` writes them, the answers as they come.
+
+The connection upward is opened with the first request, and both end together: what the endpoint does to its
+connection, it does to the agent's. Nothing is kept but what one read brings; who is slow is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Final, cast
+
+from clawdforge.server.sandbox.endpoint import Endpoint
+from clawdforge.server.sandbox.forwarding import Forwarding, Refused
+
+_log: Final = logging.getLogger(__name__)
+_FIRST_REQUEST_TIMEOUT_S: Final = 30.0
+_CONNECT_TIMEOUT_S: Final = 20.0
+_LINGER_S: Final = 5.0
+_SECOND_ADDRESS_AFTER_S: Final = 0.25
+_PIECE_BYTES: Final = 16 * 1024
+"""What is taken of an agent at a time: it bounds how long others wait while it is looked through."""
+
+
+class Passage(asyncio.BufferedProtocol):
+    """The agent's side.
+
+    Args:
+        endpoint: where it leads.
+        tls: with which to speak to it, where it is spoken to by TLS.
+        over: called once, when nothing is left of it.
+    """
+
+    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None, over: Callable[[Passage], None]) -> None:
+        self._endpoint, self._tls, self._over = endpoint, tls, over
+        self._loop = asyncio.get_running_loop()
+        self._requests = Forwarding(endpoint.authority)
+        self._buffer = memoryview(bytearray(_PIECE_BYTES))
+        self._agent: asyncio.Transport
+        self._model: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._deaf = False
+        self._deadline = self._loop.call_later(_FIRST_REQUEST_TIMEOUT_S, self.abort)
+
+    def abort(self) -> None:
+        """Ends it at once, on both sides."""
+        self._agent.abort()
+
+    # --- what the agent's connection tells -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._agent = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._deaf:
+            return
+        try:
+            asked = self._requests.feed(bytes(self._buffer[:nbytes]))
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        if not asked:
+            return
+        if self._model is not None:
+            self._model.write(asked)
+        else:
+            self._deadline.cancel()
+            self._agent.pause_reading()
+            self._connecting = self._loop.create_task(self._connect(asked))
+
+    def pause_writing(self) -> None:
+        if self._model is not None:
+            self._model.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._model is not None:
+            self._model.resume_reading()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._deadline.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._model is not None:
+            self._model.abort()
+        self._over(self)
+
+    # --- ---------------------------------------------------------------------------------------------------
+
+    async def _connect(self, asked: bytes) -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                self._model, _ = await self._loop.create_connection(
+                    lambda: _Answers(self._agent),
+                    self._endpoint.host,
+                    self._endpoint.port,
+                    ssl=self._tls,
+                    happy_eyeballs_delay=_SECOND_ADDRESS_AFTER_S,
+                )
+        except OSError as error:  # a deadline that has passed is one too
+            why = _reason(error)
+            _log.warning("the model endpoint %s cannot be reached: %s", self._endpoint.authority, why)
+            self._refuse(Refused(502, f"the gateway cannot reach {self._endpoint.authority}: {why}"))
+        else:
+            self._model.write(asked)
+        self._agent.resume_reading()
+
+    def _refuse(self, refused: Refused) -> None:
+        """Says why, and waits for the agent to hang up: who hangs up first takes the answer with him.
+
+        Of a connection that carries answers of the endpoint's nobody knows where the next one would have its
+        place: it just ends.
+        """
+        self._deaf = True
+        if self._model is not None:
+            self.abort()
+            return
+        self._deadline.cancel()
+        self._deadline = self._loop.call_later(_LINGER_S, self.abort)
+        self._agent.write(refused.answer())
+        self._agent.write_eof()
+
+
+class _Answers(asyncio.Protocol):
+    """The endpoint's side: hands on what comes, and does to the agent's connection what is done to its own."""
+
+    def __init__(self, agent: asyncio.Transport) -> None:
+        self._agent = agent
+
+    def data_received(self, data: bytes) -> None:
+        self._agent.write(data)
+
+    def pause_writing(self) -> None:
+        self._agent.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._agent.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is None:
+            self._agent.close()
+        else:
+            self._agent.abort()
+
+
+def _reason(error: OSError) -> str:
+    """Why a connection could not be made, in words that go to an agent and into a log."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not good: {error.verify_message}"
+    if isinstance(error, TimeoutError) and not error.args:
+        return f"no answer within {_CONNECT_TIMEOUT_S:g} s"
+    return str(error) or type(error).__name__
