@@ -38,13 +38,15 @@ class DataDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        """Makes the directory if need be (0700), and takes it.
+        """Makes the directory if need be, and takes it.
+
+        It is closed to all others (0700). Where the gateway is root they may pass it (0711): agents are not root.
 
         Raises:
             DirectoryBusy: another gateway has it, or it cannot be made or written.
         """
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             self.path = path.resolve()
             self._lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

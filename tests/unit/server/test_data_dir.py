@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,11 @@ def test_the_id_stays_over_the_lives_of_a_gateway(tmp_path: Path) -> None:
     assert gateway_id(tmp_path / "a") == first
     assert gateway_id(tmp_path / "b") != first
     assert {each.name for each in (tmp_path / "a").iterdir()} == {"gateway-id", "gateway.lock"}
+
+
+def test_it_is_closed_and_only_agents_of_another_user_may_pass_it(tmp_path: Path) -> None:
+    gateway_id(tmp_path / "a")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == (0o711 if os.geteuid() == 0 else 0o700)
 
 
 @pytest.mark.parametrize("left", ["", "\n"])
