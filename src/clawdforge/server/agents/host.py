@@ -97,7 +97,7 @@ class LocalHost:
         """Starts an agent (see `base.AgentHost`)."""
         self.check(request.options)
         entry = self._entries[request.options.agent]
-        home = AgentHome(self._data_dir, request.app_id, entry.name, request.session_id)
+        home = AgentHome(self._data_dir, request.session_id, self._wall.agent_uid)
         prepared = await self._prepared(entry, request, home)
         agent = await AcpAgent.open(
             self._spawner,

@@ -52,9 +52,9 @@ class Reaper:
             if self._sessions.is_live(row.session_id):
                 continue
             try:
-                await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+                await asyncio.to_thread(paths.remove_session, self._settings.data_dir, row.session_id)
             except OSError as error:
                 # One that cannot be removed must not keep the others; it is tried again.
-                _log.error("the workspace of %s could not be removed: %s", row.session_id, error)
+                _log.error("the directories of %s could not be removed: %s", row.session_id, error)
                 continue
             await self._store.write(RemoveSession(row.session_id))

@@ -300,7 +300,9 @@ class Sessions:
 
     async def _made(self, row: SessionRow) -> LiveSession:
         try:
-            await asyncio.to_thread(paths.make_workspace, self._settings.data_dir, row.session_id)
+            await asyncio.to_thread(
+                paths.make_workspace, self._settings.data_dir, row.session_id, self._host.agent_uid
+            )
         except OSError as error:
             tell_if_full(error)
             raise
@@ -312,9 +314,9 @@ class Sessions:
         if live is not None:
             await live.end_agent(now=True)
         try:
-            await asyncio.to_thread(paths.remove_workspace, self._settings.data_dir, row.session_id)
+            await asyncio.to_thread(paths.remove_session, self._settings.data_dir, row.session_id)
         except OSError as error:  # the caller is told why there is no session, not this
-            _log.error("the workspace of %s could not be removed: %s", row.session_id, error)
+            _log.error("the directories of %s could not be removed: %s", row.session_id, error)
 
     async def _row(self, app: App, session_id: str) -> SessionRow:
         row = await self._live.row(session_id)

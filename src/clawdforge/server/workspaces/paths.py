@@ -35,30 +35,60 @@ def workspace_of(data_dir: Path, session_id: str) -> Path:
     Raises:
         ValueError: the id is not one that could name a directory.
     """
-    if not _SESSION_ID.fullmatch(session_id):
-        raise ValueError("a session id is letters, digits, _ and -")
-    return data_dir / "workspaces" / session_id
+    return _place(data_dir, "workspaces", session_id)
 
 
-def make_workspace(data_dir: Path, session_id: str) -> Path:
-    """Makes a session's workspace, empty and private (0700).
+def home_of(data_dir: Path, session_id: str) -> Path:
+    """Where the private home of a session's agent is, or would be."""
+    return _place(data_dir, "homes", session_id)
+
+
+def tmp_of(data_dir: Path, session_id: str) -> Path:
+    """Where a session's temporary files are, or would be."""
+    return _place(data_dir, "tmp", session_id)
+
+
+def make_workspace(data_dir: Path, session_id: str, agent_uid: int | None = None) -> Path:
+    """Makes a session's workspace, empty and private.
+
+    Args:
+        data_dir: the gateway's data directory.
+        session_id: the session's.
+        agent_uid: who agents are, where they are not the gateway's own user.
 
     Raises:
         OSError: it exists already, or cannot be made.
     """
     path = workspace_of(data_dir, session_id)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.mkdir(mode=0o700)
+    make_own(path, agent_uid)
     return path
 
 
-def remove_workspace(data_dir: Path, session_id: str) -> None:
-    """Removes a session's workspace with all that is in it; one that is not there is no error.
+def make_own(path: Path, agent_uid: int | None) -> None:
+    """Makes one of a session's directories: nobody's but its agent's (0700).
+
+    The directory above it is made too. Where agents are another user, they may pass that one, and not look around
+    there.
 
     Raises:
-        OSError: something in it could not be removed.
+        OSError: it exists already, or cannot be made.
     """
-    removal.remove(workspace_of(data_dir, session_id))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if agent_uid is not None:
+        path.parent.chmod(0o711)
+    path.mkdir(mode=0o700)
+    if agent_uid is not None:
+        os.chown(path, agent_uid, agent_uid, follow_symlinks=False)
+
+
+def remove_session(data_dir: Path, session_id: str) -> None:
+    """Removes all directories of a session; one that is not there is no error.
+
+    Raises:
+        OSError: something in them could not be removed.
+    """
+    for path in (home_of, tmp_of, workspace_of):
+        removal.remove(path(data_dir, session_id))
 
 
 def inside(root: Path, path: str | Path) -> Path | None:
@@ -89,7 +119,7 @@ def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
     """Copies an open file into a workspace under its cleaned name; a taken name gets ` (2)`, ` (3)`, ….
 
     Nothing that is there is overwritten or followed, whatever it is. After the call the file is there, readable
-    (0644), whole; after an error it is not.
+    (0644), whole, and belongs to whom the workspace belongs; after an error it is not.
 
     Args:
         root: the workspace.
@@ -106,6 +136,7 @@ def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
         written_as, fd = _create(directory, wanted)
         try:
             _copy(source, fd, go_on)
+            _give(fd, directory)
             os.fchmod(fd, 0o644)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -128,6 +159,12 @@ def take_back(path: Path) -> None:
             os.close(directory)
 
 
+def _place(data_dir: Path, kind: str, session_id: str) -> Path:
+    if not _SESSION_ID.fullmatch(session_id):
+        raise ValueError("a session id is letters, digits, _ and -")
+    return data_dir / kind / session_id
+
+
 def _has_link(path: str, root: str) -> bool:
     while path != root:
         if os.path.islink(path):  # noqa: PTH114 - a Path a component would cost more than the question
@@ -144,6 +181,13 @@ def _create(directory: int, wanted: str) -> tuple[str, int]:
         except FileExistsError:
             continue
     raise FileExistsError(errno.EEXIST, "every way to write this name is taken", wanted)
+
+
+def _give(file: int, directory: int) -> None:
+    """Gives a file to whom its directory belongs."""
+    whose = os.fstat(directory)
+    if whose.st_uid != os.geteuid():
+        os.fchown(file, whose.st_uid, whose.st_gid)
 
 
 def _copy(source: int, target: int, go_on: Callable[[], None]) -> None:

@@ -35,7 +35,7 @@ Prepare = Callable[..., launch.Launch]
 
 @pytest.fixture
 def home(tmp_path: Path) -> AgentHome:
-    return AgentHome(tmp_path, "app_1", "agent", "sess_1")
+    return AgentHome(tmp_path, "sess_1")
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_a_workspace_is_made_private_and_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("session_id", ["", ".", "..", "../x", "a/b", "a\0", "a\n", "x" * 200, "é"])
 def test_an_id_that_could_lead_elsewhere_is_refused(tmp_path: Path, session_id: str) -> None:
-    for use in (paths.workspace_of, paths.make_workspace, paths.remove_workspace):
+    for use in (paths.workspace_of, paths.make_workspace, paths.remove_session):
         with pytest.raises(ValueError, match="session id"):
             use(tmp_path, session_id)
     assert os.listdir(tmp_path) == []
@@ -272,23 +272,23 @@ def test_a_workspace_is_removed_and_nothing_that_it_points_to(root: Path, tmp_pa
     (root / os.fsdecode(b"\xff\xfe")).mkdir()
     (root / "1.removed" / "2.removed").mkdir(parents=True)
     (root / "2.removed").write_text("")
-    paths.remove_workspace(tmp_path, "sess_1")
+    paths.remove_session(tmp_path, "sess_1")
     assert not root.exists()
     assert (outside / "file").read_text() == "stays"
     assert (outside / "dir").is_dir()
 
 
 def test_a_workspace_that_is_not_there_is_no_error(tmp_path: Path) -> None:
-    paths.remove_workspace(tmp_path, "sess_1")
+    paths.remove_session(tmp_path, "sess_1")
     (tmp_path / "workspaces").mkdir()
-    paths.remove_workspace(tmp_path, "sess_1")
+    paths.remove_session(tmp_path, "sess_1")
 
 
 def test_a_link_in_the_place_of_a_workspace_goes_and_its_target_stays(root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     root.rmdir()
     root.symlink_to(tmp_path / "outside")
-    paths.remove_workspace(tmp_path, "sess_1")
+    paths.remove_session(tmp_path, "sess_1")
     assert not root.is_symlink()
     assert (tmp_path / "outside").is_dir()
 
@@ -301,7 +301,7 @@ def test_a_tree_far_deeper_than_a_path_can_be_long(root: Path, tmp_path: Path) -
         os.close(fd)
         fd = below
     os.close(fd)
-    paths.remove_workspace(tmp_path, "sess_1")
+    paths.remove_session(tmp_path, "sess_1")
     assert not root.exists()
 
 
@@ -310,7 +310,7 @@ def test_directories_that_nobody_may_read_or_write(root: Path, tmp_path: Path) -
     (root / "a" / "b" / "file").write_text("")
     for each in (root / "a" / "b" / "c", root / "a" / "b", root / "a", root):
         each.chmod(0)
-    paths.remove_workspace(tmp_path, "sess_1")
+    paths.remove_session(tmp_path, "sess_1")
     assert not root.exists()
 
 

@@ -1,0 +1,160 @@
+"""Files below a directory that an agent may change at any moment: reached step by step, never through a link.
+
+What stands in the way of a step (a link, a file, a pipe) is removed where something is to be written, and is as
+good as nothing where something is to be read. Must not know whose files these are, or what is in them. Blocking.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from clawdforge.server.workspaces import removal
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
+
+
+def read(root: Path, name: str, limit_bytes: int) -> bytes | None:
+    """What a regular file holds; None where there is none, or it is longer."""
+    try:
+        with _folder_of(root, name) as (folder, last):
+            fd = os.open(last, _FILE, dir_fd=folder)
+    except OSError:
+        return None
+    return read_open(fd, limit_bytes)
+
+
+def read_open(fd: int, limit_bytes: int) -> bytes | None:
+    """What an open file holds, if that is a regular one and not longer. Closes it."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    with os.fdopen(fd, "rb") as file:
+        content = file.read(limit_bytes + 1)
+    return content if len(content) <= limit_bytes else None
+
+
+def modified(root: Path, name: str) -> float:
+    """When what is there was changed last, in epoch seconds; 0 where there is nothing."""
+    try:
+        with _folder_of(root, name) as (folder, last):
+            return os.stat(last, dir_fd=folder, follow_symlinks=False).st_mtime
+    except OSError:
+        return 0
+
+
+def write(root: Path, name: str, content: bytes, owner: int | None = None) -> None:
+    """Puts a file in place whole or not at all, for its owner's eyes (0600), and makes the directories above it.
+
+    Args:
+        root: a directory that is there, and that nobody but us can replace.
+        name: relative to it.
+        content: all of it.
+        owner: the uid, and gid, of the file and of the directories that are made; None: our own.
+
+    Raises:
+        OSError: it cannot be written; what was there before is, or is gone.
+    """
+    new = f".{secrets.token_hex(8)}.new"
+    with _folder_of(root, name, make_for=(owner,)) as (folder, last):
+        try:
+            with os.fdopen(os.open(new, _NEW_FILE, 0o600, dir_fd=folder), "wb") as file:
+                _give(file.fileno(), owner)
+                file.write(content)
+            try:
+                os.replace(new, last, src_dir_fd=folder, dst_dir_fd=folder)
+            except IsADirectoryError:
+                _remove(folder, last)
+                os.replace(new, last, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new, dir_fd=folder)
+            raise
+
+
+def remove(root: Path, name: str, keeps: Sequence[str] = ()) -> None:
+    """Removes what is there, with all that is below it but for the directories of `keeps`.
+
+    Args:
+        root: a directory that nobody but us can replace.
+        name: relative to it; one that is not there is no error.
+        keeps: relative to `root` too; a link in the place of one goes.
+
+    Raises:
+        OSError: something could not be removed.
+    """
+    kept = [each for each in keeps if each == name or each.startswith(f"{name}/")]
+    with suppress(FileNotFoundError, NotADirectoryError), _folder_of(root, name) as (folder, last):
+        if not (kept and _is_directory(folder, last)):
+            _remove(folder, last)
+        elif name not in kept:
+            with _opened(folder, [last]) as emptied:
+                below = os.listdir(emptied)  # noqa: PTH208 - what is open has no path
+            for each in below:
+                remove(root, f"{name}/{each}", kept)
+
+
+@contextmanager
+def _folder_of(root: Path, name: str, make_for: tuple[int | None] | None = None) -> Iterator[tuple[int, str]]:
+    """The open directory in which something lies, and how it is called there."""
+    *folders, last = name.split("/")
+    start = os.open(root, _DIRECTORY)
+    try:
+        with _opened(start, folders, make_for) as folder:
+            yield folder, last
+    finally:
+        os.close(start)
+
+
+@contextmanager
+def _opened(start: int, names: Sequence[str], make_for: tuple[int | None] | None = None) -> Iterator[int]:
+    """A directory below an open one."""
+    folder = os.dup(start)
+    try:
+        for name in names:
+            below = _step(folder, name) if make_for is None else _made(folder, name, *make_for)
+            os.close(folder)
+            folder = below
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _step(folder: int, name: str) -> int:
+    return os.open(name, _DIRECTORY, dir_fd=folder)
+
+
+def _made(folder: int, name: str, owner: int | None) -> int:
+    try:
+        return _step(folder, name)
+    except OSError as error:
+        if error.errno in _IN_THE_WAY:
+            os.unlink(name, dir_fd=folder)
+        elif error.errno != errno.ENOENT:
+            raise
+    os.mkdir(name, 0o700, dir_fd=folder)
+    made = _step(folder, name)
+    _give(made, owner)
+    return made
+
+
+def _give(fd: int, owner: int | None) -> None:
+    if owner is not None:
+        os.fchown(fd, owner, owner)
+
+
+def _is_directory(folder: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _remove(folder: int, name: str) -> None:
+    removal.remove(Path(f"/proc/self/fd/{folder}") / name)
