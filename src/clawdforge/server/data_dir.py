@@ -1,9 +1,13 @@
 """The data directory: one gateway owns it at a time, and it has an id of its own.
 
-clawdforge.db   the store            homes/        the agents' private homes, by app and agent
-admin-token     0600                 workspaces/   the sessions' directories
-blobs/          uploaded bytes       agents/       agents installed here
-tmp/            the sessions' TMPDIR models/       weights of the embedded agent
+clawdforge.db   the store            workspaces/   the sessions' directories
+admin-token     0600                 homes/        the private homes of their agents
+blobs/          uploaded bytes       tmp/          what these have for as long as they run
+logins/         who has a login now  agents/       agents installed here
+tested/         how tests ended      models/       weights of the embedded agent
+
+Where the gateway is root its agents are not: they may pass this directory, and find open to them what is their own
+and the programs in `agents/` and `models/`. All else is for the gateway's user alone.
 """
 
 from __future__ import annotations
@@ -46,8 +50,10 @@ class DataDirectory:
             DirectoryBusy: another gateway has it, or it cannot be made or written.
         """
         try:
-            path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path = path.resolve()
+            if os.geteuid() == 0:
+                _let_pass(self.path)
             self._lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DirectoryBusy(f"the data directory {path} cannot be used: {error.strerror}") from error
@@ -82,10 +88,19 @@ class DataDirectory:
         return made
 
 
+def _let_pass(directory: Path) -> None:
+    """Lets other users through a directory; the files that lie in it are none of theirs."""
+    directory.chmod(0o711)
+    for each in directory.iterdir():
+        if each.is_file() and not each.is_symlink():
+            each.chmod(0o600)
+
+
 def _write(file: Path, text: str) -> None:
     """Whole or not at all: a crash in between leaves no empty file."""
     unfinished = file.with_name(f"{file.name}.new")
     with unfinished.open("w") as writing:
+        unfinished.chmod(0o600)
         writing.write(text)
         writing.flush()
         os.fsync(writing.fileno())

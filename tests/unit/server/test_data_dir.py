@@ -10,6 +10,8 @@ import pytest
 
 from clawdforge.server.data_dir import DataDirectory, DirectoryBusy
 
+ROOT = os.geteuid() == 0
+
 
 def gateway_id(path: Path) -> str:
     directory = DataDirectory(path)
@@ -26,8 +28,10 @@ def test_the_id_stays_over_the_lives_of_a_gateway(tmp_path: Path) -> None:
 
 
 def test_it_is_closed_and_only_agents_of_another_user_may_pass_it(tmp_path: Path) -> None:
-    gateway_id(tmp_path / "a")
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == (0o711 if os.geteuid() == 0 else 0o700)
+    directory = tmp_path / "a"
+    gateway_id(directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == (0o711 if ROOT else 0o700)
+    assert {stat.S_IMODE(each.stat().st_mode) for each in directory.iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("left", ["", "\n"])
