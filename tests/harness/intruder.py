@@ -1,36 +1,20 @@
-"""A program that tries to get at what is not its own. Stdlib only: it runs behind walls.
+"""A program that tries to get at what is not its own. Stdlib only, and any Python 3.9: it runs behind walls.
 
-`intruder.py VERB ARGUMENT…` prints, as JSON, {"got": …} where it got what it wanted, else {"refused": errno name}.
+`intruder.py VERB ARGUMENT… + VERB ARGUMENT… + …` prints a line of JSON for each try: {"got": …} where it got what
+it wanted, else {"refused": errno name, or the signal that ended it}. Each try is a process of its own: none meets
+what another has left. What it does to processes and to the kernel is in `intruder_calls`, beside it.
 """
 
-import ctypes
 import errno
-import fcntl
-import http.client
 import json
 import os
 import signal
 import socket
+import struct
 import sys
-import termios
 import time
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-PTRACE_ATTACH, PTRACE_DETACH, PTRACE_TRACEME = 16, 17, 0
-NAMESPACES = {
-    "user": 0x10000000,
-    "pid": 0x20000000,
-    "net": 0x40000000,
-    "mount": 0x00020000,
-}
-NR_CLONE3, NR_IO_URING_SETUP = 435, 425
 FORKS_LIMIT = 2_000
-
-
-def call(function, *arguments):
-    if (answer := function(*arguments)) == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return answer
 
 
 def ids():
@@ -43,18 +27,18 @@ def ids():
         "status": {
             name: value.strip()
             for name, value in (line.split(":", 1) for line in open("/proc/self/status"))
-            if name in ("NoNewPrivs", "Seccomp", "CapEff", "CapBnd", "NSpid")
+            if name in ("NoNewPrivs", "Seccomp", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
         },
         "namespaces": {
             name: os.readlink(f"/proc/self/ns/{name}") for name in ("user", "pid", "ipc", "uts", "net")
         },
         "environ": dict(os.environ),
-        "fds": open_files(),
+        "fds": INHERITED,
     }
 
 
 def open_files():
-    """What it has inherited beyond its standard streams."""
+    """What has come with it beyond its standard streams."""
     found = []
     for fd in range(3, 256):
         try:
@@ -62,6 +46,9 @@ def open_files():
         except FileNotFoundError:
             continue
     return found
+
+
+INHERITED = open_files() if __name__ == "__main__" else []
 
 
 def read(path):
@@ -84,69 +71,43 @@ def listing(path):
     return os.listdir(path)
 
 
-def hard_link(source, target):
-    os.link(source, target)
-    return read(target)
+def look(path):
+    return os.stat(path).st_size
 
 
-def environment(pid):
-    return read(f"/proc/{pid}/environ")
+def change_mode(path):
+    os.chmod(path, os.stat(path).st_mode ^ 0o004)
+    return path
 
 
-def memory(pid):
-    with open(f"/proc/{pid}/maps") as maps:
-        start = int(maps.readline().split("-")[0], 16)
-    with open(f"/proc/{pid}/mem", "rb") as mem:
-        mem.seek(start)
-        return len(mem.read(16))
+def change_times(path):
+    os.utime(path, (0, 0))
+    return path
 
 
-def kill(pid):
-    os.kill(int(pid), signal.SIGUSR1)
-    return pid
+def remove(path):
+    os.unlink(path)
+    return path
 
 
-def trace(pid):
-    call(LIBC.ptrace, PTRACE_ATTACH, int(pid), None, None)
-    os.waitpid(int(pid), 0x40000000)
-    call(LIBC.ptrace, PTRACE_DETACH, int(pid), None, None)
-    return pid
+def rename(source, target):
+    os.rename(source, target)
+    return target
 
 
-def read_process(pid):
-    """By process_vm_readv: past the files of /proc."""
-    return call(LIBC.process_vm_readv, int(pid), None, 0, None, 0, 0)
+def make_folder(path):
+    os.mkdir(path)
+    return path
 
 
-def mount(where):
-    return call(LIBC.mount, b"none", where.encode(), b"tmpfs", 0, None)
+def make_link(target, path):
+    os.symlink(target, path)
+    return path
 
 
-def namespace(kind):
-    return call(LIBC.unshare, NAMESPACES[kind])
-
-
-def clone_into_namespace():
-    child = LIBC.syscall(
-        56 if os.uname().machine == "x86_64" else 220, NAMESPACES["user"] | signal.SIGCHLD, 0, 0, 0, 0
-    )
-    if child == 0:
-        os._exit(0)
-    return call(lambda: child)
-
-
-def clone3():
-    return call(LIBC.syscall, NR_CLONE3, None, 0)
-
-
-def io_uring():
-    return call(LIBC.syscall, NR_IO_URING_SETUP, 1, ctypes.create_string_buffer(120))
-
-
-def type_into_terminal():
-    """The filter looks before anybody asks whether this is a terminal: without it, the answer is ENOTTY."""
-    fcntl.ioctl(0, termios.TIOCSTI, b"x")
-    return "typed"
+def make_pipe(path):
+    os.mkfifo(path)
+    return path
 
 
 def make_device(path):
@@ -154,41 +115,98 @@ def make_device(path):
     return path
 
 
-def become(uid):
-    os.setuid(int(uid))
-    return uid
+def open_device(path):
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    return path
 
 
-def connect_abstract(name):
+def give_away(path):
+    """To root."""
+    with open(path, "wb"):
+        os.chown(path, 0, 0)
+    return path
+
+
+def grant(path):
+    """A capability to a program of its own."""
+    with open(path, "wb"):
+        os.setxattr(path, "security.capability", bytes.fromhex("0100000200002000" + "00" * 12))
+    return path
+
+
+def rewrite(path):
+    """What is there already: nothing changes for anybody."""
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def climb(path, depth):
+    """From below a directory whose own path is longer than any path may be, up to the root and down again."""
+    for _ in range(int(depth)):
+        os.mkdir("d" * 250)
+        os.chdir("d" * 250)
+    at = os.open(".", os.O_PATH)
+    while os.fstat(at).st_ino != os.stat("/").st_ino or os.fstat(at).st_dev != os.stat("/").st_dev:
+        at = os.open("..", os.O_PATH, dir_fd=at)
+    return os.read(os.open(path.lstrip("/"), os.O_RDONLY, dir_fd=at), 1000).decode()
+
+
+def reopen(path):
+    """By the name under which a file that is open for nothing is open."""
+    return read(f"/proc/self/fd/{os.open(path, os.O_PATH)}")
+
+
+def become_by(path):
+    """By a copy of `id` that makes whoever runs it root."""
+    if (who := os.popen(path + " -u").read().strip()) != "0":
+        raise PermissionError(errno.EPERM, who)
+    return who
+
+
+def plant(path):
+    """A program of its own that makes whoever runs it its owner."""
+    with open("/bin/sh", "rb") as source, open(path, "wb") as target:
+        target.write(source.read())
+    os.chmod(path, 0o6777)
+    return path
+
+
+def hard_link(source, target):
+    os.link(source, target)
+    return read(target)
+
+
+def address(name):
+    """An abstract one begins with @."""
+    return "\0" + name[1:] if name.startswith("@") else name
+
+
+def connect_unix(name):
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect("\0" + name)
+        client.connect(address(name))
         return name
 
 
-def connect_file(path):
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(path)
-        return path
+def send_unix(name):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(b"intruded", address(name))
+        return name
+
+
+def send_by_pair(name):
+    """By a socket that was never made by itself: one of a pair, which can send to others too."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with one, other:
+        one.sendto(b"intruded", address(name))
+        return name
 
 
 def connect_tcp(port):
     with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
         return port
-
-
-def ask_model(port, text):
-    """By the Anthropic Messages format, whole."""
-    body = {
-        "model": "m",
-        "max_tokens": 100,
-        "tools": [{"name": "t", "input_schema": {}}],
-        "messages": [{"role": "user", "content": text}],
-    }
-    client = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
-    client.request("POST", "/v1/messages", json.dumps(body), {"Content-Type": "application/json"})
-    answer = client.getresponse()
-    told = answer.read()
-    return {"status": answer.status, "text": json.loads(told)["content"][0]["text"] if told else ""}
 
 
 def send_udp(port):
@@ -197,10 +215,21 @@ def send_udp(port):
         return port
 
 
-def speak(family):
-    kind = socket.SOCK_RAW if family == "AF_PACKET" else socket.SOCK_STREAM
-    with socket.socket(getattr(socket, family), kind):
+def speak(family, kind, protocol="0"):
+    with socket.socket(getattr(socket, family), getattr(socket, kind), int(protocol)):
         return family
+
+
+def change_network():
+    """Turns the loopback on, which it is."""
+    link = struct.pack("=BxHiII", 0, 0, 1, 1, 1)
+    message = struct.pack("=IHHII", 16 + len(link), 16, 0x5, 1, 0) + link
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as routes:
+        routes.send(message)
+        (error,) = struct.unpack_from("=i", routes.recv(4096), 16)
+    if error:
+        raise OSError(-error, os.strerror(-error))
+    return "lo"
 
 
 def fill(path):
@@ -265,13 +294,37 @@ def outlive():
     time.sleep(300)
 
 
+def attempt(verbs, verb, arguments):
+    """In a process of its own."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            answer = {"got": verbs[verb](*arguments)}
+        except OSError as error:
+            answer = {"refused": errno.errorcode.get(error.errno, str(error))}
+        with open(writing, "w") as told:
+            json.dump(answer, told)
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as told:
+        answer = told.read()
+    _, status = os.waitpid(child, 0)
+    return answer or json.dumps({"refused": signal.Signals(os.WTERMSIG(status)).name})
+
+
 def main():
-    verb, *arguments = sys.argv[1:]
-    try:
-        answer = {"got": globals()[verb](*arguments)}
-    except OSError as error:
-        answer = {"refused": errno.errorcode.get(error.errno, str(error))}
-    print(json.dumps(answer))
+    sys.path.insert(0, os.path.dirname(__file__))
+    import intruder_calls
+
+    verbs = {**globals(), **vars(intruder_calls)}
+    words = sys.argv[1:]
+    while words:
+        end = words.index("+") if "+" in words else len(words)
+        verb, *arguments = words[:end]
+        print(attempt(verbs, verb, arguments), flush=True)
+        words = words[end + 1 :]
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from clawdforge.server.sandbox import spawning
 from clawdforge.server.sandbox.base import Limits
-from contract.sandbox.conftest import INTRUDER, LEGS, Stand, python
 from harness import intruder
+from harness.stand import LEGS, Stand
 
 GONE_WITHIN_S = 10.0
 PARENT = "import subprocess, sys; subprocess.Popen(sys.argv[2:], pass_fds=eval(sys.argv[1])); sys.stdin.read()"
@@ -43,7 +44,7 @@ WALLS = pytest.mark.parametrize("stand", [leg for leg in LEGS if leg.startswith(
 @WALLS
 def test_a_killed_wall_takes_all_with_it(stand: Stand) -> None:
     mark = f"{os.getpid()}-{id(stand)}"
-    started, _ = stand.start(stand.space("own"), (python(), "-I", INTRUDER, "outlive"), {"WALL_TEST": mark})
+    started, _ = stand.start(stand.space("own"), stand.intruder((intruder.outlive,)), {"WALL_TEST": mark})
     with started:
         assert started.stdout is not None
         assert started.stdout.readline() == "settled\n"
@@ -58,17 +59,17 @@ def test_a_killed_gateway_takes_all_with_it(stand: Stand) -> None:
     mark = f"{os.getpid()}-{id(stand)}"
     space = stand.space("own")
     enclosed = stand.wall.enclose(
-        (python(), "-I", INTRUDER, "outlive"), {"PATH": os.defpath, "WALL_TEST": mark}, space
+        stand.intruder((intruder.outlive,)), {"PATH": os.defpath, "WALL_TEST": mark}, space
     )
     gateway = subprocess.Popen(
-        [python(), "-I", "-c", PARENT, repr(enclosed.fds), *enclosed.argv],
+        [stand.ground.python.path, "-I", "-c", PARENT, repr(enclosed.fds), *enclosed.argv],
         env=dict(enclosed.env),
         cwd="/",
         pass_fds=enclosed.fds,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        **stand.who,
+        **spawning.as_user(stand.spawn_as),
     )
     enclosed.close()
     with gateway:

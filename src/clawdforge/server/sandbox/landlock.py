@@ -62,7 +62,7 @@ class Landlock:
             env={**env, "HOME": view.home, "TMPDIR": view.tmp},
             cwd=space.workspace,
             uid=self.agent_uid,
-            restrict=partial(restrict.wall_in, rights, seccomp.program(families=families)),
+            restrict=partial(restrict.wall_in, rights, seccomp.program(families=families, among_others=True)),
         )
 
     def close(self) -> None:

@@ -2,7 +2,8 @@
 
 It refuses, it does not kill: a program that probes for a call finds it missing and goes on. Refused is what makes
 or enters namespaces, mounts, traces others, loads code into the kernel, changes the machine's clock or devices,
-types into a terminal, or speaks a network that no namespace holds. Source: seccomp(2), linux/filter.h.
+types into a terminal, or speaks a network that no namespace holds; and, where the session has no namespaces of its
+own, what reaches others of its user past files and signals. Source: seccomp(2), linux/filter.h.
 """
 
 from __future__ import annotations
@@ -83,9 +84,40 @@ _MISSING: Final = MappingProxyType(
         "io_uring_register": (427, 427),
     }
 )
+# What the kernel keeps for all of a user, by numbers and names: a session may have its own, or none.
+_SHARED: Final = MappingProxyType(
+    {
+        "shmget": (29, 194),
+        "shmat": (30, 196),
+        "shmctl": (31, 195),
+        "semget": (64, 190),
+        "semop": (65, 193),
+        "semctl": (66, 191),
+        "semtimedop": (220, 192),
+        "msgget": (68, 186),
+        "msgsnd": (69, 189),
+        "msgrcv": (70, 188),
+        "msgctl": (71, 187),
+        "mq_open": (240, 180),
+        "mq_unlink": (241, 181),
+    }
+)
+# What a process may do to itself, and its user to all that it runs: by what the first arguments must be.
+_TO_ITSELF: Final = MappingProxyType(
+    {
+        "prlimit64": ((302, 261), (0,)),
+        "sched_setparam": ((142, 118), (0,)),
+        "sched_setscheduler": ((144, 119), (0,)),
+        "sched_setaffinity": ((203, 122), (0,)),
+        "sched_setattr": ((314, 274), (0,)),
+        "setpriority": ((141, 140), (0, 0)),
+        "ioprio_set": ((251, 30), (1, 0)),
+    }
+)
 _CLONE: Final = (56, 220)
 _IOCTL: Final = (16, 29)
 _SOCKET: Final = (41, 198)
+_SOCKETPAIR: Final = (53, 199)
 
 _NEW_NAMESPACES: Final = 0x7E02_0000
 _TYPING: Final = (0x5412, 0x541C)
@@ -93,22 +125,29 @@ _TYPING: Final = (0x5412, 0x541C)
 UNIX, INET, INET6, NETLINK = 1, 2, 10, 16
 FAMILIES: Final = (UNIX, INET, INET6, NETLINK)
 """Not the others: vsock reaches the host of a virtual machine through any namespace."""
+_CONNECTED: Final = (1, 5)
+"""Kinds of sockets that, once connected, cannot be turned to anybody else: streams, and packets in sequence."""
+_KIND: Final = 0xF
 
 _ARCHITECTURES: Final = MappingProxyType({"x86_64": (0, 0xC000_003E), "aarch64": (1, 0xC000_00B7)})
 _X32_BIT: Final = 0x4000_0000
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NR_AT, _ARCH_AT, _ARG0_AT, _ARG1_AT = 0, 4, 16, 24
+_ARG_BYTES: Final = 8
 _ALLOW, _ERRNO, _KILL = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
 
 
 @cache
-def program(machine: str | None = None, families: tuple[int, ...] = FAMILIES) -> bytes:
+def program(
+    machine: str | None = None, families: tuple[int, ...] = FAMILIES, *, among_others: bool = False
+) -> bytes:
     """The filter as the kernel takes it: an array of `struct sock_filter`.
 
     Args:
         machine: as `os.uname` calls it; None: this one.
         families: the address families of which sockets may be made.
+        among_others: the session has no namespaces of its own.
 
     Raises:
         KeyError: nobody has written down this machine's numbers.
@@ -124,16 +163,27 @@ def program(machine: str | None = None, families: tuple[int, ...] = FAMILIES) ->
     ]
     if machine == "x86_64":
         code += [_step(_AT_LEAST, _X32_BIT, skip_unless=1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
-    for calls, error in ((_REFUSED, errno.EPERM), (_MISSING, errno.ENOSYS)):
+    for calls, error in (
+        (_REFUSED, errno.EPERM),
+        (_MISSING, errno.ENOSYS),
+        (_SHARED if among_others else {}, errno.ENOSYS),
+    ):
         for numbers in calls.values():
             if (number := numbers[column]) is not None:
                 code += [_step(_EQUAL, number, skip_unless=1), _step(_RETURN, _ERRNO | error)]
+    for numbers, first in _TO_ITSELF.values() if among_others else ():
+        code += _judged(numbers[column], [step for at, value in enumerate(first) for step in _only(at, value)])
     code += _judged(_CLONE[column], [_step(_LOAD, _ARG0_AT), *_refuse(_ANY_BIT, _NEW_NAMESPACES)])
     code += _judged(_IOCTL[column], [_step(_LOAD, _ARG1_AT), *(s for n in _TYPING for s in _refuse(_EQUAL, n))])
-    known = [step for each in families for step in (_step(_EQUAL, each, skip_unless=1), _step(_RETURN, _ALLOW))]
-    unknown = _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT)
-    code += _judged(_SOCKET[column], [_step(_LOAD, _ARG0_AT), *known, unknown])
+    code += _judged(_SOCKET[column], [_step(_LOAD, _ARG0_AT), *_one_of(families)])
+    code += _judged(_SOCKETPAIR[column], _pairs(families))
     return b"".join([*code, _step(_RETURN, _ALLOW)])
+
+
+def refused(machine: str | None = None) -> dict[str, int]:
+    """The calls that are refused whatever they are asked for, at every level: names, and numbers on a machine."""
+    column, _ = _ARCHITECTURES[machine or os.uname().machine]
+    return {name: number for name, numbers in _REFUSED.items() if (number := numbers[column]) is not None}
 
 
 def _step(code: int, value: int, *, skip_if: int = 0, skip_unless: int = 0) -> bytes:
@@ -142,6 +192,27 @@ def _step(code: int, value: int, *, skip_if: int = 0, skip_unless: int = 0) -> b
 
 def _refuse(test: int, value: int) -> list[bytes]:
     return [_step(test, value, skip_unless=1), _step(_RETURN, _ERRNO | errno.EPERM)]
+
+
+def _only(argument: int, value: int) -> list[bytes]:
+    """Refused where an argument is another."""
+    at = _ARG0_AT + argument * _ARG_BYTES
+    return [_step(_LOAD, at), _step(_EQUAL, value, skip_if=1), _step(_RETURN, _ERRNO | errno.EPERM)]
+
+
+def _one_of(values: tuple[int, ...]) -> list[bytes]:
+    """Allowed where what was loaded is one of these, else no such socket is known."""
+    known = [step for each in values for step in (_step(_EQUAL, each, skip_unless=1), _step(_RETURN, _ALLOW))]
+    return [*known, _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT)]
+
+
+def _pairs(families: tuple[int, ...]) -> list[bytes]:
+    """Only unix sockets; where none may be made that could be turned to others, then by pairs neither."""
+    if UNIX in families:
+        return [_step(_LOAD, _ARG0_AT), *_one_of((UNIX,))]
+    unknown = _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT)
+    unix = [_step(_LOAD, _ARG0_AT), _step(_EQUAL, UNIX, skip_if=1), unknown]
+    return [*unix, _step(_LOAD, _ARG1_AT), _step(_AND, _KIND), *_one_of(_CONNECTED)]
 
 
 def _judged(number: int, steps: list[bytes]) -> list[bytes]:

@@ -16,11 +16,16 @@ READ, OPENAT, EXECVE, CLONE, SOCKET, IOCTL, MOUNT, UNSHARE, PTRACE = (
     (0, 63), (257, 56), (59, 221), (56, 220), (41, 198), (16, 29), (165, 40), (272, 97), (101, 117),
 )  # fmt: skip
 CLONE3, LANDLOCK_CREATE_RULESET, SECCOMP = (435, 435), (444, 444), (317, 277)
+SOCKETPAIR, PRLIMIT, SETPRIORITY, IOPRIO_SET, SHMAT, MQ_OPEN = (
+    (53, 199), (302, 261), (141, 140), (251, 30), (30, 196), (240, 180),
+)  # fmt: skip
 
 
-def run(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
+def run(
+    machine: str, number: int, *arguments: int, architecture: int | None = None, program: bytes | None = None
+) -> int:
     """What the kernel would answer; every step leads forward, so it ends."""
-    code = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
+    code = list(struct.iter_unpack("=HBBI", program or seccomp.program(machine)))
     low_and_high = [half for each in arguments for half in (each & 0xFFFFFFFF, each >> 32)]
     words = [number, architecture or MACHINES[machine], 0, 0, *low_and_high, *[0] * 12]
     at = accumulator = 0
@@ -38,6 +43,8 @@ def run(machine: str, number: int, *arguments: int, architecture: int | None = N
                 at += if_true if accumulator >= value else if_false
             case 0x45:
                 at += if_true if accumulator & value else if_false
+            case 0x54:
+                accumulator &= value
             case _:
                 raise AssertionError(f"an operation that the filter does not use: {operation:#x}")
 
@@ -85,6 +92,43 @@ def test_only_these_families_of_sockets_are_made(machine: str) -> None:
     socket = SOCKET[column(machine)]
     assert {family for family in range(64) if run(machine, socket, family) == ALLOW} == {1, 2, 10, 16}
     assert run(machine, socket, 40) == refusal(errno.EAFNOSUPPORT)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_pairs_of_sockets_are_unix_ones_and_where_those_are_not_to_be_had_cannot_be_turned_to_others(
+    machine: str,
+) -> None:
+    def made(program: bytes, family: int) -> set[int]:
+        number, flags = SOCKETPAIR[column(machine)], 0o2004000
+        kinds = range(16)
+        return {kind for kind in kinds if run(machine, number, family, kind | flags, program=program) == ALLOW}
+
+    assert made(seccomp.program(machine), 1) == set(range(16))
+    without = seccomp.program(machine, (2, 10), among_others=True)
+    assert made(without, 1) == {1, 5}
+    tipc = 30
+    assert made(seccomp.program(machine), tipc) == made(without, tipc) == set()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_among_others_a_process_can_do_to_itself_what_it_cannot_do_to_them(machine: str) -> None:
+    among, alone = seccomp.program(machine, among_others=True), seccomp.program(machine)
+    calls = (PRLIMIT, (0,), (7,)), (SETPRIORITY, (0, 0), (0, 7)), (IOPRIO_SET, (1, 0), (1, 7))
+    for call, itself, other in calls:
+        number = call[column(machine)]
+        assert run(machine, number, *itself, program=among) == ALLOW
+        assert run(machine, number, *other, program=among) == refusal(errno.EPERM)
+        assert run(machine, number, *other, program=alone) == ALLOW
+    all_of_its_user = SETPRIORITY[column(machine)], 2, 0
+    assert run(machine, *all_of_its_user, program=among) == refusal(errno.EPERM)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("call", [SHMAT, MQ_OPEN])
+def test_among_others_what_a_user_s_processes_share_is_not_there(machine: str, call: tuple[int, int]) -> None:
+    among = seccomp.program(machine, among_others=True)
+    assert run(machine, call[column(machine)], program=among) == refusal(errno.ENOSYS)
+    assert run(machine, call[column(machine)]) == ALLOW
 
 
 @pytest.mark.parametrize("machine", MACHINES)
