@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from clawdforge.server.agents import available, homes, launch
+from clawdforge.server.agents import available, homes, launch, leftovers
 from clawdforge.server.agents.acp import AcpAgent
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
@@ -14,7 +14,6 @@ from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import Launch
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.spawner import Spawner
-from clawdforge.server.agents.tree import end_marked
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.sandbox.base import Network, Space, Wall
 from clawdforge.wire.agents import AgentInfo, AgentOptions
@@ -71,7 +70,8 @@ class LocalHost:
 
         Their temporary directories go too.
         """
-        pids = end_marked(f"{self._gateway_id}:")
+        places = [self._data_dir / name for name in ("workspaces", "homes", "tmp")]
+        pids = leftovers.end(self._gateway_id, places, self._wall.agent_uid)
         homes.clear_leftovers(self._data_dir)
         return pids
 

@@ -9,9 +9,11 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Final, TypeVar
 
 SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -20,9 +22,6 @@ SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _DIES_WITHIN_MS: Final = 100
 _WAITED_FOR_LIMIT: Final = 64
 _READ_BYTES: Final = 16 * 1024
-_ENV_START: Final = 47
-"""Among the fields of /proc/PID/stat that follow on the name. Source: proc_pid_stat(5)"""
-
 T = TypeVar("T")
 
 
@@ -46,9 +45,7 @@ def processes() -> Iterator[ProcessStat]:
     """All processes. Raises OSError where nothing can be seen."""
     with os.scandir("/proc") as entries:
         pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
-    for pid in pids:
-        if (seen := stat_of(pid)) is not None:
-            yield seen
+    yield from stats(pids)
 
 
 def stat_of(pid: int) -> ProcessStat | None:
@@ -66,24 +63,50 @@ def stat_of(pid: int) -> ProcessStat | None:
     )
 
 
-def variable(pid: int, name: str) -> str | None:
-    """A variable of a process's environment; "" where it is not set or not to be seen, None where there is no
-    environment yet: the process is about to start another program.
+def stats(pids: Iterable[int]) -> Iterator[ProcessStat]:
+    """Those of these processes that are there. Raises OSError where nothing can be seen."""
+    for pid in pids:
+        if (seen := stat_of(pid)) is not None:
+            yield seen
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process's first thread, which adopts what its others leave; none where there is no such
+    process. One may be missing while others of them end. Raises OSError where nothing can be seen.
     """
-    environ = _read(f"/proc/{pid}/environ")
-    if not environ:
-        # One whose first thread has ended shows its environment by the others.
-        for thread in _threads(pid):
-            if more := _read(f"/proc/{pid}/task/{thread}/environ"):
-                environ = more
-                break
-    if not environ:
-        return None if environ is not None and _starts_program(pid) else ""
+    return [int(each) for each in (read(f"/proc/{pid}/task/{pid}/children") or b"").split()]
+
+
+@cache
+def tells_children() -> bool:
+    """Whether this kernel has what `children` reads (CONFIG_PROC_CHILDREN)."""
+    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
+
+
+def variable(pid: int, name: str) -> str:
+    """A variable of a process's environment; "" where it is not set, or not to be seen."""
     prefix = f"{name}=".encode()
-    for item in environ.split(b"\0"):
+    for item in (read(f"/proc/{pid}/environ") or b"").split(b"\0"):
         if item.startswith(prefix):
             return item[len(prefix) :].decode("ascii", "replace")
     return ""
+
+
+def read(path: str) -> bytes | None:
+    """A file of /proc; None where its process is gone, or is not ours to look into."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return _gone(error, None)
+    try:
+        parts = []
+        while part := os.read(fd, _READ_BYTES):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError as error:
+        return _gone(error, None)
+    finally:
+        os.close(fd)
 
 
 def kill(targets: Sequence[ProcessStat]) -> None:
@@ -94,7 +117,7 @@ def kill(targets: Sequence[ProcessStat]) -> None:
     pinned: list[int] = []
     try:
         for each in targets:
-            if (fd := killed(each)) is None:
+            if (fd := sent(each, signal.SIGKILL)) is None:
                 continue
             if len(pinned) < _WAITED_FOR_LIMIT:
                 pinned.append(fd)
@@ -104,41 +127,26 @@ def kill(targets: Sequence[ProcessStat]) -> None:
         _poll_ends(pinned, _DIES_WITHIN_MS)
 
 
-def wait_for_ends(targets: Sequence[ProcessStat], limit_ms: int) -> None:
-    """Waits so long, or until all of these have ended."""
-    pinned = []
-    for each in targets[:_WAITED_FOR_LIMIT]:
-        with suppress(OSError):
-            pinned.append(os.pidfd_open(each.pid))
-    _poll_ends(pinned, limit_ms)
-
-
-def killed(stat: ProcessStat) -> int | None:
-    """Kills one process. Returns a descriptor of it, which tells its end; None where it was gone already."""
+def sent(stat: ProcessStat, number: signal.Signals) -> int | None:
+    """Signals one process. Returns a descriptor of it, which tells its end; None where it was gone already."""
     try:
         fd = os.pidfd_open(stat.pid)
-        with ExitStack() as unless_killed:
-            unless_killed.callback(os.close, fd)
+        with ExitStack() as unless_sent:
+            unless_sent.callback(os.close, fd)
             # The descriptor pins the process; only now is it sure that the pid is still the one that was seen.
             now = stat_of(stat.pid)
             if now is not None and now.started == stat.started:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-                unless_killed.pop_all()
+                signal.pidfd_send_signal(fd, number)
+                unless_sent.pop_all()
                 return fd
     except OSError as error:
         return _gone(error, None)
     return None
 
 
-def _starts_program(pid: int) -> bool:
-    """Whether a process has no place for an environment yet. An empty one has its place."""
-    fields = _stat_fields(pid)
-    return bool(fields) and fields[_ENV_START] == b"0"
-
-
 def _stat_fields(pid: int, limit: int = -1) -> list[bytes]:
     """What /proc/PID/stat says after the name, so many fields of it; empty where there is no such process."""
-    raw = _read(f"/proc/{pid}/stat")
+    raw = read(f"/proc/{pid}/stat")
     # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
     return raw[raw.rindex(b")") + 2 :].split(maxsplit=limit) if raw else []
 
@@ -157,31 +165,6 @@ def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:
     finally:
         for fd in pinned:
             os.close(fd)
-
-
-def _threads(pid: int) -> list[str]:
-    try:
-        with os.scandir(f"/proc/{pid}/task") as entries:
-            return [entry.name for entry in entries]
-    except OSError as error:
-        return _gone(error, [])
-
-
-def _read(path: str) -> bytes | None:
-    """A file of /proc; None where its process is gone, or is not ours to look into."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        return _gone(error, None)
-    try:
-        parts = []
-        while part := os.read(fd, _READ_BYTES):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError as error:
-        return _gone(error, None)
-    finally:
-        os.close(fd)
 
 
 def _gone(error: OSError, nothing: T) -> T:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -146,8 +145,7 @@ class ChildProcess:
         if not now:
             self._stdin.close()
             if not await self._exits_within(_EOF_GRACE_S if heeds_eof else 0):
-                with suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGTERM)
+                await self._spawner.ask_to_end(self.pid)
                 await self._exits_within(_TERM_GRACE_S)
         if not self._exited.is_set():
             await asyncio.shield(self._tree_ended())

@@ -6,6 +6,8 @@ Must not talk to a child: `process` does. What is known of a tree, and how one i
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import logging
 import os
 import subprocess
@@ -15,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from clawdforge.server.agents import tree
+from clawdforge.server.agents import marks, tree
 from clawdforge.server.sandbox import spawning
 from clawdforge.server.sandbox.base import Space, Wall
 
@@ -60,7 +62,10 @@ class Spawner:
         self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn", initializer=wall.prepare_thread)
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="tree")
-        self._unreaped: set[int] = set()
+        # Behind any other wall what an agent starts can go its own ways.
+        self._contained = wall.level == "bwrap"
+        self._serials = itertools.count()
+        self._unreaped: dict[int, int] = {}
         self._sweeps: dict[tree.Sweep, asyncio.Future[None]] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._strays_seen = False
@@ -75,9 +80,14 @@ class Spawner:
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._spawn, command)
 
+    async def ask_to_end(self, leader: int) -> None:
+        """Sends SIGTERM to a child that was not reaped yet."""
+        asked = functools.partial(tree.ask_to_end, leader, contained=self._contained)
+        await asyncio.get_running_loop().run_in_executor(self._looks, asked)
+
     async def end_tree(self, leader: int, mark: str) -> None:
         """Kills a child that was not reaped yet, and everything that it started."""
-        sweep = tree.Sweep(leader, mark)
+        sweep = tree.Sweep(leader, mark, self._unreaped[leader], self._contained)
         loop = asyncio.get_running_loop()
         over = self._sweeps[sweep] = loop.create_future()
         if self._sweeping is None:
@@ -92,7 +102,7 @@ class Spawner:
         Where it was the last, what none of them is known to have started is ended too.
         """
         code = popen.wait()  # returns at once
-        self._unreaped.discard(popen.pid)
+        self._unreaped.pop(popen.pid, None)
         if self._strays_seen and not self._unreaped:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._end_strays)
         offset = self._wall.exit_offset
@@ -105,16 +115,19 @@ class Spawner:
         self._looks.shutdown()
 
     def _spawn(self, command: Command) -> Spawned:
-        enclosed = self._wall.enclose(command.argv, {**command.env, tree.MARK: command.mark}, command.space)
+        env = {**command.env, marks.VARIABLE: command.mark}
+        number = marks.number(command.mark.partition(":")[0], next(self._serials))
+        enclosed = self._wall.enclose(command.argv, env, command.space)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        popen = spawning.popen(enclosed, bufsize=0, **pipes)
+        with marks.worn(number):
+            popen = spawning.popen(enclosed, bufsize=0, **pipes)
         try:
             pidfd = os.pidfd_open(popen.pid)
         except OSError:
             with popen:
                 popen.kill()
             raise
-        self._unreaped.add(popen.pid)
+        self._unreaped[popen.pid] = number
         return Spawned(popen, pidfd)
 
     async def _sweep(self) -> None:
@@ -135,13 +148,13 @@ class Spawner:
 
     async def _sort_out(self, seen: tree.Children) -> None:
         """Reaps what has ended without a parent of its own."""
-        self._strays_seen = not seen.alive <= self._unreaped
-        if not seen.ended <= self._unreaped:
+        self._strays_seen = not seen.alive <= self._unreaped.keys()
+        if not seen.ended <= self._unreaped.keys():
             await asyncio.get_running_loop().run_in_executor(self._thread, self._reap_adopted, seen.ended)
 
     def _reap_adopted(self, ended: frozenset[int]) -> None:
         """In the thread that spawns, so that no child of its own can be among them before it is noted."""
-        for pid in ended - self._unreaped:
+        for pid in ended - self._unreaped.keys():
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 

@@ -1,8 +1,9 @@
 """Finds and ends every process that a child started, wherever it went.
 
-A child is the leader of a session of its own, and carries a mark in its environment that its descendants
-inherit. A descendant is known by its parents, by the leader's session or group, or, when it has left all of
-these, by the mark. Must only ever signal processes that one of these names, and never one by its name.
+A child is the leader of a session of its own. A descendant is known by its parents, by the leader's session or
+group, or, when it has left all of these, by its marks (`marks`). In a pid namespace nothing has to be looked for:
+its first process takes all others with it. Must only ever signal processes that one of these names, and never one
+by its name.
 
 Blocking (it reads /proc): call it from a thread. Linux only.
 """
@@ -19,16 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from clawdforge.server.agents import proc
+from clawdforge.server.agents import marks, proc
 from clawdforge.server.agents.proc import ProcessStat
 
-MARK: Final = "CLAWDFORGE_CHILD"
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _QUIET_LOOKS: Final = 2
-_UNCLEAR_S: Final = 1.0
-_LOOK_AGAIN_MS: Final = 2
+_LOOK_AGAIN_S: Final = 0.002
 _STRAY_LOOKS: Final = 20
-_MARKED_END_WITHIN_S: Final = 10.0
+_HUNT_S: Final = 0.2
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +37,9 @@ class Sweep:
     Until then the kernel gives the leader's pid to no other process, session or group: what bears it is ours.
 
     Attributes:
+        mark: the variable that it was started with.
+        number: the number that it was started with.
+        contained: it is in a pid namespace, whose first process is the leader's only child.
         over: whether the tree is gone, or its time is up.
         left: the pids that still run: none, unless the kernel holds one, or one starts others faster than they
             can be ended.
@@ -45,30 +47,28 @@ class Sweep:
 
     leader: int
     mark: str
+    number: int
+    contained: bool = False
     within_s: float = 5.0
     over: bool = False
     left: Sequence[int] = ()
     _began: float = field(default_factory=time.monotonic)
     _quiet_looks: int = 0
 
-    def saw(self, alive: Sequence[ProcessStat], *, unclear: bool) -> None:
-        """Takes what a look has found. Only what two looks do not see is not there.
-
-        Processes start and end while /proc is being read. One that shows no environment yet (`unclear`) may be of
-        this tree: it is given a moment to tell.
-        """
-        lasted_s = time.monotonic() - self._began
-        if alive:
-            self._quiet_looks = 0
-        elif not unclear or lasted_s > _UNCLEAR_S:
-            self._quiet_looks += 1
-        self.left = [each.pid for each in alive]
-        self.over = self._quiet_looks == _QUIET_LOOKS or lasted_s > self.within_s
+    def saw(self, alive: Sequence[int]) -> None:
+        """Takes what a look has found. Only what two looks do not see is not there: processes start and end while
+        /proc is being read."""
+        self._quiet_looks = 0 if alive else self._quiet_looks + 1
+        self.left = alive
+        self.over = self._quiet_looks == _QUIET_LOOKS or self._lasted_s() > self.within_s
 
     def saw_nothing(self) -> None:
         """Takes that a look could not be taken, which says nothing of what runs."""
         self.left = [self.leader]
-        self.over = time.monotonic() - self._began > self.within_s
+        self.over = self._lasted_s() > self.within_s
+
+    def _lasted_s(self) -> float:
+        return time.monotonic() - self._began
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,100 +90,152 @@ def adopt_orphans() -> None:
 
 
 def sweep(sweeps: Sequence[Sweep]) -> Children:
-    """Takes one look for all of these trees, and kills what it finds of them. Returns the children it saw."""
+    """Takes one look for all of these trees, and kills what it finds of them. Returns the children it saw.
+
+    They stand behind walls of one kind.
+    """
     try:
-        look = _Look()
+        near = all(each.contained for each in sweeps) and proc.tells_children()
+        look: _NearLook | _Look = _NearLook() if near else _Look()
+        targets = []
         for each in sweeps:
-            each.saw(look.alive_of(each), unclear=bool(look.unclear))
-        targets = [look.stats[pid] for each in sweeps for pid in each.left]
+            found = look.alive_of(each)
+            each.saw([process.pid for process in found])
+            targets += found
         if targets:
             proc.kill(targets)
-        elif look.unclear:
-            proc.wait_for_ends(look.unclear, _LOOK_AGAIN_MS)
+            _hunt(sweeps)
     except OSError as error:
         if error.errno not in proc.SCARCE:
             raise
         return _swept_blindly(sweeps)
-    return look.children()
+    return _told(look.children())
 
 
-def end_marked(mark_prefix: str) -> list[int]:
-    """Kills every process whose mark begins so: what an earlier life of this gateway left. Returns the pids."""
-    pids: set[int] = set()
-    quiet_looks = 0
-    give_up_at = time.monotonic() + _MARKED_END_WITHIN_S
-    while quiet_looks < _QUIET_LOOKS and time.monotonic() < give_up_at:  # they may start others meanwhile
-        found = [each for each in proc.processes() if (_mark_of(each.pid) or "").startswith(mark_prefix)]
-        proc.kill(found)
-        pids.update(each.pid for each in found)
-        quiet_looks = 0 if found else quiet_looks + 1
-    return sorted(pids)
+def ask_to_end(leader: int, *, contained: bool) -> None:
+    """Sends SIGTERM to an agent that was not reaped yet, and to its group; of one in a namespace, to it alone.
+
+    The leader itself, behind such a wall, would take the agent with it at once.
+    """
+    if not contained:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGTERM)
+        return
+    for first in proc.children(leader):
+        for agent in proc.children(first)[:1]:  # what it has left to the first process comes after it
+            seen = proc.stat_of(agent)
+            if seen is None or seen.parent != first:
+                continue
+            if (pinned := proc.sent(seen, signal.SIGTERM)) is not None:
+                os.close(pinned)
 
 
 def end_strays() -> Children:
-    """Kills our children that show no mark: daemons of an agent, which they outlive without its environment.
+    """Kills our children that bear no mark: they have put off what ties them to an agent, which they outlive.
 
     Whose they are cannot be told. So this is for when no agent runs, and none is being started. Returns the
     children that are left.
     """
     for _ in range(_STRAY_LOOKS):  # the children of one become ours when it ends
         children = _children_of(proc.processes())
-        found = [each for each in children if not each.zombie and not _mark_of(each.pid)]
+        found = [each for each in children if not each.zombie]
         if not found:
             break
         proc.kill(found)
     return _told(children)
 
 
-class _Look:
-    """All processes at one time, and by what they can be known.
-
-    Attributes:
-        stats: every process, by its pid.
-        unclear: children of ours that show no environment: they are about to start another program.
-    """
+class _NearLook:
+    """Our children and the leaders', in no time: all that there is to see of trees in namespaces."""
 
     def __init__(self) -> None:
-        self.stats: Mapping[int, ProcessStat] = {each.pid: each for each in proc.processes()}
-        self.unclear: list[ProcessStat] = []
+        self._children = _children_of(proc.stats(proc.children(os.getpid())))
+
+    def alive_of(self, tree: Sweep) -> list[ProcessStat]:
+        """The first process of a tree's namespace, which is ours once its leader has ended; else the leader.
+
+        The leader ends by itself after the other, and tells how its agent ended.
+        """
+        leader = proc.stat_of(tree.leader)
+        first = [each for each in proc.stats(proc.children(tree.leader)) if each.parent == tree.leader]
+        first += [each for each in self._children if each.pid != tree.leader and _is_of(each.pid, tree)]
+        alive = [each for each in first if not each.zombie]
+        if alive or leader is None or leader.zombie:
+            return alive
+        return [leader]
+
+    def children(self) -> list[ProcessStat]:
+        """This process's own."""
+        return self._children
+
+
+class _Look:
+    """All processes at one time, and by what they can be known."""
+
+    def __init__(self) -> None:
+        self._stats: Mapping[int, ProcessStat] = {each.pid: each for each in proc.processes()}
         self._by_parent: defaultdict[int, list[int]] = defaultdict(list)
         self._by_leader: defaultdict[int, list[int]] = defaultdict(list)
-        self._by_mark: defaultdict[str, list[int]] = defaultdict(list)
+        self._by_mark: defaultdict[str | int, list[int]] = defaultdict(list)
         ours, self_pid = os.getsid(0), os.getpid()
-        for each in self.stats.values():
+        for each in self._stats.values():
             self._by_parent[each.parent].append(each.pid)
             self._by_leader[each.session].append(each.pid)
             self._by_leader[each.group].append(each.pid)
-            # Only what has lost its parents needs the costlier look into its environment. A parent that is not
-            # there has ended while this look was taken.
-            if each.session == ours or (each.parent in self.stats and each.parent not in (self_pid, 1)):
-                continue
-            mark = _mark_of(each.pid)
-            if mark:
+            # Only what has lost its parents needs the costlier look at its marks. A parent that is not there has
+            # ended while this look was taken.
+            if each.session != ours and (each.parent in (self_pid, 1) or each.parent not in self._stats):
+                mark = marks.number_of(each.pid) or proc.variable(each.pid, marks.VARIABLE)
                 self._by_mark[mark].append(each.pid)
-            elif mark is None and each.parent == self_pid and not each.zombie:
-                self.unclear.append(each)
 
     def alive_of(self, tree: Sweep) -> list[ProcessStat]:
         """What runs of a tree, its leader too."""
-        new = {*self._by_leader[tree.leader], *self._by_mark[tree.mark]}
-        if tree.leader in self.stats:
+        new = {*self._by_leader[tree.leader], *self._by_mark[tree.mark], *self._by_mark[tree.number]}
+        if tree.leader in self._stats:
             new.add(tree.leader)
         found = set(new)
         while new:
             new = {child for pid in new for child in self._by_parent[pid]} - found
             found |= new
-        return [self.stats[pid] for pid in found if not self.stats[pid].zombie]
+        return [self._stats[pid] for pid in found if not self._stats[pid].zombie]
 
-    def children(self) -> Children:
+    def children(self) -> list[ProcessStat]:
         """This process's own."""
-        return _told(_children_of(self.stats.values()))
+        return _children_of(self._stats.values())
 
 
-def _children_of(stats: Iterable[ProcessStat]) -> list[ProcessStat]:
+def _hunt(sweeps: Sequence[Sweep]) -> None:
+    """Kills orphans of these trees for as long as there are new ones, and reaps them.
+
+    What starts another and ends is gone before a look at all processes comes to it. But what it has started is a
+    child of ours by then, and these are seen at once.
+    """
+    ours, leaders = os.getsid(0), {each.leader for each in sweeps}
+    give_up_at = time.monotonic() + _HUNT_S
+    while time.monotonic() < give_up_at:
+        orphans = [
+            each.pid
+            for each in proc.stats(proc.children(os.getpid()))
+            if each.session != ours and each.pid not in leaders and any(_is_of(each.pid, tree) for tree in sweeps)
+        ]
+        if not orphans:
+            break
+        for pid in orphans:  # nobody else can reap these, so each is still who it was
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _is_of(pid: int, tree: Sweep) -> bool:
+    found = marks.number_of(pid)
+    return found == tree.number if found is not None else proc.variable(pid, marks.VARIABLE) == tree.mark
+
+
+def _children_of(processes: Iterable[ProcessStat]) -> list[ProcessStat]:
     """A leader has a session of its own, and nothing that it starts can ever come back to ours."""
     ours, self_pid = os.getsid(0), os.getpid()
-    return [each for each in stats if each.parent == self_pid and each.session != ours]
+    return [each for each in processes if each.parent == self_pid and each.session != ours]
 
 
 def _told(children: Iterable[ProcessStat]) -> Children:
@@ -200,10 +252,5 @@ def _swept_blindly(sweeps: Sequence[Sweep]) -> Children:
         with suppress(OSError):
             os.killpg(each.leader, signal.SIGKILL)
         each.saw_nothing()
-    time.sleep(_LOOK_AGAIN_MS / 1000)
+    time.sleep(_LOOK_AGAIN_S)
     return Children()
-
-
-def _mark_of(pid: int) -> str | None:
-    """The mark of a process; "" where it has none, None where it does not show its environment (yet)."""
-    return proc.variable(pid, MARK)

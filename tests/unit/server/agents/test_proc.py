@@ -28,13 +28,13 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_pid_that_somebody_else_has_by_now_is_not_killed(sleeper: subprocess.Popen[bytes]) -> None:
     seen = proc.stat_of(sleeper.pid)
     assert seen is not None
-    assert proc.killed(replace(seen, started=seen.started - 1)) is None
+    assert proc.sent(replace(seen, started=seen.started - 1), signal.SIGKILL) is None
     assert sleeper.poll() is None
-    fd = proc.killed(seen)
+    fd = proc.sent(seen, signal.SIGKILL)
     assert fd is not None
     os.close(fd)
     assert sleeper.wait() == -signal.SIGKILL
-    assert proc.killed(seen) is None
+    assert proc.sent(seen, signal.SIGKILL) is None
 
 
 def test_nothing_of_a_process_that_is_gone_is_seen_and_no_sight_at_all_is_an_error(
@@ -68,10 +68,10 @@ def test_a_process_may_be_called_as_it_likes(name: str) -> None:
     assert (seen.pid, seen.parent, seen.session, seen.zombie) == (process.pid, os.getpid(), process.pid, False)
 
 
-def test_an_empty_environment_is_an_environment() -> None:
-    argv = [sys.executable, "-I", "-S", "-c", "print(flush=True); input()"]
-    with subprocess.Popen(argv, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert proc.variable(process.pid, "HOME") == ""
-        process.kill()
+def test_children_are_those_of_now(sleeper: subprocess.Popen[bytes]) -> None:
+    assert proc.tells_children()
+    assert sleeper.pid in proc.children(os.getpid())
+    sleeper.kill()
+    sleeper.wait()
+    assert sleeper.pid not in proc.children(os.getpid())
+    assert proc.children(sleeper.pid) == []

@@ -13,10 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clawdforge.server.agents import tree
+from clawdforge.server.agents import leftovers, tree
 from clawdforge.server.agents.process import ChildProcess
 from clawdforge.server.agents.spawner import Command, Spawner
-from clawdforge.server.agents.tree import end_marked
 from clawdforge.server.sandbox.base import Space
 from clawdforge.server.sandbox.none import NoWall
 
@@ -276,9 +275,9 @@ async def test_what_an_earlier_gateway_left_is_found_by_its_mark_and_nothing_els
     command = Command(argv, {}, space(tmp_path), f"life-{os.getpid()}:sess_1", 100)
     marked = await ChildProcess.start(ours, command, other)
     await other.until(lines=1)
-    assert await asyncio.to_thread(end_marked, f"somebody-else-{os.getpid()}:") == []
+    assert await asyncio.to_thread(leftovers.end, f"somebody-else-{os.getpid()}", [], None) == []
     assert marked.running
-    assert await asyncio.to_thread(end_marked, f"life-{os.getpid()}:") == [marked.pid]
+    assert await asyncio.to_thread(leftovers.end, f"life-{os.getpid()}", [], None) == [marked.pid]
     await other.until(exited=True)
     await marked.end(now=True)
     ours.close()
