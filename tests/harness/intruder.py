@@ -1,12 +1,11 @@
 """A program that tries to get at what is not its own. Stdlib only, and any Python 3.9: it runs behind walls.
 
-`intruder.py VERB ARGUMENT… + VERB ARGUMENT… + …` prints a line of JSON for each try: {"got": …} where it got what
-it wanted, else {"refused": errno name, or the signal that ended it}. Each try is a process of its own: none meets
-what another has left. What it does to processes and to the kernel is in `intruder_calls`, beside it.
+`intruder.py VERB ARGUMENT… + VERB ARGUMENT… + …` prints a line for each try, as Python writes it: {"got": …} where
+it got what it wanted, else {"refused": errno name, or the signal that ended it}. Each try is a process of its own,
+so that none meets what another has left. What it does to processes and to the kernel is in `intruder_calls`.
 """
 
 import errno
-import json
 import os
 import signal
 import socket
@@ -220,6 +219,12 @@ def speak(family, kind, protocol="0"):
         return family
 
 
+def pair(family):
+    for each in socket.socketpair(int(family), socket.SOCK_STREAM):
+        each.close()
+    return family
+
+
 def change_network():
     """Turns the loopback on, which it is."""
     link = struct.pack("=BxHiII", 0, 0, 1, 1, 1)
@@ -305,13 +310,13 @@ def attempt(verbs, verb, arguments):
         except OSError as error:
             answer = {"refused": errno.errorcode.get(error.errno, str(error))}
         with open(writing, "w") as told:
-            json.dump(answer, told)
+            told.write(repr(answer))
         os._exit(0)
     os.close(writing)
     with open(reading) as told:
         answer = told.read()
     _, status = os.waitpid(child, 0)
-    return answer or json.dumps({"refused": signal.Signals(os.WTERMSIG(status)).name})
+    return answer or repr({"refused": signal.Signals(os.WTERMSIG(status)).name})
 
 
 def main():
