@@ -60,10 +60,18 @@ def from_json(cls: type[T], data: Mapping[str, Any], neutral: Mapping[str, Any] 
             continue
         if isinstance(value, float) and int in allowed and float not in allowed and math.isfinite(value):
             value = round(value)
+        if isinstance(value, Mapping):
+            value = _inner(allowed, value)
         if allowed and not _fits(value, allowed):
             raise Malformed(f"{cls.__name__}: the field {name!r} is a {type(value).__name__}")
         values[name] = value
     return cls(**values)
+
+
+def _inner(allowed: tuple[type, ...], data: Mapping[str, Any]) -> Any:
+    """An object that stands in a field, as a wire value where the field wants one."""
+    wanted = next((each for each in allowed if dataclasses.is_dataclass(each)), None)
+    return data if wanted is None else from_json(wanted, data)
 
 
 def _fits(value: Any, allowed: tuple[type, ...]) -> bool:

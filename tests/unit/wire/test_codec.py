@@ -107,6 +107,20 @@ def test_a_result_is_left_out_of_a_turn_that_has_none_and_kept_in_a_run() -> Non
     assert run["result"] is None
 
 
+@dataclass(frozen=True, slots=True)
+class Outer:
+    inner: Sample | None = None
+    loose: dict[str, Any] = field(default_factory=dict)
+
+
+def test_a_value_within_a_value_is_read_as_one() -> None:
+    told = {"inner": {"name": "a", "count": 1, "new": True}, "loose": {"name": 1}}
+    assert from_json(Outer, told) == Outer(Sample("a", 1), {"name": 1})
+    assert from_json(Outer, {"inner": None}) == Outer()
+    with pytest.raises(Malformed, match="'count'"):
+        from_json(Outer, {"inner": {"name": "a"}})
+
+
 def test_a_session_tells_why_it_was_closed_once_it_is() -> None:
     info = SessionInfo(
         True, "sess_1", "fake", "/w", 1, None, 0, None, True, {}, "app", "/w", Sandbox("none", "open")
