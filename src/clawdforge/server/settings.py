@@ -23,6 +23,7 @@ from clawdforge.wire.agents import PermissionPolicy
 from clawdforge.wire.sandbox import SandboxLevel, SandboxNetwork
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
@@ -54,6 +55,7 @@ class AgentSettings(BaseModel):
     home_files: dict[str, str] = {}
     ask_mode: str | None = None
     model: str | None = None
+    base_url: str | None = None
     usage_counts: Literal["prompt", "session"] | None = None
     title: str | None = None
     scripted: ScriptedSettings | None = None
@@ -76,6 +78,15 @@ class Settings(BaseSettings):
     sandbox: SandboxLevel | None = None
     network: SandboxNetwork = "open"
     agent_uid: int = Field(default=64_001, ge=1, lt=2**32 - 1)
+
+    # What one session may take; 0: no limit of ours. How each is kept, and why so much: docs/limits.md.
+    agent_memory_bytes: int = Field(default=4 * GIB, ge=0)
+    agent_processes: int = Field(default=1024, ge=0)
+    agent_cpu_cores: float = Field(default=0, ge=0, allow_inf_nan=False)
+    agent_open_files: int = Field(default=8192, ge=0)
+    agent_file_bytes: int = Field(default=8 * GIB, ge=0)
+    agent_tmp_bytes: int = Field(default=1 * GIB, ge=64 * 1024)
+    workspace_bytes: int = Field(default=10 * GIB, ge=0)
 
     default_permissions: PermissionPolicy = "workspace"
     agents: dict[str, AgentSettings] = {}

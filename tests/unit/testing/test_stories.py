@@ -126,9 +126,10 @@ def test_an_entry_says_how_it_is_pointed_at_the_model_and_its_login_stays_behind
     )
     assert pointed.settings(entry, ("/bin/mine", "acp"), "http://127.0.0.1:9") == {
         "title": "Mine",
-        "argv": ["/bin/mine", "acp", "--url", "http://127.0.0.1:9"],
-        "env": {"A": "1", "BASE": "http://127.0.0.1:9/v1"},
-        "home_files": {".x/config": "url = 'http://127.0.0.1:9'"},
+        "base_url": "http://127.0.0.1:9",
+        "argv": ["/bin/mine", "acp", "--url", "{base_url}"],
+        "env": {"A": "1", "BASE": "{base_url}/v1"},
+        "home_files": {".x/config": "url = '{base_url}'"},
         "inherit_env": [],
         "login_files": [],
         "usage_counts": "prompt",

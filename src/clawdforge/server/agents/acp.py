@@ -107,7 +107,7 @@ class AcpAgent:
             command = Command(launch.argv, launch.env, launch.space, mark, line_limit_bytes)
             self._process = await ChildProcess.start(spawner, command, self)
         except BaseException as error:
-            await asyncio.to_thread(home.clear)
+            await self._clear()
             if not isinstance(error, OSError):
                 raise
             raise AgentFailed(
@@ -210,6 +210,12 @@ class AcpAgent:
         self._ending = True
         await self._process.end(now=now, heeds_eof=self._entry.heeds_eof)
         await asyncio.to_thread(self._home.keep_login)
+        await self._clear()
+
+    async def _clear(self) -> None:
+        """Lets go of what the agent had for as long as it ran."""
+        if self._launch.relay is not None:
+            await self._launch.relay.close()
         await asyncio.to_thread(self._home.clear)
 
     # --- what the process tells ----------------------------------------------------------------------------

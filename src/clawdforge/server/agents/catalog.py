@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from clawdforge.server.agents import gemini_settings
+from clawdforge.server.agents import endpoints, gemini_settings
+from clawdforge.server.agents.endpoints import ModelEndpoint
 from clawdforge.server.agents.usage import Counts
 from clawdforge.server.agents.ways import (
     Arguments,
@@ -83,6 +84,9 @@ class AgentEntry:
         efforts: the efforts it knows; others are refused.
         new_meta: `_meta` of `session/new`.
         literal_uris: it takes the path in a file URI as it stands, escapes and all, and looks for that file.
+        endpoints: where its models are; the first that goes with its login counts. Where none is known, it reaches
+            no model without a network.
+        base_url: where they are instead: `endpoints.PLACE` stands for it in the texts of this entry.
         default_model: used where neither the caller nor the agent chooses.
         usage_counts: what the `usage` of its answers counts: each prompt by itself, or its session so far.
         lacks: what else it cannot do, by a name for it, and why: `testing.stories` says which names stories need.
@@ -110,6 +114,8 @@ class AgentEntry:
     system_replace: Way | None = None
     new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     literal_uris: bool = False
+    endpoints: tuple[ModelEndpoint, ...] = ()
+    base_url: str | None = None
     default_model: str | None = None
     usage_counts: Counts = "prompt"
     lacks: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -143,6 +149,7 @@ _CLAUDE = AgentEntry(
         "ANTHROPIC_BASE_URL",
         "CLAUDE_CODE_OAUTH_TOKEN",
     ),
+    endpoints=endpoints.CLAUDE,
     login_files=("~/.claude/.credentials.json",),
     ask_mode="default",
     # Config options refuse model names that the adapter has not heard of: of those it hears in `_meta`. Told the
@@ -205,6 +212,7 @@ _CODEX = AgentEntry(
     package="@zed-industries/codex-acp@0.16.0",
     native=True,
     heeds_eof=False,
+    endpoints=endpoints.CODEX,
     inherit_env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     login_files=("~/.codex/auth.json",),
     home_files=MappingProxyType({".codex/config.toml": _CODEX_CONFIG, ".codex/rules/default.rules": ""}),
@@ -249,6 +257,7 @@ _GEMINI = AgentEntry(
         "GOOGLE_GENAI_USE_VERTEXAI",
         "GOOGLE_VERTEX_BASE_URL",
     ),
+    endpoints=endpoints.GEMINI,
     # Not its settings: they would bring the user's MCP servers, hooks and rights into every app's agent.
     login_files=("~/.gemini/oauth_creds.json", "~/.gemini/google_accounts.json"),
     login_choice=LoginChoice(
@@ -349,7 +358,7 @@ def catalog(changes: Mapping[str, AgentSettings]) -> Mapping[str, AgentEntry]:
     """The built-in entries with `[agents.NAME]` settings laid over them, and the agents that these add.
 
     Raises:
-        ValueError: a new agent has no `argv`.
+        ValueError: a new agent has no `argv`, or a base URL is none.
     """
     entries = dict(BUILT_IN)
     for name, change in changes.items():
@@ -371,6 +380,7 @@ def _changed(name: str, entry: AgentEntry | None, change: AgentSettings) -> Agen
         login_files=entry.login_files if change.login_files is None else tuple(change.login_files),
         home_files=MappingProxyType({**entry.home_files, **change.home_files}),
         ask_mode=change.ask_mode or entry.ask_mode,
+        base_url=endpoints.checked(name, change.base_url) or entry.base_url,
         default_model=change.model or entry.default_model,
         usage_counts=change.usage_counts or entry.usage_counts,
         scripted=entry.scripted if change.scripted is None else _scripted(change.scripted),

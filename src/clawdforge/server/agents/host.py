@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from clawdforge.server.agents import available, homes, launch, leftovers
+from clawdforge.server.agents import available, endpoints, homes, launch, leftovers
 from clawdforge.server.agents.acp import AcpAgent
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
@@ -42,7 +42,7 @@ class LocalHost:
         network: Network,
         line_limit_bytes: int,
     ) -> None:
-        self._entries = entries
+        self._entries = {name: endpoints.placed(entry, network) for name, entry in entries.items()}
         self._data_dir = data_dir
         self._gateway_id = gateway_id
         self._line_limit_bytes = line_limit_bytes
@@ -122,10 +122,11 @@ class LocalHost:
     async def _prepared(self, entry: AgentEntry, request: OpenAgent, home: AgentHome) -> Launch:
         argv, options, workspace = self._argv(entry), request.options, request.workspace
         preparing = asyncio.ensure_future(
-            asyncio.to_thread(launch.prepare, entry, argv, options, home, workspace, self._wall)
+            asyncio.to_thread(launch.prepare, entry, argv, options, home, workspace, self._wall, self._network)
         )
         try:
-            return await asyncio.shield(preparing)
+            prepared = await asyncio.shield(preparing)
+            return await launch.led(prepared, home.tmp / "door", self._wall.agent_uid)
         except BaseException as error:
             await asyncio.wait({preparing})  # a thread cannot be cut off
             await asyncio.to_thread(home.clear)

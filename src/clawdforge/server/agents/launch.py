@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.agents import programs, redact, ways
+from clawdforge.server.agents import endpoints, programs, redact, ways
 from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
-from clawdforge.server.sandbox.base import Space, View, Wall
+from clawdforge.server.sandbox.base import Network, Space, View, Wall
+from clawdforge.server.sandbox.endpoint import Endpoint
+from clawdforge.server.sandbox.relay import Relay
 from clawdforge.wire.agents import AgentOptions
-from clawdforge.wire.problems import invalid
+from clawdforge.wire.problems import Problem, invalid
 
 _PASSED_ON: Final = ("PATH", "LANG", "TZ", "TERM")
 _ARGUMENT_LIMIT_BYTES: Final = 120 * 1024
@@ -35,6 +37,10 @@ class Launch:
     space: Space
     view: View
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    endpoint: Endpoint | None = None
+    """Where the gateway must lead it, because it reaches nothing by itself."""
+    relay: Relay | None = None
+    """The way there, once it is open; ends with the agent."""
 
 
 def check_options(entry: AgentEntry, options: AgentOptions) -> None:
@@ -80,25 +86,31 @@ def prepare(
     home: AgentHome,
     workspace: Path,
     wall: Wall,
+    network: Network,
     environ: Mapping[str, str] = os.environ,
 ) -> Launch:
     """Makes the agent's home and says how to start it.
 
     The environment is built from nothing: what is not passed on by name does not reach the agent. Where its home
     and its temporary files are is the wall's matter.
+
+    Raises:
+        Problem: `agent_unavailable`: it is told to look for its model where none can be.
     """
     home.prepare(entry.login_files, entry.home_files)
     if wall.agent_uid is not None:
         for each in (workspace, home.path, home.tmp):
             os.chown(each, wall.agent_uid, wall.agent_uid)
-    space = Space(workspace, home.path, home.tmp, programs.consists_of(argv))
+    space = Space(workspace, home.path, home.tmp, programs.consists_of(argv), network=network)
     view = wall.view(space)
     inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
     env |= {**inherited, **entry.env}
     if entry.login_choice is not None:
         env = {**_chosen_login(entry.login_choice, env, home), **env}
+    aim = _aim(entry, env, network)
     asked = (
+        (aim.told, aim.way, "base_url"),
         (options.model or entry.default_model, entry.model, "model"),
         (options.effort, entry.effort, "effort"),
         (options.system, system_way(entry, options), "system"),
@@ -107,7 +119,25 @@ def prepare(
         if value is not None and way is not None:
             argv, env = _carried(way, name, value, argv, env, home, view)
     secrets = _secrets(inherited | dict(entry.env)).union(*map(redact.tokens, home.logins()))
-    return Launch(argv, env, space, view, secrets)
+    return Launch(argv, env, space, view, secrets, aim.endpoint)
+
+
+async def led(launch: Launch, door: Path, agent_uid: int | None) -> Launch:
+    """Opens the agent's way to its model, where it needs one.
+
+    Args:
+        launch: as prepared.
+        door: a path for the socket that the way needs until the agent has started.
+        agent_uid: who it will be; None: the gateway's own user.
+
+    Raises:
+        OSError: there can be no socket there.
+    """
+    if launch.endpoint is None:
+        return launch
+    relay = await Relay.open(launch.endpoint, door, agent_uid)
+    argv, space = relay.through_door(launch.argv, launch.space)
+    return replace(launch, argv=argv, space=space, relay=relay)
 
 
 def how_to_log_in(entry: AgentEntry) -> str:
@@ -130,6 +160,13 @@ def _chosen_login(choice: LoginChoice, env: Mapping[str, str], home: AgentHome) 
     return {}
 
 
+def _aim(entry: AgentEntry, env: Mapping[str, str], network: Network) -> endpoints.Aim:
+    try:
+        return endpoints.aim(entry, env, network)
+    except ValueError as error:
+        raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {error}") from None
+
+
 def _carried(
     way: ways.Way,
     name: str,
@@ -145,6 +182,8 @@ def _carried(
         case ways.FileArguments(template):
             path = view.there(home.write_tmp(f"{name}.md", value))
             return (*argv, *(word.replace("{path}", path) for word in template)), env
+        case ways.Variable(variable):
+            return argv, {**env, variable: value}
         case ways.FileVariable(variable):
             return argv, {**env, variable: view.there(home.write_tmp(f"{name}.md", value))}
         case _:  # told over ACP, once the agent has started

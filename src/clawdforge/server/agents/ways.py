@@ -52,6 +52,13 @@ class FileArguments:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileVariable:
     """A file of the session, named by an environment variable."""
 
@@ -71,5 +78,6 @@ Way = (
     | Arguments
     | FileArguments
     | FileVariable
+    | Variable
     | FirstPrompt
 )

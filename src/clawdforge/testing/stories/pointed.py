@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.endpoints import PLACE
 
 
 class NoWay(Exception):
@@ -35,9 +36,10 @@ def settings(entry: AgentEntry, argv: Sequence[str], url: str) -> dict[str, Any]
         )
 
     def aimed(text: str) -> str:
-        return text.replace("{url}", url)
+        return text.replace("{url}", PLACE)
 
     told: dict[str, Any] = {
+        "base_url": url,
         "title": entry.title,
         "argv": [*argv, *map(aimed, way.argv)],
         "env": {name: aimed(value) for name, value in {**entry.env, **way.env}.items()},

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from clawdforge.server.agents import launch, ways
+from clawdforge.server.agents import endpoints, launch, ways
 from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, LoginChoice, catalog
 from clawdforge.server.agents.homes import AgentHome
-from clawdforge.server.sandbox.base import Wall
+from clawdforge.server.sandbox.base import Network, Wall
 from clawdforge.server.sandbox.none import NoWall
 from clawdforge.server.settings import AgentSettings
 from clawdforge.wire.agents import AgentOptions
@@ -45,9 +45,9 @@ def wall() -> Wall:
 
 @pytest.fixture
 def prepare(home: AgentHome, tmp_path: Path, wall: Wall) -> Prepare:
-    def prepared(entry: AgentEntry, **options: Any) -> launch.Launch:
+    def prepared(entry: AgentEntry, network: Network = "open", **options: Any) -> launch.Launch:
         chosen = AgentOptions(agent=entry.name, **options)
-        return launch.prepare(entry, entry.argv, chosen, home, tmp_path, wall, ENVIRON)
+        return launch.prepare(entry, entry.argv, chosen, home, tmp_path, wall, network, ENVIRON)
 
     return prepared
 
@@ -232,8 +232,34 @@ def test_an_agent_is_told_by_which_of_its_logins_to_work(
     entry = entry_of(
         inherit_env=("CLOUD", "MINE_KEY"), login_files=("~/.mine/token", "~/.mine/other"), login_choice=choice
     )
-    made = launch.prepare(entry, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), environ)
+    made = launch.prepare(entry, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), "open", environ)
     assert {name: value for name, value in made.env.items() if name == "BY"} == told
     chosen = dataclasses.replace(entry, env={"BY": "what the settings say"})
-    made = launch.prepare(chosen, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), environ)
+    made = launch.prepare(chosen, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), "open", environ)
     assert made.env["BY"] == "what the settings say"
+
+
+def test_without_a_network_it_is_told_the_door_and_led_to_its_model(prepare: Prepare) -> None:
+    made = prepare(BUILT_IN["claude"], network="none")
+    assert made.env["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4180"
+    assert made.endpoint is not None
+    assert (made.endpoint.host, made.endpoint.tls) == ("api.anthropic.com", True)
+    assert made.space.network == "none"
+    codex = prepare(BUILT_IN["codex"], network="none")
+    assert codex.argv[-2:] == ("-c", 'openai_base_url="http://127.0.0.1:4180/v1"')
+
+
+def test_with_a_network_it_is_told_nothing_of_its_model(prepare: Prepare) -> None:
+    made = prepare(BUILT_IN["claude"])
+    assert "ANTHROPIC_BASE_URL" not in made.env
+    assert (made.endpoint, made.space.network) == (None, "open")
+
+
+def test_a_base_url_that_is_none_is_told_and_not_repeated(prepare: Prepare) -> None:
+    with pytest.raises(Problem) as caught:
+        prepare(
+            entry_of(env={"URL": "x"}, endpoints=(endpoints.ModelEndpoint("sk-1", ways.Variable("URL")),)), "none"
+        )
+    assert caught.value.code == "agent_unavailable"
+    assert "base URL" in caught.value.detail
+    assert "sk-1" not in caught.value.detail
