@@ -235,7 +235,9 @@ def test_an_agent_is_told_by_which_of_its_logins_to_work(
     made = launch.prepare(entry, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), "open", environ)
     assert {name: value for name, value in made.env.items() if name == "BY"} == told
     chosen = dataclasses.replace(entry, env={"BY": "what the settings say"})
-    made = launch.prepare(chosen, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), "open", environ)
+    made = launch.prepare(
+        chosen, entry.argv, AgentOptions(agent="mine"), home, tmp_path, NoWall(), "open", environ
+    )
     assert made.env["BY"] == "what the settings say"
 
 
