@@ -53,6 +53,8 @@ class AgentSettings(BaseModel):
     inherit_env: list[str] | None = None
     login_files: list[str] | None = None
     home_files: dict[str, str] = {}
+    resets: list[str] = []
+    readable: list[str] = []
     ask_mode: str | None = None
     model: str | None = None
     base_url: str | None = None

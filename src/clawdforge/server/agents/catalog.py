@@ -78,6 +78,11 @@ class AgentEntry:
         login_words: what it prints where it waits for a person to log in: nobody will; None: it does not wait.
         home_files: files of its private home that are ours: by their path in it, written as they stand here before
             every start, whatever the agent made of them.
+        resets: what is removed from its private home before every start: all by which an agent could give rights,
+            programs or instructions to the next one of its session.
+        keeps: what of that stays (see `workspaces.beneath.remove`): the session's conversations.
+        file_env: variables that name a secret file of the user's: the agent gets a copy, and is told of that.
+        readable: files and directories that its program needs besides what can be seen of it (`programs`).
         ask_mode: the ACP mode in which it asks before it uses a tool; set after every start.
         model, effort: how it takes these; None: it does not.
         system, system_replace: how it takes a system prompt that appends, and one that replaces; None: it cannot.
@@ -106,6 +111,10 @@ class AgentEntry:
     login_choice: LoginChoice | None = None
     login_words: str | None = None
     home_files: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    resets: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+    file_env: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     ask_mode: str | None = None
     model: Way | None = field(default_factory=lambda: ConfigOption("model"))
     effort: Way | None = None
@@ -151,6 +160,8 @@ _CLAUDE = AgentEntry(
     ),
     endpoints=endpoints.CLAUDE,
     login_files=("~/.claude/.credentials.json",),
+    resets=(".claude", ".claude.json"),
+    keeps=(".claude/projects/*/*.jsonl",),
     ask_mode="default",
     # Config options refuse model names that the adapter has not heard of: of those it hears in `_meta`. Told the
     # same again by its option, it answers with the efforts of that model; what the model lacks it lowers silently.
@@ -215,7 +226,9 @@ _CODEX = AgentEntry(
     endpoints=endpoints.CODEX,
     inherit_env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     login_files=("~/.codex/auth.json",),
-    home_files=MappingProxyType({".codex/config.toml": _CODEX_CONFIG, ".codex/rules/default.rules": ""}),
+    home_files=MappingProxyType({".codex/config.toml": _CODEX_CONFIG}),
+    resets=(".codex", ".agents"),
+    keeps=(".codex/sessions",),
     ask_mode="read-only",
     effort=ConfigOption("reasoning_effort"),
     efforts=("low", "medium", "high", "xhigh"),
@@ -271,6 +284,10 @@ _GEMINI = AgentEntry(
     ),
     login_words="Please visit the following URL to authorize",
     home_files=MappingProxyType({".gemini/settings.json": gemini_settings.SETTINGS}),
+    # The last two: Node looks there for what a program asks for and does not have. Planted, it ran at the start.
+    resets=(".gemini", ".agents", ".env", ".node_libraries", ".node_modules"),
+    keeps=(".gemini/tmp/*/chats",),
+    file_env=("GOOGLE_APPLICATION_CREDENTIALS",),
     literal_uris=True,
     ask_mode="default",
     model=SetModel(),
@@ -379,6 +396,8 @@ def _changed(name: str, entry: AgentEntry | None, change: AgentSettings) -> Agen
         inherit_env=entry.inherit_env if change.inherit_env is None else tuple(change.inherit_env),
         login_files=entry.login_files if change.login_files is None else tuple(change.login_files),
         home_files=MappingProxyType({**entry.home_files, **change.home_files}),
+        resets=(*entry.resets, *change.resets),
+        readable=tuple(change.readable),
         ask_mode=change.ask_mode or entry.ask_mode,
         base_url=endpoints.checked(name, change.base_url) or entry.base_url,
         default_model=change.model or entry.default_model,

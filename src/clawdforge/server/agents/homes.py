@@ -59,11 +59,13 @@ class AgentHome:
         agent_uid: who agents are, where they are not the gateway's own user.
 
     Attributes:
+        data_dir: the gateway's.
         path: the agent's HOME; stays when the agent ends, and goes with the session.
         tmp: what it has for as long as it runs; never above or below `path`.
     """
 
     def __init__(self, data_dir: Path, session_id: str, agent_uid: int | None = None) -> None:
+        self.data_dir = data_dir
         self.path = paths.home_of(data_dir, session_id)
         self.tmp = paths.tmp_of(data_dir, session_id)
         self._agent_uid = agent_uid
@@ -85,7 +87,7 @@ class AgentHome:
             login_files: copied in from the user's home; one missing is no error.
             home_files: our own files, by their path in the agent's home.
             resets: removed first, so that no earlier agent of the session has a say in them.
-            keeps: directories below those that stay.
+            keeps: what below those stays (see `beneath.remove`).
 
         Raises:
             OSError: something could not be made, written or removed.

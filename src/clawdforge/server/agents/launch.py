@@ -95,17 +95,21 @@ def prepare(
     and its temporary files are is the wall's matter.
 
     Raises:
-        Problem: `agent_unavailable`: it is told to look for its model where none can be.
+        Problem: `agent_unavailable`: it is told to look for its model where none can be, or its program cannot be
+            shown to it.
     """
-    home.prepare(entry.login_files, entry.home_files)
-    if wall.agent_uid is not None:
-        for each in (workspace, home.path, home.tmp):
-            os.chown(each, wall.agent_uid, wall.agent_uid)
-    space = Space(workspace, home.path, home.tmp, programs.consists_of(argv), network=network)
+    seen = _programs(entry, argv, home, wall)
+    home.prepare(entry.login_files, entry.home_files, entry.resets, entry.keeps)
+    space = Space(workspace, home.path, home.tmp, seen, network=network)
     view = wall.view(space)
     inherited = {name: environ[name] for name in entry.inherit_env if name in environ}
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
+    if wall.level != "none":
+        env["PATH"] = programs.path_inside(env.get("PATH", ""), seen)
     env |= {**inherited, **entry.env}
+    for name in entry.file_env:
+        if name in env and (copy := home.bring(name, env[name])) is not None:
+            env[name] = view.there(copy)
     if entry.login_choice is not None:
         env = {**_chosen_login(entry.login_choice, env, home), **env}
     aim = _aim(entry, env, network)
@@ -150,6 +154,15 @@ def how_to_log_in(entry: AgentEntry) -> str:
     if not ways_in:
         ways_in.append(f"give it its key in the settings: [agents.{entry.name}] env or inherit_env")
     return ", or ".join(ways_in)
+
+
+def _programs(entry: AgentEntry, argv: tuple[str, ...], home: AgentHome, wall: Wall) -> tuple[Path, ...]:
+    if wall.level == "none":
+        return ()
+    try:
+        return programs.consists_of(argv, entry.readable, home.data_dir)
+    except programs.CannotBeShown as problem:
+        raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {problem}") from problem
 
 
 def _chosen_login(choice: LoginChoice, env: Mapping[str, str], home: AgentHome) -> dict[str, str]:

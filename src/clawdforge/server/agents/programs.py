@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,14 @@ def consists_of(
     Raises:
         CannotBeShown: a path of these is, or holds, the user's home or the data directory, or is not there.
     """
+    # By what it leads to as well: an agent that is installed anew lies elsewhere, under the same name.
+    return _consists_of(tuple(argv), os.path.realpath(argv[0]), tuple(readable), data_dir)
+
+
+@lru_cache(maxsize=64)
+def _consists_of(
+    argv: tuple[str, ...], _program: str, readable: tuple[str, ...], data_dir: Path | None
+) -> tuple[Path, ...]:
     bounds = _Bounds(data_dir)
     wanted: list[Path] = []
     for word in argv:

@@ -12,6 +12,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -82,25 +83,35 @@ def write(root: Path, name: str, content: bytes, owner: int | None = None) -> No
 
 
 def remove(root: Path, name: str, keeps: Sequence[str] = ()) -> None:
-    """Removes what is there, with all that is below it but for the directories of `keeps`.
+    """Removes what is there, with all that is below it but for what `keeps` names.
 
     Args:
         root: a directory that nobody but us can replace.
         name: relative to it; one that is not there is no error.
-        keeps: relative to `root` too; a link in the place of one goes.
+        keeps: patterns of files and directories relative to `root` too, `*` for any name; a link is never kept.
 
     Raises:
         OSError: something could not be removed.
     """
-    kept = [each for each in keeps if each == name or each.startswith(f"{name}/")]
+    kept = [each for each in keeps if _leads_to(each, name)]
     with suppress(FileNotFoundError, NotADirectoryError), _folder_of(root, name) as (folder, last):
-        if not (kept and _is_directory(folder, last)):
-            _remove(folder, last)
-        elif name not in kept:
+        mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
+        itself = any(each.count("/") == name.count("/") for each in kept)
+        if itself and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            return
+        if kept and stat.S_ISDIR(mode):
             with _opened(folder, [last]) as emptied:
                 below = os.listdir(emptied)  # noqa: PTH208 - what is open has no path
             for each in below:
                 remove(root, f"{name}/{each}", kept)
+        else:
+            _remove(folder, last)
+
+
+def _leads_to(pattern: str, name: str) -> bool:
+    """Whether a pattern names this, or something below it."""
+    wanted, parts = pattern.split("/"), name.split("/")
+    return len(parts) <= len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 @contextmanager
@@ -150,10 +161,6 @@ def _made(folder: int, name: str, owner: int | None) -> int:
 def _give(fd: int, owner: int | None) -> None:
     if owner is not None:
         os.fchown(fd, owner, owner)
-
-
-def _is_directory(folder: int, name: str) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
 
 
 def _remove(folder: int, name: str) -> None:

@@ -221,7 +221,7 @@ def test_what_could_give_an_agent_rights_is_gone_at_its_next_start(data_dir: Pat
         (home.path / name).parent.mkdir(parents=True, exist_ok=True)
         (home.path / name).write_text("of the agent's")
     home.prepare(
-        home_files={SETTINGS: "ours"}, resets=(".agent", ".agent.json", ".not-there"), keeps=(".agent/talks",)
+        home_files={SETTINGS: "ours"}, resets=(".agent", ".agent.json", ".not-there"), keeps=(".agent/talks/*",)
     )
     left = {str(each.relative_to(home.path)) for each in home.path.rglob("*") if each.is_file()}
     assert left == {SETTINGS, ".agent/talks/1/words", "work/notes"}
@@ -237,7 +237,7 @@ def test_a_link_that_an_agent_planted_is_not_followed(data_dir: Path, tmp_path: 
     (home.path / where).parent.mkdir(exist_ok=True)
     (home.path / where).symlink_to(elsewhere)
     home.prepare(
-        home_files={SETTINGS: "ours", ".agent/talks/ours": "ours"}, resets=(".agent",), keeps=(".agent/talks",)
+        home_files={SETTINGS: "ours", ".agent/talks/ours": "ours"}, resets=(".agent",), keeps=(".agent/talks/*",)
     )
     assert [each.name for each in elsewhere.iterdir()] == ["file"]
     assert (home.path / ".agent/talks/ours").read_text() == "ours"

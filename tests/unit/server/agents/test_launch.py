@@ -265,3 +265,32 @@ def test_a_base_url_that_is_none_is_told_and_not_repeated(prepare: Prepare) -> N
     assert caught.value.code == "agent_unavailable"
     assert "base URL" in caught.value.detail
     assert "sk-1" not in caught.value.detail
+
+
+def test_a_secret_file_that_a_variable_names_is_handed_over_as_a_copy(
+    prepare: Prepare, home: AgentHome, tmp_path: Path
+) -> None:
+    key = tmp_path / "key.json"
+    key.write_text('{"private_key": "a long secret"}')
+    made = prepare(
+        entry_of(env={"KEY_FILE": str(key), "OTHER": str(tmp_path / "gone")}, file_env=("KEY_FILE", "OTHER"))
+    )
+    assert Path(made.env["KEY_FILE"]).read_bytes() == key.read_bytes()
+    assert Path(made.env["KEY_FILE"]).is_relative_to(home.tmp)
+    assert made.env["OTHER"] == str(tmp_path / "gone")
+    assert "a long secret" in made.secrets
+
+
+def test_what_the_catalog_resets_is_gone_at_the_next_start(prepare: Prepare, home: AgentHome) -> None:
+    for name in ("claude", "codex", "gemini"):
+        entry = BUILT_IN[name]
+        prepare(entry)
+        own = home.path / f".{name}"
+        planted = [own / "settings.json", own / "rules" / "mine.rules", own / "policies" / "mine.toml"]
+        talks = [home.path / each.replace("*", "x") for each in entry.keeps]
+        for path in (*planted, *talks):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("planted")
+        prepare(entry)
+        assert not [path for path in planted if path.exists() and path.read_text() == "planted"]
+        assert all(path.exists() for path in talks)
