@@ -271,14 +271,14 @@ def test_a_secret_file_that_a_variable_names_is_handed_over_as_a_copy(
     prepare: Prepare, home: AgentHome, tmp_path: Path
 ) -> None:
     key = tmp_path / "key.json"
-    key.write_text('{"private_key": "a long secret"}')
+    key.write_text('{"private_key": "a-long-secret-of-many-letters-0123456789"}')
     made = prepare(
         entry_of(env={"KEY_FILE": str(key), "OTHER": str(tmp_path / "gone")}, file_env=("KEY_FILE", "OTHER"))
     )
     assert Path(made.env["KEY_FILE"]).read_bytes() == key.read_bytes()
     assert Path(made.env["KEY_FILE"]).is_relative_to(home.tmp)
     assert made.env["OTHER"] == str(tmp_path / "gone")
-    assert "a long secret" in made.secrets
+    assert "a-long-secret-of-many-letters-0123456789" in made.secrets
 
 
 def test_what_the_catalog_resets_is_gone_at_the_next_start(prepare: Prepare, home: AgentHome) -> None:
