@@ -6,17 +6,17 @@ Must not keep book of what it has started.
 from __future__ import annotations
 
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+from clawdforge.server.sandbox import walled
 from clawdforge.server.sandbox.base import Enclosed
 
 
 def popen(enclosed: Enclosed, **streams: Any) -> subprocess.Popen[Any]:
     """Starts a program behind its wall, as the leader of a session of its own, and closes `enclosed`.
 
-    Where the wall is one that a thread takes for good, that thread is made for this one start, and is no more when
-    this returns; what it has started belongs to the process, as always.
+    Where the wall is one that a thread takes for good, that thread is made for this one start (`walled`).
 
     Args:
         streams: what `subprocess.Popen` is to be told of stdin, stdout, stderr and their buffers.
@@ -27,8 +27,7 @@ def popen(enclosed: Enclosed, **streams: Any) -> subprocess.Popen[Any]:
     try:
         if enclosed.restrict is None:
             return _start(enclosed, streams)
-        with ThreadPoolExecutor(1, thread_name_prefix="walled") as once:
-            return once.submit(_start, enclosed, streams).result()
+        return walled.start(partial(_start, enclosed, streams))
     finally:
         enclosed.close()
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from clawdforge.server.sandbox import spawning
 from clawdforge.server.sandbox.base import Enclosed, Space
 from clawdforge.server.sandbox.landlock import Landlock
 
-STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+STREAMS: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
 
 
 def command(cwd: Path, script: str) -> Enclosed:
@@ -57,8 +58,8 @@ def test_what_it_was_to_inherit_is_closed_here_and_open_there(tmp_path: Path) ->
     os.close(reading)
 
 
-def test_the_wall_of_a_start_is_taken_by_a_thread_that_is_no_more(tmp_path: Path) -> None:
-    free, threads = restriction_of_this_thread(), threading.active_count()
+def test_the_wall_of_a_start_is_taken_by_a_thread_of_its_own(tmp_path: Path) -> None:
+    free = restriction_of_this_thread()
     seen: list[threading.Thread] = []
     wall = walled(tmp_path)
 
@@ -69,8 +70,20 @@ def test_the_wall_of_a_start_is_taken_by_a_thread_that_is_no_more(tmp_path: Path
     told = run(replace(command(tmp_path, "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status"), restrict=take))
     assert set(told.splitlines()) == {"NoNewPrivs:\t1", "Seccomp:\t2"}
     assert restriction_of_this_thread() == free
-    assert threading.active_count() == threads
-    assert [thread.is_alive() for thread in seen] == [False]
+    seen[0].join(timeout=60)
+    assert not seen[0].is_alive(), "it ends with what it has started"
+
+
+def test_what_asks_to_die_with_its_parent_lives_as_long_as_the_gateway(tmp_path: Path) -> None:
+    """To the kernel, the parent is the thread that started it."""
+    argv = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", "echo asked; read -r word; echo $word")
+    enclosed = replace(command(tmp_path, ""), argv=argv, restrict=walled(tmp_path))
+    with spawning.popen(enclosed, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdin and started.stdout
+        assert started.stdout.readline() == "asked\n"
+        assert "walled" in {thread.name for thread in threading.enumerate()}
+        assert started.communicate("alive\n", timeout=60)[0] == "alive\n"
+        assert started.returncode == 0
 
 
 def test_where_the_wall_cannot_be_taken_nothing_starts(tmp_path: Path) -> None:
@@ -85,6 +98,18 @@ def test_where_the_wall_cannot_be_taken_nothing_starts(tmp_path: Path) -> None:
     assert not made.exists()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_where_there_is_no_room_for_a_thread_it_is_an_oserror_as_with_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    enclosed = replace(command(tmp_path, "true"), restrict=walled(tmp_path))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(BlockingIOError, match="can't start new thread"):
+        run(enclosed)
 
 
 @pytest.mark.parametrize("wall", [None, walled])
