@@ -45,8 +45,8 @@ class Limits:
         open_files: for each process.
         file_bytes: the largest file that can be written.
         tmp_bytes: what /tmp, and /dev/shm, may hold, where they are the session's own.
-        workspace_bytes: what its workspace and its home may hold together, and its TMPDIR where that is no /tmp of its
-            own.
+        workspace_bytes: what its workspace and its home may hold together, and its TMPDIR where that is no /tmp of
+            its own.
     """
 
     memory_bytes: int | None = None
