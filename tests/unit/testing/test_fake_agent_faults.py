@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from clawdforge.testing import fake_agent
+from clawdforge.testing.fake_agent import lost
 
 if TYPE_CHECKING:
     from .conftest import Child, Processes
@@ -263,6 +266,32 @@ def test_a_grandchild_holds_stdout(agent: Child, processes: Processes) -> None:
     assert os.readlink(f"/proc/{pid}/fd/1") == os.readlink(f"/proc/self/fd/{agent.stdout.fileno()}")
     processes.end(pid)
     assert agent.read_line() is None
+
+
+@pytest.mark.parametrize("way", lost.WAYS)
+def test_what_gets_lost_can_be_looked_for(agent: Child, processes: Processes, way: str) -> None:
+    token = f"{os.getpid()}{time.monotonic_ns()}"
+    assert agent.prompt(f"[[LEAVE {way} {token}]]").text == f"left {way} "
+
+    def found() -> list[psutil.Process]:
+        return [
+            each for each in psutil.process_iter(["cmdline"]) if f"300.{token}" in (each.info["cmdline"] or ())
+        ]
+
+    processes.wait_until(lambda: len(found()) == 1, "the one that got lost")
+    (sleeper,) = found()
+    pid, own = sleeper.pid, agent.process.pid
+    assert (os.getpgid(pid) == own) is (way in ("orphan", "deaf", "pipe"))
+    assert (os.getsid(pid) == own) is (way in ("group", "orphan", "deaf", "pipe"))
+    assert (sleeper.ppid() == own) is (way in ("group", "setsid", "deaf"))
+    assert (sleeper.environ() == {}) is (way == "bare")
+    assert (sleeper.cwd() == "/") is (way in ("daemon", "bare"))
+    assert (os.listdir(f"/proc/{pid}/fd") != []) is (way == "pipe")
+    if way == "deaf":
+        os.kill(pid, signal.SIGTERM)
+    agent.stdin.close()
+    assert agent.ended() == 0 and processes.is_running(pid)
+    processes.end(pid)
 
 
 def test_forks(agent: Child, processes: Processes) -> None:

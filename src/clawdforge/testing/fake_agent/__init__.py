@@ -82,6 +82,8 @@ Processes (sleepers end by themselves after 300 s; a pid that is said counts in 
   [[GRANDCHILD]]             a child that holds stdout; says its pid, then the agent exits 0
   [[FORKS n]]                n sleeping children
   [[RESPAWN n]]              n pairs of processes; each takes the place of the other when that is killed
+  [[LEAVE way token]]        a process `sleep 300.TOKEN` that gets lost: group, setsid, orphan, daemon, bare (that,
+                             without environment), deaf (to SIGTERM), pipe (an orphan that holds stdout)
   [[MEMORY bytes]]           holds that much from now on
   [[DISK path bytes]]        writes a file of that size
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import asks, endings, leaks, noise, processes, speech, start
+from . import asks, endings, leaks, lost, noise, processes, speech, start
 from .pipe import Pipe
 from .session import INVALID_PARAMS, UNKNOWN_METHOD, RpcError, Session
 from .turn import Turn
@@ -30,7 +30,15 @@ CAPABILITIES: Message = {
     "sessionCapabilities": {"close": {}},
 }
 LIFETIME_S = 300.0
-VERBS = {**speech.VERBS, **leaks.VERBS, **asks.VERBS, **endings.VERBS, **noise.VERBS, **processes.VERBS}
+VERBS = {
+    **speech.VERBS,
+    **leaks.VERBS,
+    **asks.VERBS,
+    **endings.VERBS,
+    **noise.VERBS,
+    **processes.VERBS,
+    **lost.VERBS,
+}
 
 
 class InputEnded(Exception):
