@@ -105,18 +105,16 @@ def test_claude_gets_its_key_and_others_do_not(forge: Forge) -> None:
         assert "ANTHROPIC_API_KEY" not in environment(pid)
 
 
-def test_the_home_is_private_to_app_and_agent(forge: Forge, launching: Gateway) -> None:
-    first, second = forge.create_session(agent="fake"), forge.create_session(agent="fake")
-    other_agent = forge.create_session(agent="login")
-    with launching.app(f"another-{first.session_id}") as another:
-        other_app = another.create_session(agent="fake")
-        homes = [each.turn("[[HOME]]").text() for each in (first, second, other_agent, other_app)]
-        other_app.close()
-    assert homes[0] == homes[1]
-    assert len({*homes}) == 3
-    for home in homes:
-        assert Path(home).is_relative_to(launching.data_dir / "homes")
-        assert stat.S_IMODE(Path(home).stat().st_mode) == 0o700
+def test_the_home_is_private_to_the_session_and_stays_as_long_as_it(forge: Forge, launching: Gateway) -> None:
+    sessions = [forge.create_session(agent="fake", permissions="allow") for _ in range(2)]
+    homes = [Path(each.turn("[[HOME]]").text()) for each in sessions]
+    assert homes == [launching.data_dir / "homes" / each.session_id for each in sessions]
+    assert {stat.S_IMODE(home.stat().st_mode) for home in homes} == {0o700}
+    sessions[0].turn("[[SH echo mine > $HOME/notes]]")
+    sessions[0].close()
+    assert (homes[0] / "notes").exists()
+    assert sessions[1].turn("[[SH ls $HOME]]").ok
+    assert not (homes[1] / "notes").exists()
 
 
 def test_the_temporary_directory_is_the_session_s_own_and_goes_with_it(forge: Forge, launching: Gateway) -> None:
@@ -176,7 +174,7 @@ def test_a_login_that_the_agent_renewed_is_kept_after_the_turn(forge: Forge, log
     session = forge.create_session(agent="login", permissions="allow")
     session.turn("[[SH printf renewed > $HOME/.fake/login.json]]")
     assert login.read_text() == "renewed"
-    assert stat.S_IMODE(login.stat().st_mode) == 0o600
+    assert stat.S_IMODE(login.stat().st_mode) == 0o644, "as its user has it"
     login.write_text("renewed elsewhere")
     later = forge.create_session(agent="login")
     assert later.turn(f"[[READ {later.turn('[[HOME]]').text()}/.fake/login.json]]").text() == "renewed elsewhere"
