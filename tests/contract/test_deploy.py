@@ -240,8 +240,8 @@ def test_namespaces_inside_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch
 
 UNITS = ("clawdforge.service", "clawdforge-user.service")
 BREAKS_WALLS = {
-    *("RestrictNamespaces", "PrivateUsers", "ProtectHostname", "ProtectKernelTunables", "ProtectKernelLogs"),
-    *("ProcSubset", "ProtectProc", "ProtectControlGroups", "MemoryDenyWriteExecute"),
+    *("RestrictNamespaces", "ProtectHostname", "ProtectKernelTunables", "ProcSubset"),
+    *("ProtectProc", "ProtectControlGroups", "MemoryDenyWriteExecute"),
 }
 WALLS_NEED = {"@mount", "seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
 
