@@ -25,7 +25,8 @@ from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.routes import application
 from clawdforge.server.http.stream import Streams
-from clawdforge.server.sandbox import probe
+from clawdforge.server.sandbox import limits, probe
+from clawdforge.server.sandbox.bounds import find as find_bounds
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
@@ -90,8 +91,16 @@ class Gateway:
         store = await SqliteStore.open(directory.path / FILE_NAME, durability=settings.durability)
         self._closing.push_async_callback(store.close)
         adopt_orphans()
+        bounds = await asyncio.to_thread(find_bounds, limits.asked(settings), directory.gateway_id)
+        self._closing.callback(bounds.close)
         host = LocalHost(
-            entries, directory.path, directory.gateway_id, wall, settings.network, settings.max_agent_line_bytes
+            entries,
+            directory.path,
+            directory.gateway_id,
+            wall,
+            settings.network,
+            bounds,
+            settings.max_agent_line_bytes,
         )
         self._closing.callback(host.close)
         if left := await asyncio.to_thread(host.end_leftovers):

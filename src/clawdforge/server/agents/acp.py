@@ -32,6 +32,7 @@ from clawdforge.server.agents.redact import Redactor
 from clawdforge.server.agents.spawner import Command, Spawner
 from clawdforge.server.agents.translate import Translator
 from clawdforge.server.agents.usage import Meter, Told
+from clawdforge.server.sandbox.limits import Exceeded
 from clawdforge.wire.permissions import Decision, PermissionAsk
 from clawdforge.wire.problems import invalid
 
@@ -240,8 +241,11 @@ class AcpAgent:
         """The agent can no longer be talked to: it is of no more use, though it may still run."""
         self._lost(self._failed(reason))
 
-    def on_exit(self, code: int) -> None:
+    def on_exit(self, code: int, exceeded: Exceeded | None) -> None:
         """The process is gone."""
+        if exceeded is not None:
+            self._lost(self._failed(exceeded.detail, exit_code=code, limit=exceeded.limit))
+            return
         how = f"exited with code {code}" if code >= 0 else f"was ended by signal {-code}"
         self._lost(self._failed(f"the agent {how}", exit_code=code))
 

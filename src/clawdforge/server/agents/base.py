@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from clawdforge.server.agents.usage import Told
+from clawdforge.server.sandbox.base import LimitName
 from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
@@ -68,7 +69,8 @@ class Answered:
 class Failed:
     """The agent could not start or end a turn. `alive` is False where it is of no more use.
 
-    `detail` and `stderr_tail` are free of secrets. `phase` is set where a deadline has passed.
+    `detail` and `stderr_tail` are free of secrets. `phase` is set where a deadline has passed, `limit` where one
+    of the session's limits has ended it.
     """
 
     detail: str
@@ -76,6 +78,7 @@ class Failed:
     stderr_tail: str = ""
     alive: bool = False
     phase: Literal["startup"] | None = None
+    limit: LimitName | None = None
 
 
 PromptEnd = Answered | Failed

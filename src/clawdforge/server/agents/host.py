@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from clawdforge.server.agents import available, endpoints, homes, launch, leftovers
+from clawdforge.server.agents import available, endpoints, homes, launch, leftovers, watchdog
 from clawdforge.server.agents.acp import AcpAgent
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
@@ -15,7 +16,9 @@ from clawdforge.server.agents.launch import Launch
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.spawner import Spawner
 from clawdforge.server.data_dir import tell_if_full
+from clawdforge.server.sandbox import limits
 from clawdforge.server.sandbox.base import Network, Space, Wall
+from clawdforge.server.sandbox.bounds import Bounds
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
 from clawdforge.wire.sandbox import Sandbox
@@ -30,6 +33,7 @@ class LocalHost:
         gateway_id: names this data directory's gateway, over all its lives; children carry it as a mark.
         wall: what each of them stands behind.
         network: what they reach of the world.
+        bounds: what each session may take.
         line_limit_bytes: the longest line that an agent may write.
     """
 
@@ -40,6 +44,7 @@ class LocalHost:
         gateway_id: str,
         wall: Wall,
         network: Network,
+        bounds: Bounds,
         line_limit_bytes: int,
     ) -> None:
         self._entries = {name: endpoints.placed(entry, network) for name, entry in entries.items()}
@@ -48,7 +53,8 @@ class LocalHost:
         self._line_limit_bytes = line_limit_bytes
         self._wall = wall
         self._network = network
-        self._spawner = Spawner(wall)
+        self._bounds = bounds
+        self._spawner = Spawner(wall, bounds)
         self._offers: dict[str, Offers] = {}
 
     @property
@@ -73,7 +79,7 @@ class LocalHost:
         places = [self._data_dir / name for name in ("workspaces", "homes", "tmp")]
         pids = leftovers.end(self._gateway_id, places, self._wall.agent_uid)
         homes.clear_leftovers(self._data_dir)
-        return pids
+        return sorted({*pids, *self._bounds.left})
 
     def infos(self) -> list[AgentInfo]:
         """Every agent of the catalog, by name."""
@@ -120,10 +126,7 @@ class LocalHost:
         return available.info(entry, self._data_dir, self._offers.get(entry.name))
 
     async def _prepared(self, entry: AgentEntry, request: OpenAgent, home: AgentHome) -> Launch:
-        argv, options, workspace = self._argv(entry), request.options, request.workspace
-        preparing = asyncio.ensure_future(
-            asyncio.to_thread(launch.prepare, entry, argv, options, home, workspace, self._wall, self._network)
-        )
+        preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare, entry, request, home))
         try:
             prepared = await asyncio.shield(preparing)
             return await launch.led(prepared, home.tmp / "door", self._wall.agent_uid)
@@ -133,6 +136,25 @@ class LocalHost:
             if isinstance(error, OSError):
                 tell_if_full(error)
             raise
+
+    def _prepare(self, entry: AgentEntry, request: OpenAgent, home: AgentHome) -> Launch:
+        self._check_room(request.workspace, home)
+        argv, options = self._argv(entry), request.options
+        prepared = launch.prepare(entry, argv, options, home, request.workspace, self._wall, self._network)
+        return replace(prepared, space=replace(prepared.space, limits=self._bounds.rest))
+
+    def _check_room(self, workspace: Path, home: AgentHome) -> None:
+        """Starts nothing that would be ended at once for what its session holds already."""
+        may_hold_bytes = self._bounds.limits.workspace_bytes
+        if may_hold_bytes is None:
+            return
+        try:
+            held_bytes = watchdog.held((workspace, home.path, home.tmp))
+        except OSError:  # no files are left to look with: nor to start with, which says so
+            return
+        if held_bytes is None or held_bytes > may_hold_bytes:
+            full = limits.workspace(may_hold_bytes, held_bytes)
+            raise Problem("storage_full", f"{full.detail}: it takes turns again when it holds less")
 
     def _argv(self, entry: AgentEntry) -> tuple[str, ...]:
         try:

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
+from clawdforge.server.agents.keeping import Keeper
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
 from clawdforge.server.agents.spawner import Command, Spawned, Spawner
+from clawdforge.server.sandbox.limits import Exceeded
 
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -33,18 +35,20 @@ class ProcessEvents(Protocol):
     def on_broken(self, reason: str) -> None:
         """Nothing more can come or go, though the process may live: its owner must end it."""
 
-    def on_exit(self, code: int) -> None:
-        """The process is gone, and everything that it wrote has been handed over. Comes once, last."""
+    def on_exit(self, code: int, exceeded: Exceeded | None) -> None:
+        """The process is gone, and everything that it wrote has been handed over. Comes once, last.
+
+        `exceeded` is the limit that it has ended for, if it has.
+        """
 
 
 class ChildProcess:
     """A running child. Make one with `start`; it must be ended with `end`, whatever happened to it."""
 
-    def __init__(self, spawned: Spawned, mark: str, spawner: Spawner, owner: ProcessEvents) -> None:
+    def __init__(self, spawned: Spawned, command: Command, spawner: Spawner, owner: ProcessEvents) -> None:
         self.pid = spawned.popen.pid
-        self._popen = spawned.popen
-        self._pidfd = spawned.pidfd
-        self._mark = mark
+        self._spawned = spawned
+        self._keeper = Keeper(spawner, spawned, command, self._tree_ended)
         self._spawner = spawner
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -82,7 +86,7 @@ class ChildProcess:
     @classmethod
     async def _start(cls, spawner: Spawner, command: Command, owner: ProcessEvents) -> ChildProcess:
         spawned = await spawner.spawn(command)
-        self = cls(spawned, command.mark, spawner, owner)
+        self = cls(spawned, command, spawner, owner)
         popen, loop = spawned.popen, self._loop
         assert popen.stdin and popen.stdout and popen.stderr
         cutter = LineCutter(owner.on_line, command.line_limit_bytes)
@@ -100,7 +104,8 @@ class ChildProcess:
 
     def _listen(self) -> None:
         self._stdout.resume_reading()
-        self._loop.add_reader(self._pidfd, self._leader_exited)
+        self._loop.add_reader(self._spawned.pidfd, self._leader_exited)
+        self._keeper.begin()
 
     def send(self, line: bytes) -> None:
         """Queues a line (with its newline) for the child's stdin; never blocks."""
@@ -156,7 +161,7 @@ class ChildProcess:
     def _tree_ended(self) -> asyncio.Task[None]:
         """The one sweep that ends the tree, whoever is the first to want it."""
         if self._sweep is None:
-            self._sweep = self._loop.create_task(self._spawner.end_tree(self.pid, self._mark))
+            self._sweep = self._loop.create_task(self._spawner.end_tree(self._spawned))
         return self._sweep
 
     async def _exits_within(self, seconds: float) -> bool:
@@ -165,8 +170,9 @@ class ChildProcess:
         return self._exited.is_set()
 
     def _leader_exited(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self._loop.remove_reader(self._spawned.pidfd)
+        os.close(self._spawned.pidfd)
+        self._keeper.leader_ended()
         self._exited.set()
         self._gone = self._loop.create_task(self._after_exit())
 
@@ -177,14 +183,14 @@ class ChildProcess:
         known.
         """
         await self._tree_ended()
-        exit_code = await self._spawner.reap(self._popen)
+        exit_code = await self._spawner.reap(self._spawned)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._drained.wait(), _DRAIN_GRACE_S)
         self._stdout.close()
         self._stderr_pipe.close()
         if self._stdin_end.open:
             self._stdin.abort()
-        self._owner.on_exit(exit_code)
+        self._owner.on_exit(exit_code, self._keeper.why(exit_code))
 
     def _cut(self, cutter: LineCutter, chunk: bytes) -> None:
         try:
@@ -215,7 +221,7 @@ class _Nobody:
 
     def on_broken(self, reason: str) -> None: ...
 
-    def on_exit(self, code: int) -> None: ...
+    def on_exit(self, code: int, exceeded: Exceeded | None) -> None: ...
 
 
 class _Reader(asyncio.Protocol):

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,10 +19,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clawdforge.server.agents import marks, tree
+from clawdforge.server.agents.watchdog import Watchdog
 from clawdforge.server.sandbox import spawning
 from clawdforge.server.sandbox.base import Space, Wall
+from clawdforge.server.sandbox.bounds import Bounds
+from clawdforge.server.sandbox.group import Group
 
 _log: Final = logging.getLogger(__name__)
+_REMOVALS: Final = 100
+_REMOVED_AGAIN_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,22 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A started child. `pidfd` tells its end: nobody can take that word of the kernel, no thread waits for it."""
+    """A started child. `pidfd` tells its end: nobody can take that word of the kernel, no thread waits for it.
+
+    `mark` and `number` are what its descendants are known by (`marks`), `group` is where the kernel counts them.
+    """
 
     popen: subprocess.Popen[bytes]
     pidfd: int
+    number: int
+    mark: str
+    group: Group | None
+
+    def pids(self, sight: tree.Sight) -> Sequence[int]:
+        """All that runs of its tree. Blocking; raises OSError where nothing can be seen."""
+        if self.group is not None:
+            return self.group.pids()
+        return sight.pids_of(self.popen.pid, self.mark, self.number)
 
 
 class Spawner:
@@ -58,7 +76,9 @@ class Spawner:
     end at a time by the same looks at /proc: each costs as much as the machine has processes.
     """
 
-    def __init__(self, wall: Wall) -> None:
+    def __init__(self, wall: Wall, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
+        self.bounds = bounds
+        self.watchdog = Watchdog()
         self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn", initializer=wall.prepare_thread)
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="tree")
@@ -85,10 +105,12 @@ class Spawner:
         asked = functools.partial(tree.ask_to_end, leader, contained=self._contained)
         await asyncio.get_running_loop().run_in_executor(self._looks, asked)
 
-    async def end_tree(self, leader: int, mark: str) -> None:
+    async def end_tree(self, child: Spawned) -> None:
         """Kills a child that was not reaped yet, and everything that it started."""
-        sweep = tree.Sweep(leader, mark, self._unreaped[leader], self._contained)
+        sweep = tree.Sweep(child.popen.pid, child.mark, child.number, self._contained)
         loop = asyncio.get_running_loop()
+        if child.group is not None and not self._contained:
+            await loop.run_in_executor(self._looks, _kill, child.group)
         over = self._sweeps[sweep] = loop.create_future()
         if self._sweeping is None:
             self._sweeping = loop.create_task(self._sweep())
@@ -96,13 +118,14 @@ class Spawner:
         if sweep.left:
             _log.error("processes of an agent could not be ended: %s", sweep.left)
 
-    async def reap(self, popen: subprocess.Popen[bytes]) -> int:
+    async def reap(self, child: Spawned) -> int:
         """The exit code of a child that has ended; the negative number of the signal that ended it.
 
         Where it was the last, what none of them is known to have started is ended too.
         """
-        code = popen.wait()  # returns at once
-        self._unreaped.pop(popen.pid, None)
+        code = child.popen.wait()  # returns at once
+        self._unreaped.pop(child.popen.pid, None)
+        self._looks.submit(_remove, child.group)
         if self._strays_seen and not self._unreaped:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._end_strays)
         offset = self._wall.exit_offset
@@ -119,16 +142,21 @@ class Spawner:
         number = marks.number(command.mark.partition(":")[0], next(self._serials))
         enclosed = self._wall.enclose(command.argv, env, command.space)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with marks.worn(number):
-            popen = spawning.popen(enclosed, bufsize=0, **pipes)
+        group = self.bounds.group(command.mark.rpartition(":")[2])
         try:
-            pidfd = os.pidfd_open(popen.pid)
+            with marks.worn(number):
+                popen = spawning.popen(enclosed, group, bufsize=0, **pipes)
+            try:
+                pidfd = os.pidfd_open(popen.pid)
+            except OSError:
+                with popen:
+                    popen.kill()
+                raise
         except OSError:
-            with popen:
-                popen.kill()
+            _remove(group)
             raise
         self._unreaped[popen.pid] = number
-        return Spawned(popen, pidfd)
+        return Spawned(popen, pidfd, number, command.mark, group)
 
     async def _sweep(self) -> None:
         """Looks for as long as a tree is to be ended; one that comes meanwhile joins at the next look."""
@@ -162,3 +190,23 @@ class Spawner:
         """In the thread that spawns, so that none of its own children can be among them."""
         if not self._unreaped:
             self._reap_adopted(tree.end_strays().ended)
+
+
+def _kill(group: Group) -> None:
+    """Ends what is in a group, however it may have hidden. Where that cannot be done, there is the tree."""
+    with suppress(OSError):
+        group.kill()
+
+
+def _remove(group: Group | None) -> None:
+    """Removes a group of which nothing is left, or about to be."""
+    if group is None:
+        return
+    for _ in range(_REMOVALS):
+        try:
+            group.remove()
+            return
+        except OSError:
+            _kill(group)
+            time.sleep(_REMOVED_AGAIN_S)
+    _log.error("the group of an agent could not be removed: %s", group)

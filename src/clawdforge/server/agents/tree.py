@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from clawdforge.server.agents import marks, proc
@@ -143,6 +144,18 @@ def end_strays() -> Children:
             break
         proc.kill(found)
     return _told(children)
+
+
+class Sight:
+    """What can be seen of trees at one time: one look for all who ask, taken when the first of them does."""
+
+    def pids_of(self, leader: int, mark: str, number: int) -> Sequence[int]:
+        """What runs of a tree. Raises OSError where nothing can be seen."""
+        return [process.pid for process in self._look.alive_of(Sweep(leader, mark, number))]
+
+    @cached_property
+    def _look(self) -> _Look:
+        return _Look()
 
 
 class _NearLook:

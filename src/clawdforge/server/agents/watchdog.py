@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from clawdforge.server.agents import footprint
+from clawdforge.server.agents.tree import Sight
 from clawdforge.server.sandbox import limits
 from clawdforge.server.sandbox.base import Limits
 from clawdforge.server.sandbox.limits import Exceeded
@@ -39,7 +40,7 @@ class Watched:
         on_exceeded: hears, on the loop, of one that it has passed; again as long as it is watched.
     """
 
-    pids: Callable[[], Sequence[int]]
+    pids: Callable[[Sight], Sequence[int]]
     directories: Sequence[Path]
     limits: Limits
     on_exceeded: Callable[[Exceeded], None]
@@ -49,22 +50,22 @@ class Watched:
     _counted_at: float = field(default=float("-inf"))
     _not_before: float = 0.0
 
-    def look(self) -> Exceeded | None:
+    def look(self, sight: Sight) -> Exceeded | None:
         """The limit that it has passed, if any. Blocking."""
-        return self._look_at_processes() or self._look_at_disk()
+        return self._look_at_processes(sight) or self._look_at_disk(sight)
 
-    def _look_at_processes(self) -> Exceeded | None:
+    def _look_at_processes(self, sight: Sight) -> Exceeded | None:
         memory_bytes, processes = self.limits.memory_bytes, self.limits.processes
         if memory_bytes is None and processes is None:
             return None
-        pids = self.pids()
+        pids = self.pids(sight)
         if memory_bytes is not None and footprint.memory_bytes(pids, memory_bytes) > memory_bytes:
             return limits.memory(memory_bytes)
         if processes is not None and footprint.threads(pids) > processes:
             return limits.processes(processes)
         return None
 
-    def _look_at_disk(self) -> Exceeded | None:
+    def _look_at_disk(self, sight: Sight) -> Exceeded | None:
         """Counting many files takes a while, so it is done only where it can tell something new: each minute, or
         where the limit is passed if all that was written to the disk meanwhile was written by this session.
         """
@@ -77,7 +78,7 @@ class Watched:
         if began < self._not_before or not (late or self._held_bytes + self._written_bytes > may_hold_bytes):
             return None
         device = self.directories[0].stat().st_dev
-        held_bytes = held(self.directories, footprint.unlinked_bytes(self.pids(), device))
+        held_bytes = held(self.directories, footprint.unlinked_bytes(self.pids(sight), device))
         if held_bytes is None or held_bytes > may_hold_bytes:
             return limits.workspace(may_hold_bytes, held_bytes)
         self._held_bytes, self._written_bytes, self._counted_at = held_bytes, 0, time.monotonic()
@@ -109,7 +110,10 @@ class Watchdog:
         self._task: asyncio.Task[None] | None = None
 
     def watch(self, watched: Watched) -> None:
-        """Looks after it until `leave`."""
+        """Looks after it until `leave`, where there is anything to look after."""
+        wanted = watched.limits
+        if wanted.memory_bytes is None and wanted.processes is None and wanted.workspace_bytes is None:
+            return
         self._watched.add(watched)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._rounds())
@@ -132,9 +136,10 @@ class Watchdog:
 
     def _round(self, watched: Sequence[Watched], loop: asyncio.AbstractEventLoop) -> None:
         """In a thread. What is found is told at once: to count others can take a while."""
+        sight = Sight()
         for each in watched:
             with suppress(OSError):  # it is gone, or there are no files left to look with: so at the next round
-                if (exceeded := each.look()) is not None:
+                if (exceeded := each.look(sight)) is not None:
                     loop.call_soon_threadsafe(self._tell, each, exceeded)
 
     def _tell(self, watched: Watched, exceeded: Exceeded) -> None:

@@ -114,7 +114,7 @@ class Bubblewrap:
             )
             # Not on the command line: that can be read from inside, and tells where things lie on this side.
             fds.append(_opened(unless_done, "".join(f"{word}\0" for word in options).encode()))
-            limits = rlimits.command(self.prlimit, space.limits, own_users=True)
+            limits = rlimits.command(self.prlimit, space.limits, own_users=self.as_root is None)
             command = (*limits, *self._becoming(), *argv)
             words = (self.program, "--args", str(fds[-1]), "--", *command)
             unless_done.pop_all()

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.sandbox.base import Limits
-from clawdforge.server.sandbox.group import CONTROLLERS, Controller, Group, start, write
+from clawdforge.server.sandbox import spawning
+from clawdforge.server.sandbox.base import Enclosed, Limits
+from clawdforge.server.sandbox.group import CONTROLLERS, Controller, Group, write
 from clawdforge.server.sandbox.group_v1 import GroupV1
 from clawdforge.server.sandbox.group_v2 import GroupV2
 
@@ -165,10 +166,9 @@ def _try(make: Callable[[str, Limits], Group], name: str) -> None:
     """Starts a program in a group, which must find itself there."""
     group = make("trial", _TRIAL)
     try:
-        with start(
-            group, ("/bin/cat", "/proc/self/cgroup"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as tried:
-            told, _ = tried.communicate(timeout=_TRIAL_TIMEOUT_S)
+        telling = Enclosed(("/bin/cat", "/proc/self/cgroup"), {}, Path("/"))
+        with spawning.popen(telling, group, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+            told, _ = started.communicate(timeout=_TRIAL_TIMEOUT_S)
         if f"/{name}/trial\n" not in told.decode():
             raise NoGroups("a program that was started in a group is not in it")
     finally:

@@ -1,4 +1,4 @@
-"""The processes of one session, as the kernel counts and limits them together; and how one is started in a group.
+"""The processes of one session, as the kernel counts and limits them together.
 
 What a group is, whatever the version of cgroups (`group_v1`, `group_v2`). Where groups can be made: `cgroups`.
 """
@@ -8,19 +8,16 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from clawdforge.server.sandbox.base import LimitName
 
 Controller = Literal["memory", "pids", "cpu"]
 CONTROLLERS: Final[tuple[Controller, ...]] = ("memory", "pids", "cpu")
 
-# Reads one line, by single bytes: what follows is the program's.
-_HELD_BACK: Final = ("/bin/sh", "-c", 'read -r _ && exec "$@"', "sh")
 _AT_ONCE: Final = 64
 _LOOKS: Final = 200
 _DIES_WITHIN_MS: Final = 100
@@ -57,34 +54,6 @@ class Group(Protocol):
 
     def remove(self) -> None:
         """Removes it. Raises OSError where something still runs in it."""
-
-
-def start(group: Group | None, argv: Sequence[str], **how: Any) -> subprocess.Popen[Any]:
-    """Starts a program in a group, if there is one.
-
-    Args:
-        how: what `subprocess.Popen` is to be told; stdin must be a pipe.
-
-    Raises:
-        OSError: it could not be started, or not in the group; nothing is left.
-    """
-    if group is None:
-        return subprocess.Popen(argv, **how)
-    popen = None
-    try:
-        with group.inside():
-            popen = subprocess.Popen((*_HELD_BACK, *argv) if group.holds else argv, **how)
-        if group.holds:
-            group.take(popen.pid)
-            assert popen.stdin is not None
-            popen.stdin.write(b"\n")
-            popen.stdin.flush()
-    except OSError:
-        if popen is not None:
-            with popen:
-                popen.kill()
-        raise
-    return popen
 
 
 def kill_each(group: Group) -> None:

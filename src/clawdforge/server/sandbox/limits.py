@@ -42,6 +42,11 @@ def processes(limit: int) -> Exceeded:
     return Exceeded("processes", f"the agent ran more than its {limit} processes")
 
 
+def no_more_processes(limit: int) -> Exceeded:
+    """It was not given more of them, and has ended since."""
+    return Exceeded("processes", f"the agent ended after it had met its limit of {limit} processes")
+
+
 def file(limit_bytes: int) -> Exceeded:
     """It wanted to write more into one."""
     return Exceeded("file", f"the agent wrote more than {amount(limit_bytes)} into one file")

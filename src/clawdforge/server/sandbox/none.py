@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clawdforge.server.sandbox import rlimits
 from clawdforge.server.sandbox.base import Enclosed, Level, Space, View, in_place
 
 
@@ -17,9 +18,11 @@ class NoWall:
 
     Attributes:
         agent_uid: who agents are, where the gateway is root.
+        prlimit: that program's path, where there is one: what cannot be set is not limited.
     """
 
     agent_uid: int | None = None
+    prlimit: str | None = None
 
     level: Level = "none"
     exit_offset: int | None = None
@@ -35,7 +38,8 @@ class NoWall:
         """The command as it is."""
         view = self.view(space)
         own = {"HOME": view.home, "TMPDIR": view.tmp}
-        return Enclosed(tuple(argv), {**env, **own}, space.workspace, uid=self.agent_uid)
+        limits = rlimits.command(self.prlimit, space.limits, own_users=False)
+        return Enclosed((*limits, *argv), {**env, **own}, space.workspace, uid=self.agent_uid)
 
     def close(self) -> None:
         """There is nothing that it holds."""

@@ -221,5 +221,5 @@ def _mend(wall: Wall, directory: Path) -> str:
 
 
 _MAKERS: Final[Mapping[Level, Callable[[Path, int | None], Wall]]] = MappingProxyType(
-    {"bwrap": _bubblewrap, "landlock": _landlock, "none": lambda *_: NoWall()}
+    {"bwrap": _bubblewrap, "landlock": _landlock, "none": lambda *_: NoWall(prlimit=shutil.which("prlimit"))}
 )

@@ -50,7 +50,7 @@ class TurnEnd:
     Attributes:
         stop_reason: a key of `ENDS`.
         detail: a sentence for a person, for the ends that are errors.
-        extra: what the error body tells besides (`phase`, `exit_code`, `stderr_tail`).
+        extra: what the error body tells besides (`phase`, `exit_code`, `stderr_tail`, `limit`).
         agent_usable: False where the agent must not be given another prompt.
         refused: a value of the caller's that the agent refused: answered in place of the error.
     """
@@ -80,6 +80,8 @@ def by_agent(end: PromptEnd) -> TurnEnd:
             return timed_out(end.phase, end.detail)
         case Failed():
             extra: dict[str, Any] = {"exit_code": end.exit_code, "stderr_tail": end.stderr_tail}
+            if end.limit is not None:
+                extra["limit"] = end.limit
             return TurnEnd("agent_failed", end.detail, extra, agent_usable=end.alive)
 
 

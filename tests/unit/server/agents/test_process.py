@@ -15,8 +15,9 @@ import pytest
 
 from clawdforge.server.agents import leftovers, tree
 from clawdforge.server.agents.process import ChildProcess
-from clawdforge.server.agents.spawner import Command, Spawner
+from clawdforge.server.agents.spawner import Command, Spawned, Spawner
 from clawdforge.server.sandbox.base import Space
+from clawdforge.server.sandbox.limits import Exceeded
 from clawdforge.server.sandbox.none import NoWall
 
 PATIENCE_S = 20
@@ -29,6 +30,7 @@ class Owner:
         self.lines: list[bytes] = []
         self.broken: list[str] = []
         self.exit_code: int | None = None
+        self.exceeded: Exceeded | None = None
         self._changed = asyncio.Event()
 
     def on_line(self, line: bytes) -> None:
@@ -39,9 +41,10 @@ class Owner:
         self.broken.append(reason)
         self._changed.set()
 
-    def on_exit(self, code: int) -> None:
+    def on_exit(self, code: int, exceeded: Exceeded | None) -> None:
         assert self.exit_code is None, "told once"
         self.exit_code = code
+        self.exceeded = exceeded
         self._changed.set()
 
     async def until(self, *, lines: int = 0, broken: bool = False, exited: bool = False) -> None:
@@ -321,10 +324,10 @@ async def test_a_leader_is_reaped_only_when_its_tree_is_gone(tmp_path: Path) -> 
     class Watched(Spawner):
         kept: list[bool]
 
-        async def end_tree(self, leader: int, mark: str) -> None:
-            await super().end_tree(leader, mark)
-            ended = os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            self.kept.append(ended is not None and ended.si_pid == leader)
+        async def end_tree(self, child: Spawned) -> None:
+            await super().end_tree(child)
+            ended = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            self.kept.append(ended is not None and ended.si_pid == child.popen.pid)
 
     for code in ("raise SystemExit(3)", "import time; time.sleep(600)"):
         spawner, owner = Watched(NoWall()), Owner()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.agents import footprint, watchdog
+from clawdforge.server.agents.tree import Sight
 from clawdforge.server.agents.watchdog import Watchdog, Watched
 from clawdforge.server.sandbox.base import Limits
 from clawdforge.server.sandbox.limits import Exceeded
@@ -17,7 +18,7 @@ from clawdforge.server.sandbox.limits import Exceeded
 MIB = 1024 * 1024
 
 
-def ours() -> list[int]:
+def ours(_: Sight) -> list[int]:
     return [os.getpid()]
 
 
@@ -27,7 +28,9 @@ class Told:
     def __init__(self) -> None:
         self.heard: asyncio.Queue[Exceeded] = asyncio.Queue()
 
-    def watched(self, limits: Limits, *directories: Path, pids: Callable[[], Sequence[int]] = ours) -> Watched:
+    def watched(
+        self, limits: Limits, *directories: Path, pids: Callable[[Sight], Sequence[int]] = ours
+    ) -> Watched:
         return Watched(pids, directories, limits, self.heard.put_nowait)
 
     async def next(self) -> Exceeded:
@@ -70,7 +73,7 @@ async def test_who_has_left_hears_nothing_and_nobody_is_looked_after(tmp_path: P
 
 
 async def test_one_that_cannot_be_seen_does_not_hide_the_others(tmp_path: Path) -> None:
-    def refused() -> list[int]:
+    def refused(_: Sight) -> list[int]:
         raise OSError("nothing can be seen")
 
     told, dog = Told(), Watchdog(0.01)
@@ -113,18 +116,18 @@ def test_files_are_counted_again_only_when_the_disk_says_that_they_could_be_too_
     disk = Disk(monkeypatch)
     watched = Watched(ours, (tmp_path,), Limits(workspace_bytes=100 * MIB), lambda _: None)
     for _ in range(5):
-        assert watched.look() is None
+        assert watched.look(Sight()) is None
     assert disk.counts == 1
     disk.free_bytes -= 80 * MIB
-    assert watched.look() is None
+    assert watched.look(Sight()) is None
     disk.free_bytes += 80 * MIB  # somebody else has made room: what was written stays written
-    assert watched.look() is None
+    assert watched.look(Sight()) is None
     assert disk.counts == 1
     disk.free_bytes -= 20 * MIB
-    assert watched.look() is None
+    assert watched.look(Sight()) is None
     assert disk.counts == 2
     disk.held_bytes = 101 * MIB
     disk.free_bytes -= 91 * MIB
-    exceeded = watched.look()
+    exceeded = watched.look(Sight())
     assert exceeded is not None
     assert exceeded.detail == "the session's workspace and home hold 101 MiB, and may hold 100 MiB"
