@@ -154,7 +154,8 @@ class LocalHost:
             return
         if held_bytes is None or held_bytes > may_hold_bytes:
             full = limits.workspace(may_hold_bytes, held_bytes)
-            raise Problem("storage_full", f"{full.detail}: it takes turns again when it holds less")
+            detail = f"{full.detail}: it takes turns again when they hold less"
+            raise Problem("storage_full", detail, limit=full.limit)
 
     def _argv(self, entry: AgentEntry) -> tuple[str, ...]:
         try:

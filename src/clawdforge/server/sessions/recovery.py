@@ -36,7 +36,7 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         usage=codec.to_json(used),
         model=session.options.get("model"),
     )
-    drafts = [Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}), state.turn_end(ended)]
+    drafts = [state.error(end), state.turn_end(ended)]
     changes: list[Change] = [
         EndTurn(ended),
         audit.turn(session, ended, used, prompt, answer),

@@ -255,7 +255,7 @@ class LiveSession:
         )
         drafts = [state.turn_end(row)]
         if end.kind.error is not None:
-            drafts.insert(0, Draft(events.ERROR, {"code": end.kind.error, "detail": end.detail}))
+            drafts.insert(0, state.error(end))
         audit = self._audit.turn(self.row, row, used, turn.prompt.text, text, files=len(turn.prompt.files))
         changes: list[Change] = [EndTurn(row), audit]
         outside: list[Draft] = []

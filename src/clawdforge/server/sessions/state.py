@@ -110,6 +110,14 @@ def interrupted() -> TurnEnd:
     return TurnEnd("interrupted", _INTERRUPTED, agent_usable=False)
 
 
+def error(end: TurnEnd) -> Draft:
+    """The event that says why a turn ended in an error; it comes before the one that ends it."""
+    data = {"code": end.kind.error, "detail": end.detail}
+    if "limit" in end.extra:
+        data["limit"] = end.extra["limit"]
+    return Draft(events.ERROR, data)
+
+
 def turn_end(row: TurnRow) -> Draft:
     """The event that ends a turn's part of the log."""
     return Draft(

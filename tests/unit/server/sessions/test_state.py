@@ -60,6 +60,14 @@ def test_an_agent_s_failure_is_told_with_what_is_known(alive: bool) -> None:
     assert end.extra == {"exit_code": 7, "stderr_tail": "why"}
 
 
+def test_a_limit_that_ended_an_agent_is_told_in_the_answer_and_the_log() -> None:
+    end = state.by_agent(Failed("it took too much", exit_code=-9, limit="memory"))
+    assert end.extra == {"exit_code": -9, "stderr_tail": "", "limit": "memory"}
+    assert state.error(end).data == {"code": "agent_failed", "detail": "it took too much", "limit": "memory"}
+    plain = state.by_agent(Failed("it broke", exit_code=1))
+    assert state.error(plain).data == {"code": "agent_failed", "detail": "it broke"}
+
+
 def test_an_agent_that_was_too_slow_to_start_is_a_timeout() -> None:
     end = state.by_agent(Failed("too slow", phase="startup", alive=True))
     assert (end.stop_reason, end.extra, end.agent_usable) == ("timeout", {"phase": "startup"}, False)
