@@ -24,10 +24,19 @@ from bench import (  # noqa: E402 - the harness of the tests had to be found fir
     sizes,
     streams,
     turns,
+    walled,
 )
 from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 
-BENCHES = (turns.BENCH, streams.BENCH, opening.BENCH, *neighbours.BENCHES, sizes.BENCH, footprint.BENCH)
+BENCHES = (
+    turns.BENCH,
+    streams.BENCH,
+    opening.BENCH,
+    *neighbours.BENCHES,
+    walled.BENCH,
+    sizes.BENCH,
+    footprint.BENCH,
+)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from clawdforge.testing import fake_agent
@@ -41,12 +41,18 @@ class Plain:
 
 
 class RawAgent:
-    """The scripted agent as its own client would have it: started, and up to a session that takes prompts."""
+    """The scripted agent as its own client would have it: started, and up to a session that takes prompts.
 
-    def __init__(self, argv: Sequence[str] | None = None) -> None:
-        self._process = subprocess.Popen(
-            argv or fake_agent.argv(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+    Args:
+        argv: its command line.
+        start: what starts that, with these streams; `subprocess.Popen` by itself.
+    """
+
+    def __init__(
+        self, argv: Sequence[str] | None = None, start: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+    ) -> None:
+        pipe = subprocess.PIPE
+        self._process = start(argv or fake_agent.argv(), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
         self._call("initialize", {"protocolVersion": 1})
         self._session_id = self._call("session/new", {"cwd": "/", "mcpServers": []})["sessionId"]
 
