@@ -78,13 +78,30 @@ def test_what_was_closed_long_ago_is_removed_with_events_turns_and_workspace(new
         ledger = Ledger(gateway.data_dir)
         until(lambda: len(ledger.sessions("app")) == 1, "the run to be removed too")
         assert not Path(removed.cwd).exists()
-        assert not (gateway.data_dir / "workspaces" / str(run.session_id)).exists()
+        for name in (removed.session_id, str(run.session_id)):
+            assert not list(gateway.data_dir.glob(f"*/{name}")), "neither workspace nor home"
         assert Path("/etc/hostname").exists()
         until(lambda: len(ledger.rows("SELECT DISTINCT session_key FROM events")) == 1, "the events to be removed")
         assert len(ledger.rows("SELECT * FROM turns")) == 1
         assert {len(ledger.audit(each)) for each in (removed.session_id, str(run.session_id))} == {1}
         assert Path(kept.cwd).is_dir()
+        assert (gateway.data_dir / "homes" / kept.session_id).is_dir()
         assert kept.turn("still here").text() == "turn 2: still here"
+
+
+def test_directories_of_sessions_that_never_were_are_removed(new_gateway: NewGateway) -> None:
+    """A gateway that is killed while it opens a session has made directories that no session has."""
+    gateway = new_gateway(settings={**QUICK, "session_ttl_secs": 3600}).start()
+    with gateway.app() as app:
+        kept = app.create_session(agent="fake")
+    gateway.kill()
+    lost = [gateway.data_dir / kind / "sess_0123456789abcdef" for kind in ("workspaces", "homes")]
+    for each in lost:
+        (each / "deep").mkdir(parents=True)
+    gateway.start()
+    until(lambda: not any(each.exists() for each in lost), "the directories of nobody to be removed")
+    assert Path(kept.cwd).is_dir()
+    assert (gateway.data_dir / "homes" / kept.session_id).is_dir()
 
 
 def test_turns_and_the_reaper_do_not_get_into_each_other_s_way(

@@ -26,6 +26,8 @@ class Reaper:
         self._store = store
         self._sessions = sessions
         self._uploads = uploads
+        # Before any session is opened: what nobody knows among these nobody will ever know.
+        self._found = paths.session_ids(settings.data_dir)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -41,9 +43,17 @@ class Reaper:
                 await self._sessions.end_lost_turns()
                 await self._sessions.expire()
                 await self._remove_old()
+                await self._remove_unknown()
                 await self._uploads.sweep(int(time.time()))
             except Exception:  # noqa: BLE001 - whatever it was: the next look comes, and its log says this one failed
                 _log.exception("clearing away failed, and is tried again")
+
+    async def _remove_unknown(self) -> None:
+        """Removes the directories of sessions that were being opened when an earlier life of the gateway ended."""
+        while self._found:
+            session_id = self._found.pop()
+            if await self._store.session(session_id) is None:
+                await self._remove_directories(session_id)
 
     async def _remove_old(self) -> None:
         """Removes sessions whose time after their close is over, workspaces too."""
@@ -51,10 +61,14 @@ class Reaper:
         for row in await self._store.closed_before(before, _AT_ONCE):
             if self._sessions.is_live(row.session_id):
                 continue
-            try:
-                await asyncio.to_thread(paths.remove_session, self._settings.data_dir, row.session_id)
-            except OSError as error:
-                # One that cannot be removed must not keep the others; it is tried again.
-                _log.error("the directories of %s could not be removed: %s", row.session_id, error)
-                continue
-            await self._store.write(RemoveSession(row.session_id))
+            if await self._remove_directories(row.session_id):
+                await self._store.write(RemoveSession(row.session_id))
+
+    async def _remove_directories(self, session_id: str) -> bool:
+        try:
+            await asyncio.to_thread(paths.remove_session, self._settings.data_dir, session_id)
+        except OSError as error:
+            # One that cannot be removed must not keep the others; it is tried again.
+            _log.error("the directories of %s could not be removed: %s", session_id, error)
+            return False
+        return True

@@ -81,6 +81,15 @@ def make_own(path: Path, agent_uid: int | None) -> None:
         os.chown(path, agent_uid, agent_uid, follow_symlinks=False)
 
 
+def session_ids(data_dir: Path) -> set[str]:
+    """The ids of all sessions that have a directory, whether the sessions are still known or not."""
+    found: set[str] = set()
+    for kind in ("workspaces", "homes"):
+        with suppress(FileNotFoundError):
+            found.update(os.listdir(data_dir / kind))  # noqa: PTH208 - ten times as many Paths would be as slow
+    return set(filter(_SESSION_ID.fullmatch, found))
+
+
 def remove_session(data_dir: Path, session_id: str) -> None:
     """Removes all directories of a session; one that is not there is no error.
 
