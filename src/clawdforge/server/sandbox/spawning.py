@@ -5,7 +5,10 @@ Must not keep book of what it has started.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
@@ -14,8 +17,8 @@ from clawdforge.server.sandbox import walled
 from clawdforge.server.sandbox.base import Enclosed
 from clawdforge.server.sandbox.group import Group
 
-# Reads one line, byte by byte: what follows is the program's.
-_HELD_BACK: Final = ("/bin/sh", "-c", 'read -r _ && exec "$@"', "sh")
+# Does nothing of what was asked for until it is told to go on.
+_HELD_BACK: Final = ("/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
 
 
 def popen(enclosed: Enclosed, group: Group | None = None, **streams: Any) -> subprocess.Popen[Any]:
@@ -25,21 +28,21 @@ def popen(enclosed: Enclosed, group: Group | None = None, **streams: Any) -> sub
 
     Args:
         enclosed: the program.
-        group: in which it is from its first instruction on; then its stdin must be a pipe.
+        group: in which it is from its first instruction on.
         streams: what `subprocess.Popen` is to be told of stdin, stdout, stderr and their buffers.
 
     Raises:
-        OSError: it could not be started, or not be walled in; nothing is left.
+        OSError: it could not be started, or not be walled in; nothing is left. Where it is held back meanwhile, a
+            program that is not there is told by its exit code, 127.
     """
+    held_back = enclosed.restrict is not None or (group is not None and group.holds)
+    start = partial(_start, enclosed, group, _HELD_BACK if held_back else (), streams)
     try:
-        if enclosed.restrict is None:
-            started = _start(enclosed, group, streams)
-        else:
-            started = walled.start(partial(_start, enclosed, group, streams))
+        started = start() if enclosed.restrict is None else walled.start(start)
     finally:
         enclosed.close()
-    if group is not None and group.holds:
-        _moved(started, group)
+    if held_back:
+        _let_go(started, group)
     return started
 
 
@@ -48,13 +51,14 @@ def as_user(uid: int | None) -> dict[str, Any]:
     return {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
 
 
-def _start(enclosed: Enclosed, group: Group | None, streams: dict[str, Any]) -> subprocess.Popen[Any]:
+def _start(
+    enclosed: Enclosed, group: Group | None, before: Sequence[str], streams: dict[str, Any]
+) -> subprocess.Popen[Any]:
     with nullcontext() if group is None else group.inside():
         if enclosed.restrict is not None:
             enclosed.restrict()
-        held_back = _HELD_BACK if group is not None and group.holds else ()
         return subprocess.Popen(
-            (*held_back, *enclosed.argv),
+            (*before, *enclosed.argv),
             env=dict(enclosed.env),
             cwd=enclosed.cwd,
             pass_fds=enclosed.fds,
@@ -64,13 +68,13 @@ def _start(enclosed: Enclosed, group: Group | None, streams: dict[str, Any]) -> 
         )
 
 
-def _moved(started: subprocess.Popen[Any], group: Group) -> None:
-    """Moves what is held back into its group, and lets it go on."""
-    assert started.stdin is not None
+def _let_go(started: subprocess.Popen[Any], group: Group | None) -> None:
+    """Waits for what is held back, moves it into its group, and lets it go on."""
     try:
-        group.take(started.pid)
-        started.stdin.write(b"\n")
-        started.stdin.flush()
+        os.waitid(os.P_PID, started.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if group is not None:
+            group.take(started.pid)
+        started.send_signal(signal.SIGCONT)
     except OSError:
         with started:
             started.kill()

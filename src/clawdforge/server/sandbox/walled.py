@@ -1,49 +1,57 @@
-"""A thread for one start: it takes a wall for good, starts a program, and lives as long as that does.
+"""A thread for one start: it takes a wall for good, starts a program, and is gone before that does anything.
 
-Must not know what a wall is, nor reap what it started.
+Must not know what a wall is.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 
 Started = subprocess.Popen[Any]
 
+_GONE_WITHIN_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 0.0001
+
 
 def start(call: Callable[[], Started]) -> Started:
-    """What a call starts, in a thread of its own.
+    """What a call starts, in a thread of its own. When this returns, the kernel knows that thread no more.
 
-    The thread does nothing else, and is not gone before its child is: a program that has asked to hear of its
-    parent's death would hear of it, and to the kernel its parent is the thread.
+    What the call starts must do nothing until then. The thread stands behind the same wall: there a program could
+    signal it, which ends the gateway, and read its memory. And to the kernel the thread is the program's parent:
+    one that asks for a signal when its parent dies would have it at once.
 
     Raises:
-        OSError: there is no room for a thread.
-        Exception: what the call raises; then the thread ends at once.
+        OSError: there is no room for a thread, or it does not end; nothing is left.
+        Exception: what the call raises.
     """
     started: Future[Started] = Future()
     thread = Thread(target=_run, args=(call, started), name="walled", daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:
+    except RuntimeError as error:  # so Python tells that there is no room
         raise BlockingIOError(errno.EAGAIN, f"no thread could be started: {error}") from error
-    return started.result()
+    child = started.result()
+    # Python calls a thread ended a moment before it is.
+    task = Path("/proc/self/task") / str(thread.native_id)
+    give_up_at = time.monotonic() + _GONE_WITHIN_S
+    while task.exists():
+        if time.monotonic() > give_up_at:
+            with child:
+                child.kill()
+            raise TimeoutError("the thread that started a program does not end")
+        time.sleep(_LOOK_AGAIN_S)
+    return child
 
 
 def _run(call: Callable[[], Started], started: Future[Started]) -> None:
     try:
-        child = call()
+        started.set_result(call())
     except BaseException as error:  # noqa: BLE001 - it is the caller's
         started.set_exception(error)
-        return
-    pid = child.pid
-    started.set_result(child)
-    del child, started, call  # what they hold is not held for as long as the child lives
-    with suppress(ChildProcessError):  # it was reaped already
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
