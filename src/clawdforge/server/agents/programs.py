@@ -49,13 +49,14 @@ def consists_of(
     Raises:
         CannotBeShown: a path of these is, or holds, the user's home or the data directory, or is not there.
     """
-    # By what it leads to as well: an agent that is installed anew lies elsewhere, under the same name.
-    return _consists_of(tuple(argv), os.path.realpath(argv[0]), tuple(readable), data_dir)
+    # An agent that is installed anew lies elsewhere, under the same name.
+    now = (os.path.realpath(argv[0]), os.environ.get("PATH"))
+    return _consists_of(tuple(argv), tuple(readable), data_dir, now)
 
 
 @lru_cache(maxsize=64)
 def _consists_of(
-    argv: tuple[str, ...], _program: str, readable: tuple[str, ...], data_dir: Path | None
+    argv: tuple[str, ...], readable: tuple[str, ...], data_dir: Path | None, _now: tuple[str | None, ...]
 ) -> tuple[Path, ...]:
     bounds = _Bounds(data_dir)
     wanted: list[Path] = []
@@ -161,7 +162,7 @@ def _file(path: Path, bounds: _Bounds) -> Iterator[Path]:
             yield modules
         elif place.is_symlink() and not place.is_dir() and bounds.are_its_own(place.parent):
             yield place.parent  # so that it stays a link: programs look beside what it leads to
-        elif place is places[-1] and len(places) > 1 and _alone(place, bounds):
+        elif place != path and _alone(place, bounds):
             yield place.parent  # an installer has put it there, and a link to it elsewhere
         else:
             yield place
