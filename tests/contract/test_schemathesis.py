@@ -40,7 +40,7 @@ TAKES_SOMETHING = [
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose `claude`, the agent that a request without a name gets, is the scripted one."""
     root = tmp_path_factory.mktemp("gateway")
-    started = Gateway(root, agents={"claude": agents.scripted(root / "agent.jsonl")})
+    started = Gateway(root, agents={"claude": agents.scripted()})
     started.start()
     yield started
     assert started.stop() == 0, started.log()

@@ -20,7 +20,7 @@ from harness.tenants import tenant
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway that no test ends. Its tests mint an app each: `app`."""
     root = tmp_path_factory.mktemp("gateway")
-    shared = Gateway(root, agents=agents.faulty(root / "agent.jsonl"), settings={"cancel_timeout_secs": 0.5})
+    shared = Gateway(root, agents=agents.faulty(), settings={"cancel_timeout_secs": 0.5})
     shared.start()
     yield shared
     assert shared.stop() == 0, shared.log()
@@ -32,7 +32,7 @@ def strict_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
     """A gateway with little patience for agents that start, and for the length of their lines."""
     root = tmp_path_factory.mktemp("strict")
     settings = {"startup_timeout_secs": 1.5, "cancel_timeout_secs": 0.5, "max_agent_line_bytes": 20_000}
-    strict = Gateway(root, agents=agents.faulty(root / "agent.jsonl"), settings=settings)
+    strict = Gateway(root, agents=agents.faulty(), settings=settings)
     strict.start()
     yield strict
     assert strict.stop() == 0, strict.log()
@@ -76,7 +76,7 @@ def new_gateway(tmp_path: Path) -> Iterator[agents.NewGateway]:
         root.mkdir(exist_ok=True)
         options = {"settings": {}, **options}
         options["settings"] = {"cancel_timeout_secs": 0.5, **options["settings"]}
-        made.append(Gateway(root, **{"agents": agents.faulty(root / "agent.jsonl"), **options}))
+        made.append(Gateway(root, **{"agents": agents.faulty(), **options}))
         return made[-1]
 
     yield make

@@ -9,10 +9,13 @@ import pytest
 
 from clawdforge import Forge
 from clawdforge.client.session import Session
-from harness import agents
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
+from harness.levels import gateway_at
+
+ALONE = 3
+"""Processes of an agent that has started nothing: itself, and the wall's two."""
 
 LOST = {
     "a child that ignores SIGTERM": "[[CHILD]]",
@@ -26,7 +29,7 @@ LOST = {
 def test_whatever_an_agent_started_is_gone_with_its_session(app: Forge, gateway: Gateway, how: str) -> None:
     session = app.create_session(agent="fake", permissions="allow")
     session.turn(LOST[how])
-    until(lambda: len(gateway.children()) > 1, "what it started to be seen")
+    until(lambda: len(gateway.children(session)) > ALONE, "what it started to be seen")
     session.close()
     assert gateway.children() == []
 
@@ -62,33 +65,29 @@ def stray(session: Session, how: str) -> psutil.Process:
 
 
 @pytest.mark.parametrize("how", STRAYS)
-def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_last_agent(
-    new_gateway: agents.NewGateway, how: str
-) -> None:
-    gateway = new_gateway().start()
-    with gateway.app() as app:
+def test_a_daemon_that_hides_from_its_agent_is_gone_with_its_session(how: str) -> None:
+    """Where no wall holds it."""
+    with gateway_at("none") as gateway, gateway.start().app() as app:
         first = app.create_session(agent="fake", permissions="allow")
         second = app.create_session(agent="fake", permissions="allow")
         daemon = stray(first, how)
-        first.close()
-        assert second.turn("hi").ok
         assert daemon.ppid() == gateway.pid
         family = [daemon, *daemon.children(recursive=True)]
-        second.close()
-        until(lambda: not any(each.is_running() for each in family), "the daemon to be gone")
+        first.close()
+        assert not any(each.is_running() for each in family)
+        assert second.turn("hi").ok
         assert gateway.zombies() == []
 
 
 @pytest.mark.parametrize("how", STRAYS)
-def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_gateway(
-    new_gateway: agents.NewGateway, how: str
-) -> None:
-    gateway = new_gateway().start()
-    with gateway.app() as app:
-        daemon = stray(app.create_session(agent="fake", permissions="allow"), how)
-        family = [daemon, *daemon.children(recursive=True)]
-        assert gateway.stop() == 0
-    until(lambda: not any(each.is_running() for each in family), "the daemon to be gone")
+def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_gateway(how: str) -> None:
+    """Where no wall holds it."""
+    with gateway_at("none") as gateway:
+        with gateway.start().app() as app:
+            daemon = stray(app.create_session(agent="fake", permissions="allow"), how)
+            family = [daemon, *daemon.children(recursive=True)]
+            assert gateway.stop() == 0
+        until(lambda: not any(each.is_running() for each in family), "the daemon to be gone")
 
 
 def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(
@@ -98,16 +97,14 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(
     answer = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[GRANDCHILD]]"})
     assert answer.problem() == (502, "agent_failed")
     assert answer.body["exit_code"] == 0
-    [text] = [event["data"]["content"] for event in db.events(session.session_id) if event["type"] == "text"]
-    assert not psutil.pid_exists(int(text)) or psutil.Process(int(text)).status() == psutil.STATUS_ZOMBIE
+    assert [event["type"] for event in db.events(session.session_id)].count("text") == 1, "it was started"
     assert gateway.children() == []
 
 
 def test_a_daemon_that_ends_by_itself_leaves_no_zombie(app: Forge, gateway: Gateway) -> None:
     session = app.create_session(agent="fake", permissions="allow")
-    mark = Path(session.cwd, "ended")
-    session.turn(f"[[SH (setsid sh -c 'sleep 0.1; touch {mark}' >/dev/null 2>&1 &)]]")
-    until(mark.exists, "the daemon to end")
+    session.turn("[[SH (setsid sh -c 'sleep 0.1; touch ended' >/dev/null 2>&1 &)]]")
+    until(Path(session.cwd, "ended").exists, "the daemon to end")
     session.close()
     until(lambda: gateway.zombies() == [], f"zombies to be reaped: {gateway.zombies()}")
 

@@ -13,7 +13,7 @@ from harness.ledger import Ledger
 DIES = {
     "fake-exit0": 0,
     "fake-exit1": 1,
-    "fake-exit137": 137,
+    "fake-exit137": -9,  # as shells say it
     "fake-stderr-then-exit": 1,
     "fake-exit-new": 1,
 }
@@ -109,7 +109,8 @@ def test_a_program_that_cannot_be_executed_is_told_so(new_gateway: agents.NewGat
     with gateway.app() as app:
         found = ask(app, "POST", "/sessions", {"agent": "broken"})
         assert found.problem() == (502, "agent_failed")
-        assert "could not be started" in found.body["detail"]
+        assert found.body["exit_code"] in (1, 126, 127)
+        assert "not-a-program" in found.body["stderr_tail"]
         nothing_is_left(app, gateway, 0)
 
 

@@ -10,7 +10,7 @@ import pytest
 from clawdforge import Forge
 from clawdforge.client.session import Session
 from harness import agents
-from harness.gateway import Gateway
+from harness.gateway import Gateway, until
 from harness.http import Answer, ask
 from harness.ledger import Ledger
 
@@ -70,11 +70,11 @@ def test_updates_of_unknown_kinds_are_kept_whole(app: Forge, db: Ledger) -> None
 
 def test_a_line_over_the_limit_ends_the_turn_and_not_the_session(strict_app: Forge) -> None:
     session = strict_app.create_session(agent="fake")
-    first = session.turn("[[PID]]").text()
+    session.turn("before")
     found = turn(strict_app, session, "[[SAY before]][[BIGLINE 20002]]")
     assert found.problem() == (502, "agent_failed")
     assert "more than 20000 bytes" in found.body["detail"]
-    assert session.turn("[[PID]]").text() != first
+    assert session.turn("after").text() == "turn 1: after"
 
 
 def test_a_line_as_long_as_the_limit_is_heard(strict_app: Forge) -> None:
@@ -147,10 +147,10 @@ def test_an_agent_that_never_reads_ends_by_the_clock_and_others_go_on(new_gatewa
 
 def test_an_agent_that_ignores_cancel_is_ended_at_the_deadline(app: Forge) -> None:
     session = app.create_session(agent="fake")
-    pid = session.turn("[[PID]]").text()
+    session.turn("before")
     found = turn(app, session, "[[IGNORE_CANCEL]][[HANG]]", timeout_secs=1)
     assert found.problem() == (504, "timeout")
-    assert session.turn("[[PID]]").text() != pid
+    assert session.turn("after").text() == "turn 1: after"
 
 
 @pytest.mark.parametrize("deafness", ["[[IGNORE_SIGTERM]][[IGNORE_EOF]]", "[[IGNORE_EOF]]", "[[IGNORE_SIGTERM]]"])
@@ -165,8 +165,8 @@ def test_an_agent_that_will_not_leave_is_ended_with_its_session(
 
 def test_an_agent_that_dies_between_turns_is_replaced_at_the_next(app: Forge, gateway: Gateway) -> None:
     session = app.create_session(agent="fake", permissions="allow")
-    pid = session.turn("[[PID]][[SH (sleep 0.1; kill -9 $PPID) >/dev/null 2>&1 & ]]").text()
-    gateway.until_gone(int(pid))
+    session.turn("[[SH (sleep 0.1; kill -9 $PPID) >/dev/null 2>&1 & ]]")
+    until(lambda: gateway.children(session) == [], "the gateway to see that the agent is gone")
     assert session.turn("back").text() == "turn 1: back"
 
 

@@ -21,10 +21,11 @@ from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
+from harness.levels import gateway_at
 
 MIB = 1024 * 1024
-FOR_ONE_START = 10
-"""A child takes eight files for a moment; a thread that looks after its home may take another."""
+FOR_ONE_START = 20
+"""A child takes eight files for a moment, its wall as many, a thread that looks after its home another."""
 
 TREES = {"children": "[[FORKS 300]]", "twins that replace each other": "[[RESPAWN 100]]"}
 
@@ -35,9 +36,10 @@ def test_a_tree_of_hundreds_is_gone_with_its_session_and_its_neighbour_is_not(
 ) -> None:
     greedy, neighbour = app.create_session(agent="fake"), app.create_session(agent="fake")
     greedy.turn(TREES[how])
-    until(lambda: len(gateway.children()) > 200, "the tree to have grown")
+    until(lambda: len(gateway.children(greedy)) > 200, "the tree to have grown")
     greedy.close()
-    assert len(gateway.children()) == 1
+    assert gateway.children(greedy) == []
+    assert gateway.children(neighbour) != []
     assert neighbour.turn("still here?").text() == "turn 1: still here?"
 
 
@@ -51,16 +53,25 @@ def test_a_tree_of_hundreds_is_gone_with_its_agent_s_death(app: Forge, gateway: 
 
 
 @pytest.mark.parametrize("how", TREES)
-def test_a_tree_of_hundreds_that_a_killed_gateway_left_is_gone_when_the_next_one_listens(
-    new_gateway: NewGateway, how: str
-) -> None:
+def test_a_tree_of_hundreds_of_a_killed_gateway_ends_with_it(new_gateway: NewGateway, how: str) -> None:
     gateway = new_gateway().start()
     with gateway.app() as app:
         app.create_session(agent="fake").turn(f"[[IGNORE_EOF]]{TREES[how]}")
+        until(lambda: len(gateway.children()) > 200, "the tree to have grown")
     gateway.kill()
-    assert len(gateway.children()) > 200
-    gateway.start()
-    assert gateway.children() == []
+    until(lambda: gateway.children() == [], "the tree to be gone")
+
+
+@pytest.mark.parametrize("how", TREES)
+def test_a_tree_of_hundreds_that_a_killed_gateway_left_is_gone_when_the_next_one_listens(how: str) -> None:
+    """Where no wall ends it."""
+    with gateway_at("none") as gateway:
+        with gateway.start().app() as app:
+            app.create_session(agent="fake").turn(f"[[IGNORE_EOF]]{TREES[how]}")
+        gateway.kill()
+        assert len(gateway.children()) > 200
+        gateway.start()
+        assert gateway.children() == []
 
 
 def test_one_that_grows_until_it_is_killed_is_told_so_and_the_gateway_does_not_grow(

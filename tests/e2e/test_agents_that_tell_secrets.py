@@ -26,7 +26,7 @@ def trusting_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
     login = root / "login.json"
     login.write_text(json.dumps(LOGIN))
     env = {**SECRETS, "FAKE_AGENT_MODELS": f"model-of-{SECRETS['OTHER_TOKEN']}"}
-    fake = agents.scripted(root / "agent.jsonl", env=env, login_files=[str(login)])
+    fake = agents.scripted(env=env, login_files=[str(login)])
     gateway = Gateway(root, agents={"fake": fake}).start()
     yield gateway
     gateway.close()
@@ -162,8 +162,7 @@ def test_what_is_held_back_is_told_where_a_turn_runs_out_of_time(
 
 def test_the_log_of_the_agent_shows_that_it_knew_what_nobody_else_did(trusting_gateway: Gateway) -> None:
     """Else the tests above would show nothing."""
-    homes = Path(trusting_gateway.data_dir, "homes")
     with tenant(trusting_gateway) as app, app.session(agent="fake", permissions="allow") as session:
         session.turn("[[SH printf %s $OTHER_TOKEN | tail -c 8 > known]]")
         assert Path(session.cwd, "known").read_text() == "and-more"
-    assert LOGIN in [json.loads(each.read_text()) for each in homes.glob("*/fake/login.json")]
+        assert json.loads((trusting_gateway.home(session) / "login.json").read_text()) == LOGIN

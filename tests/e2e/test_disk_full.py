@@ -31,7 +31,7 @@ def full_gateway(new_gateway: NewGateway) -> Iterator[Gateway]:
     until(lambda: Ledger(gateway.data_dir).rows(running) == [], "lost turns to be ended")
     gateway.stop()
     assert "a task of the sessions failed" not in gateway.log(), "no fault of the gateway's own"
-    ledger.check(Ledger(gateway.data_dir), "app", ledger.read_agent_log(gateway.agent_log))
+    ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
 
 
 def fill(gateway: Gateway, room_bytes: int) -> None:

@@ -12,6 +12,7 @@ from clawdforge import Forge
 from harness.gateway import Gateway
 from harness.http import Answer, ask
 from harness.ledger import Ledger
+from harness.levels import gateway_at
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ ENDS = {
     ),
     "exit 0": failure("[[EXIT 0]]", same_agent_after=False, exit_code=0),
     "exit 1": failure("[[EXIT 1]]", same_agent_after=False, exit_code=1),
-    "exit 137": failure("[[EXIT 137]]", same_agent_after=False, exit_code=137),
+    # As shells say it: who stands between the agent and the gateway at `bwrap` has no other way to tell.
+    "exit 137": failure("[[EXIT 137]]", same_agent_after=False, exit_code=-9),
     "killed": failure("[[KILL9]]", same_agent_after=False, exit_code=-9),
     "an error answer": failure("[[ERROR -32603 the model failed]]", same_agent_after=True, exit_code=None),
     "a login is wanted": failure("[[ERROR -32000 log in first]]", same_agent_after=False, exit_code=None),
@@ -64,7 +66,14 @@ ENDS = {
     "no stop reason": failure("[[RESULT {}]]", same_agent_after=True, exit_code=None),
     "a result that is no object": failure("[[RESULT 7]]", same_agent_after=True, exit_code=None),
     "an unfinished last line": failure("[[NO_NEWLINE]]", same_agent_after=False, exit_code=0),
-    "stdout closed": failure("[[CLOSE_STDOUT]]", same_agent_after=False, exit_code=None),
+    "stdout closed": End(
+        "[[CLOSE_STDOUT]]",
+        *("timeout", 504),
+        code="timeout",
+        same_agent_after=False,
+        body={"phase": "total"},
+        timeout_secs=1,
+    ),
 }
 
 
@@ -86,15 +95,15 @@ def check(found: Answer, end: End) -> None:
 def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
     end = ENDS[name]
     session = app.create_session(agent="fake")
-    first_pid = session.turn("[[PID]]").text()
+    session.turn("before")
     body = {"prompt": end.prompt, **({"timeout_secs": end.timeout_secs} if end.timeout_secs else {})}
     found = ask(app, "POST", f"/sessions/{session.session_id}/turn", body)
     check(found, end)
     assert (found.body["session_id"], found.body["turn_index"]) == (session.session_id, 2)
     assert session.state()["live"] is True
-    after = session.turn("[[PID]]")
+    after = session.turn("after")
     assert after.turn_index == 3
-    assert (after.text() == first_pid) is end.same_agent_after
+    assert after.text() == f"turn {3 if end.same_agent_after else 1}: after"
     [_, turn, _] = db.turns(session.session_id)
     assert (turn["stop_reason"], turn["error"]) == (end.stop_reason, end.code)
 
@@ -111,6 +120,15 @@ def test_a_run_ends(app: Forge, db: Ledger, name: str) -> None:
     assert (row["kind"], row["close_reason"]) == ("run", "run")
     [turn] = db.turns(found.body["session_id"])
     assert (turn["stop_reason"], turn["error"]) == (end.stop_reason, end.code)
+
+
+def test_where_nobody_else_holds_its_stdout_its_end_is_seen_at_once() -> None:
+    with gateway_at("none") as gateway, gateway.start().app() as app:
+        session = app.create_session(agent="fake")
+        found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[CLOSE_STDOUT]]"})
+        assert found.problem() == (502, "agent_failed")
+        assert found.body["exit_code"] is None
+        assert session.turn("after").text() == "turn 1: after"
 
 
 def test_what_was_seen_before_an_error_stays_in_the_log(app: Forge, db: Ledger) -> None:
@@ -132,11 +150,11 @@ def test_the_end_of_stderr_is_told(app: Forge) -> None:
 
 def test_an_agent_without_a_sign_of_life_runs_out_of_idle_time(app: Forge) -> None:
     session = app.create_session(agent="fake", idle_timeout_secs=1)
-    pid = session.turn("[[PID]]").text()
+    session.turn("before")
     found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[SAY a]][[HANG]]"})
     assert found.problem() == (504, "timeout")
     assert (found.body["phase"], found.body["stop_reason"]) == ("idle", "timeout")
-    assert session.turn("[[PID]]").text() != pid
+    assert session.turn("after").text() == "turn 1: after"
 
 
 def test_every_update_begins_the_idle_time_anew(app: Forge) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from clawdforge import Forge
-from harness import agents
+from clawdforge import Forge, Session
+from harness import agent_log, agents
 from harness.gateway import Gateway
 from harness.http import ask
 from harness.tenants import tenant
@@ -36,17 +38,16 @@ def user_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def launching(tmp_path_factory: pytest.TempPathFactory, user_home: Path) -> Iterator[Gateway]:
     """A gateway in an environment that a test knows, with scripted agents in the place of real ones."""
     root = tmp_path_factory.mktemp("launching")
-    log = root / "agent.jsonl"
     by_models = {"FAKE_AGENT_MODEL_BY": "models"}
     gateway = Gateway(
         root,
         env={**GATEWAY_ENV, "HOME": str(user_home)},
         agents={
-            "fake": agents.scripted(log, env={"ADDED": "by the settings"}, inherit_env=["PASSED_ON", "NOT_SET"]),
-            "login": agents.scripted(log, login_files=["~/.fake/login.json", "~/.fake/missing.json"]),
-            "claude": agents.scripted(log, env={"FAKE_AGENT_MODELS": "opus"}),
-            "codex": agents.scripted(log),
-            "gemini": agents.scripted(log, env=by_models),
+            "fake": agents.scripted(env={"ADDED": "by the settings"}, inherit_env=["PASSED_ON", "NOT_SET"]),
+            "login": agents.scripted(login_files=["~/.fake/login.json", "~/.fake/missing.json"]),
+            "claude": agents.scripted(env={"FAKE_AGENT_MODELS": "opus"}),
+            "codex": agents.scripted(),
+            "gemini": agents.scripted(env=by_models),
         },
     )
     gateway.start()
@@ -61,9 +62,14 @@ def forge(launching: Gateway) -> Iterator[Forge]:
         yield app
 
 
-def environment(pid: str) -> dict[str, str]:
-    """What a process was started with."""
-    raw = Path(f"/proc/{pid}/environ").read_bytes().decode()
+def process(gateway: Gateway, session: Session) -> Path:
+    """What this machine tells of a session's agent."""
+    return Path("/proc", str(gateway.pid_here(session, session.turn("[[PID]]").text())))
+
+
+def environment(gateway: Gateway, session: Session) -> dict[str, str]:
+    """What a session's agent was started with."""
+    raw = (process(gateway, session) / "environ").read_bytes().decode()
     return dict(item.split("=", 1) for item in raw.split("\0") if item)
 
 
@@ -71,75 +77,69 @@ def test_the_environment_holds_what_is_passed_on_by_name_and_nothing_else(
     forge: Forge, launching: Gateway
 ) -> None:
     session = forge.create_session(agent="fake")
-    found = environment(session.turn("[[PID]]").text())
+    found = environment(launching, session)
     found.pop("PATH")
     mark = found.pop("CLAWDFORGE_CHILD")
     assert mark.endswith(f":{session.session_id}")
-    assert found.pop("HOME").startswith(str(launching.data_dir))
-    assert found.pop("TMPDIR").startswith(str(launching.data_dir))
     assert found == {
+        "HOME": "/home/agent",
+        "TMPDIR": "/tmp",
+        "PWD": "/workspace",
         "LANG": "C.UTF-8",
         "TZ": "Europe/Paris",
         "TERM": "dumb",
         "PASSED_ON": "by name",
         "ADDED": "by the settings",
-        "FAKE_AGENT_LOG": str(launching.agent_log),
+        **agent_log.VARIABLE,
     }
 
 
-def test_no_file_of_the_gateway_is_open_in_an_agent(forge: Forge) -> None:
-    session = forge.create_session(agent="fake")
-    pid = session.turn("[[PID]]").text()
-    targets = {each.name: str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
-    inherited = {name: target for name, target in targets.items() if "agent.jsonl" not in target}
+def test_no_file_of_the_gateway_is_open_in_an_agent(forge: Forge, launching: Gateway) -> None:
+    open_files = process(launching, forge.create_session(agent="fake")) / "fd"
+    targets = {each.name: str(each.readlink()) for each in open_files.iterdir()}
+    # Its own log, and the user namespace that it is in: it can enter no other by that.
+    inherited = {name: each for name, each in targets.items() if not re.search(r"agent\.jsonl|^user:", each)}
     assert set(inherited) == {"0", "1", "2"}
     assert all(target.startswith("pipe:") for target in inherited.values())
 
 
-def test_claude_gets_its_key_and_others_do_not(forge: Forge) -> None:
-    claude = environment(forge.create_session(agent="claude").turn("[[PID]]").text())
+def test_claude_gets_its_key_and_others_do_not(forge: Forge, launching: Gateway) -> None:
+    claude = environment(launching, forge.create_session(agent="claude"))
     assert claude["ANTHROPIC_API_KEY"] == "sk-ant-0123456789"
     assert claude["DISABLE_TELEMETRY"] == "1"
     for name in ("fake", "codex", "gemini"):
-        pid = forge.create_session(agent=name).turn("[[PID]]").text()
-        assert "ANTHROPIC_API_KEY" not in environment(pid)
+        assert "ANTHROPIC_API_KEY" not in environment(launching, forge.create_session(agent=name))
 
 
-def test_the_home_is_private_to_the_session_and_stays_as_long_as_it(forge: Forge, launching: Gateway) -> None:
-    sessions = [forge.create_session(agent="fake", permissions="allow") for _ in range(2)]
-    homes = [Path(each.turn("[[HOME]]").text()) for each in sessions]
-    assert homes == [launching.data_dir / "homes" / each.session_id for each in sessions]
-    assert {stat.S_IMODE(home.stat().st_mode) for home in homes} == {0o700}
-    sessions[0].turn("[[SH echo mine > $HOME/notes]]")
-    sessions[0].close()
-    assert (homes[0] / "notes").exists()
-    assert sessions[1].turn("[[SH ls $HOME]]").ok
-    assert not (homes[1] / "notes").exists()
-
-
-def test_the_temporary_directory_is_the_session_s_own_and_goes_with_it(forge: Forge, launching: Gateway) -> None:
-    first = forge.create_session(agent="fake", permissions="allow")
-    second = forge.create_session(agent="fake")
-    home = Path(first.turn("[[HOME]]").text())
-    tmp, other = (Path(each.turn("[[ENV TMPDIR]]").text()) for each in (first, second))
-    assert tmp != other
-    assert not home.is_relative_to(tmp)
-    assert stat.S_IMODE(tmp.stat().st_mode) == 0o700
-    first.turn("[[SH mkdir -p $TMPDIR/a/b; echo x > $TMPDIR/a/b/c; ln -s / $TMPDIR/root]]")
-    assert (tmp / "a/b/c").exists()
+def test_the_home_is_the_session_s_own_and_outlives_its_agent(forge: Forge, launching: Gateway) -> None:
+    first, second = (forge.create_session(agent="fake", permissions="allow") for _ in range(2))
+    assert first.turn("[[HOME]]").text() == second.turn("[[HOME]]").text() == "/home/agent"
+    first.turn("[[SH echo mine > $HOME/note]]")
+    assert second.turn("[[READ /home/agent/note]]").text() != "mine\n"
+    ask(forge, "POST", f"/sessions/{first.session_id}/turn", {"prompt": "[[EXIT 1]]"})
+    assert first.turn("[[READ /home/agent/note]]").text() == "mine\n"
     first.close()
-    assert not tmp.exists()
-    assert other.is_dir()
-    assert home.is_dir()
-    assert second.turn("hi").ok
+    assert (launching.home(first) / "note").read_text() == "mine\n"
+    for home in (launching.home(first), launching.home(second)):
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_the_temporary_directory_is_the_agent_s_own_and_goes_with_it(forge: Forge, launching: Gateway) -> None:
+    first, second = (forge.create_session(agent="fake", permissions="allow") for _ in range(2))
+    name = f"{first.session_id}/a/b"
+    first.turn(f"[[SH mkdir -p $TMPDIR/{name}; echo mine > $TMPDIR/{name}/note]]")
+    assert first.turn(f"[[READ /tmp/{name}/note]]").text() == "mine\n"
+    assert second.turn(f"[[READ /tmp/{name}/note]]").text() != "mine\n"
+    assert not Path("/tmp", name).exists()
+    ask(forge, "POST", f"/sessions/{first.session_id}/turn", {"prompt": "[[EXIT 1]]"})
+    assert first.turn(f"[[READ /tmp/{name}/note]]").text() != "mine\n"
 
 
 def test_the_workspace_is_where_it_works(forge: Forge, launching: Gateway) -> None:
     session = forge.create_session(agent="fake")
-    assert session.turn("[[CWD]]").text() == session.cwd
+    assert session.turn("[[CWD]]").text() == session.agent_cwd == session.state()["agent_cwd"] == "/workspace"
     assert Path(session.cwd).is_relative_to(launching.data_dir / "workspaces")
     assert stat.S_IMODE(Path(session.cwd).stat().st_mode) == 0o700
-    assert session.state()["agent_cwd"] == session.cwd
 
 
 def test_the_client_offers_neither_files_nor_terminals(forge: Forge) -> None:
@@ -161,23 +161,24 @@ def login(user_home: Path) -> Path:
     return file
 
 
-def test_a_login_is_copied_into_the_agent_s_home_for_its_eyes_only(forge: Forge, login: Path) -> None:
+def test_a_login_is_copied_into_the_agent_s_home_for_its_eyes_only(
+    forge: Forge, launching: Gateway, login: Path
+) -> None:
     session = forge.create_session(agent="login")
-    home = Path(session.turn("[[HOME]]").text())
-    copy = home / ".fake" / "login.json"
-    assert session.turn(f"[[READ {copy}]]").text() == "the login"
+    copy = launching.home(session) / ".fake" / "login.json"
+    assert session.turn("[[READ /home/agent/.fake/login.json]]").text() == "the login"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert not (home / ".fake" / "missing.json").exists()
+    assert not copy.with_name("missing.json").exists()
 
 
 def test_a_login_that_the_agent_renewed_is_kept_after_the_turn(forge: Forge, login: Path) -> None:
     session = forge.create_session(agent="login", permissions="allow")
     session.turn("[[SH printf renewed > $HOME/.fake/login.json]]")
     assert login.read_text() == "renewed"
-    assert stat.S_IMODE(login.stat().st_mode) == 0o644, "as its user has it"
+    assert (stat.S_IMODE(login.stat().st_mode), login.stat().st_uid) == (0o644, os.getuid()), "as its user has it"
     login.write_text("renewed elsewhere")
     later = forge.create_session(agent="login")
-    assert later.turn(f"[[READ {later.turn('[[HOME]]').text()}/.fake/login.json]]").text() == "renewed elsewhere"
+    assert later.turn("[[READ /home/agent/.fake/login.json]]").text() == "renewed elsewhere"
 
 
 def test_a_login_that_was_renewed_at_the_very_end_is_kept_too(forge: Forge, login: Path) -> None:
@@ -232,15 +233,17 @@ def test_codex_takes_its_system_prompt_as_an_argument(forge: Forge) -> None:
     assert (name, json.loads(quoted)) == ("developer_instructions", SYSTEM)
 
 
-def test_codex_takes_another_system_prompt_as_a_file(forge: Forge) -> None:
+def test_codex_takes_another_system_prompt_as_a_file(forge: Forge, launching: Gateway) -> None:
     session = forge.create_session(agent="codex", system=SYSTEM, system_mode="replace")
     *_, flag, value = json.loads(session.turn("[[ARGV]]").text())
     assert flag == "-c"
     name, _, path = value.partition("=")
     assert name == "model_instructions_file"
     assert session.turn(f"[[READ {path}]]").text() == SYSTEM
+    [kept] = (launching.data_dir / "tmp" / session.session_id).iterdir()
+    assert kept.read_text() == SYSTEM
     session.close()
-    assert not Path(path).exists()
+    assert not kept.parent.exists()
 
 
 def test_gemini_takes_its_model_by_a_method_and_another_system_prompt_as_a_file(forge: Forge) -> None:

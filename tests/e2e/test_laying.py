@@ -172,7 +172,7 @@ def test_a_workspace_for_which_there_is_no_room(new_gateway: agents.NewGateway) 
 def test_a_home_for_which_there_is_no_room(new_gateway: agents.NewGateway, tmp_path: Path) -> None:
     login = tmp_path / "login.json"
     login.write_bytes(bytes(1_000_000))
-    entry = agents.scripted(tmp_path / "agent.jsonl", login_files=[str(login)])
+    entry = agents.scripted(login_files=[str(login)])
     gateway = new_gateway(agents={"at-home": entry}).start()
     with gateway.app() as app:
         fill(gateway, 900_000)

@@ -27,9 +27,8 @@ def turn(app: Forge, session: Session, prompt: str) -> Answer:
 
 
 def check(gateway: Gateway, apps: Iterable[str] = ("app",)) -> None:
-    log = ledger.read_agent_log(gateway.agent_log)
     for name in apps:
-        ledger.check(Ledger(gateway.data_dir), name, log)
+        ledger.check(Ledger(gateway.data_dir), name, gateway.agent_log)
 
 
 def again(app: Forge, gateway: Gateway) -> Forge:

@@ -145,4 +145,4 @@ def test_what_a_gateway_holds_comes_back_after_hundreds_of_sessions(new_gateway:
     assert after.files == before.files
     assert after.threads <= before.threads + LATE_THREADS
     assert (after.memory_bytes - before.memory_bytes) / MANY < GROWTH_LIMIT_BYTES
-    ledger.check(Ledger(gateway.data_dir), "app", ledger.read_agent_log(gateway.agent_log))
+    ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from clawdforge import Forge
-from clawdforge.testing import fake_agent
 from harness.gateway import Gateway
 from harness.http import ask
 from harness.ledger import Ledger
@@ -76,7 +75,7 @@ def plant(workspace: Path) -> None:
 def test_a_policy_allows_what_it_should_and_nothing_else(app: Forge, policy: str) -> None:
     session = app.create_session(agent="fake", permissions=policy)
     plant(Path(session.cwd))
-    prompt = "".join(f"[[ASK {asked.format(cwd=session.cwd)}]]" for asked in ASKS)
+    prompt = "".join(f"[[ASK {asked.format(cwd=session.agent_cwd)}]]" for asked in ASKS)
     answer = session.turn(prompt)
     decisions = [event["decision"] for event in answer.events if event["type"] == "permission_answer"]
     allowed = {asked for asked, decision in zip(ASKS, decisions, strict=True) if decision == "allow"}
@@ -149,12 +148,7 @@ def test_question_and_answer_are_both_in_the_turn_and_in_the_log(app: Forge, db:
 
 def prompts_and_modes(gateway: Gateway, session_id: str) -> list[str]:
     """What was said to the agents of a session, in short."""
-    pids = {
-        entry["pid"]
-        for entry in fake_agent.read_log(gateway.agent_log, "session/new")
-        if entry["m"]["params"]["cwd"].endswith(session_id)
-    }
-    entries = [e["m"] for e in fake_agent.read_log(gateway.agent_log) if e["pid"] in pids and "m" in e]
+    entries = [each["m"] for each in gateway.agent_log.of(session_id) if "m" in each]
     return [e["params"]["modeId"] if e["method"] == "session/set_mode" else e["method"] for e in entries]
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clawdforge import Forge
-from clawdforge.testing import fake_agent
 from harness import agents
 from harness.gateway import Gateway
 from harness.ledger import Ledger
@@ -37,12 +36,12 @@ def large() -> str:
 
 @pytest.fixture
 def roomy(new_gateway: agents.NewGateway) -> Gateway:
-    """A gateway of its own: other tests need not read these prompts in their agents' log."""
+    """A gateway of its own: other tests need not read these prompts in their agents' logs."""
     return new_gateway().start()
 
 
 def prompts_of(gateway: Gateway) -> Iterator[str]:
-    for each in fake_agent.read_log(gateway.agent_log, "session/prompt"):
+    for each in gateway.agent_log.entries("session/prompt"):
         yield each["m"]["params"]["prompt"][0]["text"]
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from clawdforge import Forge, ForgeAPIError, Session
 from harness import agents
-from harness.gateway import Gateway, until
+from harness.gateway import Gateway, here, until
 from harness.http import Answer, ask, connect, receive
 from harness.ledger import Ledger
 from harness.shapes import fits
@@ -33,7 +33,6 @@ INFO = {
 LIMIT_BYTES = 100_000
 BOUNDARY = "b0undary"
 SEES = agents.scripted(
-    Path(os.devnull),
     env={"FAKE_AGENT_CAPS": json.dumps({"promptCapabilities": {"image": True, "embeddedContext": False}})},
 )
 COMPOSED = unicodedata.normalize("NFC", "réport.txt")
@@ -77,15 +76,16 @@ def told(session: Session, *tokens: str) -> list[dict[str, Any]]:
     return list(blocks[1:])
 
 
-def path_of(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path))
+def path_of(session: Session, uri: str) -> Path:
+    """Where a file lies of which an agent was told by the path that it knows."""
+    return here(session, unquote(urlsplit(uri).path))
 
 
 def laid(session: Session, *tokens: str) -> list[Path]:
     """The files that a turn's agent was told of, by a link or by their text."""
     blocks = told(session, *tokens)
     assert len(blocks) == len(tokens)
-    paths = [path_of(block.get("resource", block)["uri"]) for block in blocks]
+    paths = [path_of(session, block.get("resource", block)["uri"]) for block in blocks]
     for block, path in zip(blocks, paths, strict=True):
         if block["type"] == "resource":
             assert block["resource"]["text"] == path.read_text()
@@ -171,8 +171,9 @@ def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: ag
         with app.session(agent="fake") as blind:
             assert [block["type"] for block in told(blind, *tokens)] == ["resource_link", "resource"]
     lies = Path(session.cwd, "note.txt")
-    assert named == {"type": "text", "text": f"[@note.txt]({lies.as_uri()})"}
-    assert (shown["type"], shown["mimeType"], shown["uri"]) == ("image", "image/jpeg", lies.as_uri())
+    uri = Path(session.agent_cwd, "note.txt").as_uri()
+    assert named == {"type": "text", "text": f"[@note.txt]({uri})"}
+    assert (shown["type"], shown["mimeType"], shown["uri"]) == ("image", "image/jpeg", uri)
     assert base64.b64decode(shown["data"]) == lies.read_bytes() == picture
     assert (link["type"], link["name"], link["mimeType"]) == ("resource_link", "b.png", "image/png")
 

@@ -28,8 +28,8 @@ def counting_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gatew
     """A gateway with an agent that counts its session, and one that tells no model."""
     root = tmp_path_factory.mktemp("counting")
     counting = {
-        "sums": agents.scripted(root / "agent.jsonl", usage_counts="session"),
-        "modelless": agents.scripted(root / "agent.jsonl", env={"FAKE_AGENT_MODEL_BY": "none"}),
+        "sums": agents.scripted(usage_counts="session"),
+        "modelless": agents.scripted(env={"FAKE_AGENT_MODEL_BY": "none"}),
     }
     gateway = Gateway(root, agents=counting, settings={"cancel_timeout_secs": 0.5}).start()
     yield gateway

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clawdforge.testing import fake_agent
+from harness import agent_log
 from harness.gateway import Gateway, until
 
 NewGateway = Callable[..., Gateway]
@@ -19,19 +20,17 @@ START_FAULTS = (
 )
 
 
-def scripted(log: Path, *arguments: str, **entry: Any) -> dict[str, Any]:
+def scripted(*arguments: str, **entry: Any) -> dict[str, Any]:
     """The entry of a scripted agent that asks before it acts."""
-    env = {"FAKE_AGENT_LOG": str(log), **entry.pop("env", {})}
+    env = {**agent_log.VARIABLE, **entry.pop("env", {})}
     return {"argv": fake_agent.argv(*arguments), "env": env, "ask_mode": "ask", **entry}
 
 
-def faulty(log: Path) -> dict[str, dict[str, Any]]:
+def faulty() -> dict[str, dict[str, Any]]:
     """A scripted agent for each fault at the start, one whose workspace says its fault, one that is not there."""
-    program = " ".join(fake_agent.argv("--start-fault"))
-    moody = {"argv": ["sh", "-c", f'exec {program} "$(cat fault 2>/dev/null)"']}
     return {
-        **{f"fake-{fault.split()[0]}": scripted(log, "--start-fault", fault) for fault in START_FAULTS},
-        "moody": scripted(log, **moody),
+        **{f"fake-{fault.split()[0]}": scripted("--start-fault", fault) for fault in START_FAULTS},
+        "moody": scripted("--start-fault", "@fault"),
         "absent": {"argv": ["no-program-has-this-name"]},
     }
 

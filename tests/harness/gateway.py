@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 
-from clawdforge import Forge
+from clawdforge import Forge, Session
 from clawdforge.testing import fake_agent
+from harness.agent_log import VARIABLE, AgentLog
 
 PATIENCE_S = 30
 STDERR = 2
@@ -36,7 +37,7 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self.data_dir = self.root / "data"
-        self.agent_log = self.root / "agent.jsonl"
+        self.agent_log = AgentLog(self.data_dir / "homes")
         self._process: subprocess.Popen[str] | None = None
         self._stderr = self.root / "gateway.log"
 
@@ -119,35 +120,45 @@ class Gateway:
         left = self.children()
         assert not left, f"left running: {left}"
 
-    def children(self) -> list[str]:
-        """Processes that this gateway's data directory started, wherever they are now, as text."""
+    def children(self, session: Session | None = None) -> list[str]:
+        """Processes that this gateway's data directory started, wherever they are now, as text.
+
+        With `session`, those alone that were started for it. Behind a wall there are two of the wall's own.
+        """
+        found = []
+        for process in self._processes("" if session is None else session.session_id):
+            with suppress(psutil.Error):
+                found.append(f"{process.pid} {process.cmdline()}")
+        return found
+
+    def pid_here(self, session: Session, told: str) -> int:
+        """The pid, on this machine, of a process that a session's agent knows by the number that it told."""
+        found = [each.pid for each in self._processes(session.session_id) if _pid_of_its_own(each.pid) == told]
+        assert len(found) == 1, f"{told} is the number of {found}"
+        return found[0]
+
+    def _processes(self, session_id: str) -> Iterator[psutil.Process]:
         identity = self.data_dir / "gateway-id"
         if not identity.exists():
-            return []
-        mark = f"{identity.read_text().strip()}:"
-        found = []
+            return
+        mark = f"{identity.read_text().strip()}:{session_id}"
         for process in psutil.process_iter():
-            try:
+            with suppress(psutil.Error):
                 if process.environ().get("CLAWDFORGE_CHILD", "").startswith(mark):
-                    found.append(f"{process.pid} {process.cmdline()}")
-            except psutil.Error:
-                continue
-        return found
+                    yield process
 
     def heard(self, text: str) -> int:
         """How many prompts that hold this text have reached an agent."""
-        prompts = fake_agent.read_log(self.agent_log, "session/prompt")
-        return sum(
-            any(text in block.get("text", "") for block in each["m"]["params"]["prompt"]) for each in prompts
-        )
+        prompts = (each["m"]["params"]["prompt"] for each in self.agent_log.entries("session/prompt"))
+        return sum(any(text in block.get("text", "") for block in each) for each in prompts)
 
     def until_heard(self, text: str) -> None:
         """Waits until an agent has this prompt."""
         until(lambda: self.heard(text) > 0, f"an agent to hear {text!r}")
 
-    def until_gone(self, pid: int) -> None:
-        """Waits until a child has ended and the gateway knows."""
-        until(lambda: not psutil.pid_exists(pid), f"process {pid} to be reaped")
+    def home(self, session: Session) -> Path:
+        """The home of a session's agents, where it lies on this machine."""
+        return self.data_dir / "homes" / session.session_id
 
     def zombies(self) -> list[int]:
         """Children of the gateway that ended and were not reaped."""
@@ -216,12 +227,17 @@ class Gateway:
         return line
 
     def _config(self) -> str:
-        fake = {"argv": fake_agent.argv(), "env": {"FAKE_AGENT_LOG": str(self.agent_log)}, "ask_mode": "ask"}
-        lines = [f"{name} = {_toml(value)}" for name, value in {"sandbox": "none", **self.settings}.items()]
+        fake = {"argv": fake_agent.argv(), "env": VARIABLE, "ask_mode": "ask"}
+        lines = [f"{name} = {_toml(value)}" for name, value in self.settings.items()]
         for name, entry in {"fake": fake, **self.agents}.items():
             lines.append(f"[agents.{name}]")
             lines += [f"{key} = {_toml(value)}" for key, value in entry.items()]
         return "\n".join(lines) + "\n"
+
+
+def here(session: Session, told: str) -> Path:
+    """Where something in a session's workspace lies, of which its agent tells by the path that it knows."""
+    return Path(session.cwd) / Path(told).relative_to(session.agent_cwd)
 
 
 def until(condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
@@ -230,6 +246,15 @@ def until(condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"waited {within_s} s for: {what}"
         time.sleep(0.01)
+
+
+def _pid_of_its_own(pid: int) -> str:
+    """The number of a process in its own pid namespace; "" where it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return line.split()[-1]
+    return ""
 
 
 def _toml(value: Any) -> str:

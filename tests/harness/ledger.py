@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from clawdforge.testing import fake_agent
+from harness.agent_log import AgentLog
 
 Row = dict[str, Any]
 
@@ -46,11 +46,10 @@ class Ledger:
         return self.rows("SELECT * FROM audit WHERE session_id = ? ORDER BY audit_key", session_id)
 
 
-def check(ledger: Ledger, app_name: str, agent_log: Iterable[Row]) -> None:
+def check(ledger: Ledger, app_name: str, agent_log: AgentLog) -> None:
     """The laws of the log, for all that an app has done. No turn of it may still run."""
-    told = prompts_by_session(agent_log)
     for session in ledger.sessions(app_name):
-        check_session(ledger, session, told.get(session["session_id"], []))
+        check_session(ledger, session, list(prompts(agent_log.of(session["session_id"], "session/prompt"))))
 
 
 def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
@@ -97,20 +96,7 @@ def check_told(asked: list[str], told: list[str]) -> None:
     assert all(prompt in left for prompt in told), f"asked {asked}, told {told}"
 
 
-def prompts_by_session(agent_log: Iterable[Row]) -> dict[str, list[str]]:
-    """The prompts that scripted agents read, by the session whose workspace they worked in."""
-    session_of: dict[int, str] = {}
-    told: dict[str, list[str]] = {}
-    for entry in agent_log:
-        message = entry.get("m", {})
-        if message.get("method") == "session/new":
-            session_of[entry["pid"]] = Path(message["params"]["cwd"]).name
-        elif message.get("method") == "session/prompt":
-            blocks = message["params"]["prompt"]
-            texts = [block["text"] for block in blocks if block["type"] == "text"]
-            told.setdefault(session_of[entry["pid"]], []).append(texts[-1])
-    return told
-
-
-def read_agent_log(path: Path) -> list[Row]:
-    return fake_agent.read_log(path)
+def prompts(heard: Iterable[Row]) -> Iterator[str]:
+    """What the caller said, in each `session/prompt` that agents heard."""
+    for entry in heard:
+        yield [block["text"] for block in entry["m"]["params"]["prompt"] if block["type"] == "text"][-1]

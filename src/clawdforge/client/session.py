@@ -91,6 +91,11 @@ class Session:
         return self._info().cwd
 
     @property
+    def agent_cwd(self) -> str:
+        """The same directory by the path that the agent knows it by."""
+        return self._info().agent_cwd
+
+    @property
     def created_at(self) -> int:
         """When the session was made, in epoch seconds."""
         return self._info().created_at

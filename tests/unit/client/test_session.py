@@ -242,7 +242,8 @@ def test_a_session_is_found_again_by_its_id(forge: Forge, gateway: responses.Req
 
     session = forge.attach_session("sess_1")
 
-    assert (session.session_id, session.agent, session.cwd) == ("sess_1", "claude", "/w")
+    assert (session.session_id, session.agent) == ("sess_1", "claude")
+    assert (session.cwd, session.agent_cwd) == ("/w", "/x")
     assert session.turn("hello").ok
     assert calls(gateway) == ["GET /sessions/sess_1", "POST /sessions/sess_1/turn"]
 

@@ -116,12 +116,21 @@ def sweep(sweeps: Sequence[Sweep]) -> Children:
 def ask_to_end(leader: int, *, contained: bool) -> None:
     """Sends SIGTERM to an agent that was not reaped yet, and to its group; of one in a namespace, to it alone.
 
-    The leader itself, behind such a wall, would take the agent with it at once.
+    The leader itself, behind such a wall, would take the agent with it at once. Where no file is left to look
+    with, it is not asked.
     """
     if not contained:
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGTERM)
         return
+    try:
+        _ask_within(leader)
+    except OSError as error:
+        if error.errno not in proc.SCARCE:
+            raise
+
+
+def _ask_within(leader: int) -> None:
     for first in proc.children(leader):
         for agent in proc.children(first)[:1]:  # what it has left to the first process comes after it
             seen = proc.stat_of(agent)

@@ -88,11 +88,12 @@ Processes (sleepers end by themselves after 300 s; a pid that is said counts in 
   [[DISK path bytes]]        writes a file of that size
 
 Environment
-  FAKE_AGENT_LOG       a file of JSON lines: {"t", "pid", "argv"} at the start, {"t", "pid", "m"} per message in
+  FAKE_AGENT_LOG       a file of JSON lines: {"t", "pid", "argv"} at the start, {"t", "pid", "m"} per message in;
+                       `~` stands for its home, which is also behind a wall a place to write
   FAKE_AGENT_CAPS      JSON, merged into agentCapabilities
   FAKE_AGENT_MODELS    model names offered beside default, fake-small, fake-large; comma separated
   FAKE_AGENT_MODEL_BY  config (default); models: `models` in session/new, and session/set_model; none
-  FAKE_AGENT_START     a start fault, as --start-fault:
+  FAKE_AGENT_START     a start fault, as --start-fault; `@path`: the one in that file, none where it is missing:
     exit0, exit1, exit137, stderr-then-exit   at once         exit-new                 in session/new
     hang-initialize, hang-new                 no answer       error-initialize, error-new, auth-required
     garbage-first    noise, then works        garbage         noise for ever, 100 lines a second, no answer

@@ -26,7 +26,8 @@ class Pipe:
         self._unread = bytearray()
         self._log = -1
         if log_path:
-            self._log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            path = os.path.expanduser(log_path)  # noqa: PTH111  (pathlib is slow to import)
+            self._log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def read(self, timeout_s: float | None) -> list[Any]:
         """The messages that have come in whole, after at most `timeout_s` of waiting for bytes (None: no end).

@@ -38,6 +38,8 @@ class Fault:
     """One start fault with its argument, or none at all."""
 
     def __init__(self, chosen: str) -> None:
+        if chosen.startswith("@"):
+            chosen = read(chosen[1:])
         self.name, _, self._argument = chosen.partition(" ")
         if self.name and self.name not in NAMES:
             sys.exit(f"fake_agent: no such start fault: {self.name}")
@@ -67,6 +69,14 @@ class Fault:
     @property
     def protocol_version(self) -> int:
         return int(self._argument or 0) if self.name == "old-protocol" else 1
+
+
+def read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def garbage_until_stdin_ends() -> None:
