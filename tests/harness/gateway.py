@@ -33,6 +33,7 @@ class Gateway:
     settings: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     program: Sequence[str] = ("-m", "clawdforge")
+    prefix: Sequence[str] = ()
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class Gateway:
         """Starts the process and waits until it says that it listens."""
         config = self.root / "config.toml"
         config.write_text(self._config())
-        argv = [sys.executable, *self.program, "serve", "--port", "0"]
+        argv = [*self.prefix, sys.executable, *self.program, "serve", "--port", "0"]
         with self._stderr.open("a") as stderr:
             self._process = subprocess.Popen(
                 [*argv, "--data-dir", str(self.data_dir), "--config", str(config)],

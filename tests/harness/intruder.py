@@ -61,6 +61,12 @@ def write(path):
     return path
 
 
+def open_to_write(path):
+    """And writes nothing: where that works it would harm nobody."""
+    open(path, "ab").close()
+    return path
+
+
 def empty(path):
     os.truncate(path, 0)
     return path
@@ -205,6 +211,22 @@ def send_by_pair(name):
 
 def connect_tcp(port):
     with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
+        return port
+
+
+def ask_gateway(port):
+    """The status that it answers."""
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as client:
+        client.sendall(b"GET /sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return int(client.recv(12).split()[1])
+
+
+def take_port(port):
+    with socket.socket() as server:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            server.setsockopt(socket.SOL_SOCKET, option, 1)
+        server.bind(("127.0.0.1", int(port)))
+        server.listen()
         return port
 
 

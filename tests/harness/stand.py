@@ -89,6 +89,14 @@ def become(uid: int) -> None:
         assert syscall(*call) == 0, os.strerror(ctypes.get_errno())
 
 
+def words(*tries: Try) -> list[str]:
+    """How an intruder is told what to try."""
+    told: list[str] = []
+    for verb, *arguments in tries:
+        told += ["+", verb if isinstance(verb, str) else verb.__name__, *map(str, arguments)]
+    return told[1:]
+
+
 @dataclass(frozen=True)
 class Ground:
     """What all stands of a run share: a directory that others may pass but not list, and the walls.
@@ -182,11 +190,7 @@ class Stand:
         assert python.for_all or self.leg in ("bwrap-root", "none-root"), (
             "no Python here can be run by an ordinary user: install python3 into /usr"
         )
-        words: list[str] = []
-        for verb, *arguments in tries:
-            name = verb if isinstance(verb, str) else verb.__name__
-            words += ["+", name, *map(str, arguments)]
-        return (python.path, "-I", "-S", str(self.ground.program / "intruder.py"), *words[1:])
+        return (python.path, "-I", "-S", str(self.ground.program / "intruder.py"), *words(*tries))
 
     def start(
         self,
