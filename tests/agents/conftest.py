@@ -46,7 +46,10 @@ def user_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gateway(
     tmp_path_factory: pytest.TempPathFactory, node_agents: Path, model: FakeModel, user_home: Path
 ) -> Iterator[Gateway]:
-    """A gateway with the agents on its PATH and claude's key in its environment, for which it has no settings."""
+    """A gateway whose agents stand behind bubblewrap, and reach the scripted model alone.
+
+    They are on its PATH. claude's key is in its environment, and there are no settings for it.
+    """
     env = {
         "PATH": f"{node_agents}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(user_home),
@@ -57,7 +60,8 @@ def gateway(
     before = snapshot(user_home)
     others = [entry for entry in BUILT_IN.values() if entry.scripted is not None and entry.name != "claude"]
     agents = {entry.name: pointed.settings(entry, entry.argv, model.url) for entry in others}
-    shared = Gateway(tmp_path_factory.mktemp("gateway"), env=env, agents=agents).start()
+    settings = {"sandbox": "bwrap", "network": "none"}
+    shared = Gateway(tmp_path_factory.mktemp("gateway"), env=env, agents=agents, settings=settings).start()
     yield shared
     assert shared.stop() == 0, shared.log()
     shared.close()

@@ -29,6 +29,7 @@ def test_a_file_that_the_model_writes_is_there_and_its_tool_call_in_the_answer(s
 
 def test_a_file_that_the_model_changes_shows_what_changed(session: Session) -> None:
     (Path(session.cwd) / "list.txt").write_text("bread\nmilk\n")
+    (Path(session.cwd) / "list.txt").chmod(0o666)  # the agent may be another user
     change = {"file_path": "list.txt", "old_string": "milk", "new_string": "honey"}
     turn = session.turn(f"[[READ list.txt]][[TOOL Edit {json.dumps(change)}]]")
     assert (Path(session.cwd) / "list.txt").read_text() == "bread\nhoney\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clawdforge import Forge, Session
+from clawdforge import Forge, ForgeAPIError, Session
 from clawdforge.testing.fake_model import FakeModel
 from harness.gateway import Gateway
 
@@ -48,17 +48,15 @@ def nested(arguments: dict[str, Any]) -> str:
     return json.dumps(arguments).replace("[", "\\u005b").replace("]", "\\u005d")
 
 
-def test_by_default_it_may_edit_inside_its_workspace_alone(session: Session, tmp_path: Path) -> None:
+def test_by_default_it_may_edit_inside_its_workspace_alone(session: Session) -> None:
     workspace = Path(session.cwd)
     assert_allowed(call_of(session, "[[WRITE deep/down/inside.txt mine]]"))
     assert (workspace / "deep/down/inside.txt").read_text() == "mine"
-    outside = tmp_path / "outside.txt"
-    assert_refused(call_of(session, f"[[WRITE {outside} mine]]"))
-    assert_refused(call_of(session, "[[WRITE ../outside.txt mine]]"))
-    (workspace / "way-out").symlink_to(tmp_path)
+    assert_refused(call_of(session, "[[WRITE /tmp/outside.txt mine]]"))
+    assert_refused(call_of(session, "[[WRITE ../tmp/outside.txt mine]]"))
+    (workspace / "way-out").symlink_to("/tmp")
     assert_refused(call_of(session, "[[WRITE way-out/outside.txt mine]]"))
-    assert not outside.exists()
-    assert not (workspace.parent / "outside.txt").exists()
+    assert "outside.txt" not in call_of(session, "[[BASH ls /tmp]]")["result"]
 
 
 @pytest.mark.parametrize("name", [".claude/settings.json", ".claude/settings.local.json", ".git/config"])
@@ -72,11 +70,10 @@ def test_by_default_it_may_not_arm_itself(session: Session, name: str) -> None:
 
 
 def test_by_default_it_may_not_arm_its_home(session: Session, gateway: Gateway) -> None:
-    homes = list((gateway.data_dir / "homes").glob("*/claude"))
-    assert homes
-    for home in homes:
-        assert_refused(call_of(session, f"[[WRITE {home}/.claude/settings.json {{}}]]"))
-        assert not (home / ".claude" / "settings.json").exists()
+    home = gateway.data_dir / "homes" / session.session_id
+    assert_refused(call_of(session, "[[WRITE /home/agent/.claude/settings.json {}]]"))
+    assert (home / ".claude").is_dir()
+    assert not (home / ".claude" / "settings.json").exists()
 
 
 def test_one_answer_does_not_open_the_door_for_the_next(session: Session) -> None:
@@ -85,30 +82,23 @@ def test_one_answer_does_not_open_the_door_for_the_next(session: Session) -> Non
 
 
 @pytest.mark.parametrize(("policy", "may_read"), [("deny", False), ("reads", True)])
-def test_what_lies_outside_of_its_workspace_it_reads_by_policy(
-    app: Forge, tmp_path: Path, policy: Any, may_read: bool
-) -> None:
-    (tmp_path / "far.txt").write_text("read me")
+def test_what_lies_outside_of_its_workspace_it_reads_by_policy(app: Forge, policy: Any, may_read: bool) -> None:
     with app.session(permissions=policy) as session:
-        read = call_of(session, f"[[READ {tmp_path}/far.txt]]")
+        read = call_of(session, "[[READ /usr/lib/os-release]]")
         (assert_allowed if may_read else assert_refused)(read)
-        assert ("read me" in read["result"]) is may_read
+        assert ("PRETTY_NAME" in read["result"]) is may_read
 
 
-def test_its_environment_holds_what_it_needs_and_no_more(
-    free: Session, gateway: Gateway, model: FakeModel, user_home: Path
-) -> None:
+def test_its_environment_holds_what_it_needs_and_no_more(free: Session, gateway: Gateway, user_home: Path) -> None:
     assert_allowed(call_of(free, "[[BASH env -0 > environment]]"))
     held = (Path(free.cwd) / "environment").read_text()
     environment = dict(item.split("=", 1) for item in held.split("\0") if item)
-    assert environment["ANTHROPIC_BASE_URL"] == model.url
+    assert environment["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4180", "a way to the model, and to nothing else"
     assert "NOT_FOR_AGENTS" not in environment
     assert str(user_home) not in held
-    home, tmp = Path(environment["HOME"]), Path(environment["TMPDIR"])
-    assert home.is_relative_to(gateway.data_dir / "homes")
-    assert tmp.is_relative_to(gateway.data_dir / "tmp" / free.session_id)
-    assert home.stat().st_mode & 0o777 == 0o700
-    assert gateway.data_dir.stat().st_mode & 0o077 == 0, "other users of the machine see nothing of it"
+    assert (environment["HOME"], environment["TMPDIR"]) == ("/home/agent", "/tmp")
+    assert str(gateway.data_dir) not in held
+    assert (gateway.data_dir / "homes" / free.session_id).stat().st_mode & 0o777 == 0o700
 
 
 def test_in_plan_mode_too_the_gateway_judges_and_not_the_model(app: Forge) -> None:
@@ -116,6 +106,12 @@ def test_in_plan_mode_too_the_gateway_judges_and_not_the_model(app: Forge) -> No
         assert_refused(call_of(session, "[[BASH touch by-command.txt]]"))
         assert_refused(call_of(session, "[[BASH echo mine > by-command.txt]]"))
         assert list(Path(session.cwd).iterdir()) == []
+
+
+def test_it_cannot_be_put_where_it_asks_for_nothing(app: Forge) -> None:
+    with pytest.raises(ForgeAPIError, match="disabled by settings") as caught:
+        app.create_session(mode="bypassPermissions")
+    assert (caught.value.status_code, caught.value.code) == (422, "invalid")
 
 
 def test_it_cannot_go_into_plan_mode_by_itself(session: Session) -> None:

@@ -13,6 +13,7 @@ import pytest
 from clawdforge import Forge, ForgeAPIError, Session
 from clawdforge.testing.fake_model import FakeModel
 from clawdforge.wire.turns import TurnResult
+from harness.traps import Trap
 
 TRIES, STREAMS = 3, 2  # what the catalog's way to a scripted model allows: each stream is asked for three times
 
@@ -56,12 +57,13 @@ def decisions(turn: TurnResult) -> list[str]:
 def test_a_patch_shows_what_it_changes(codex: Session) -> None:
     file = Path(codex.cwd) / "list.txt"
     file.write_text("bread\nmilk\n")
+    file.chmod(0o666)  # the agent may be another user
     turn = codex.turn(patch("*** Update File: list.txt", "@@", " bread", "-milk", "+honey"))
     assert file.read_text() == "bread\nhoney\n"
     [call] = calls(turn)
     assert (call["kind"], call["status"], decisions(turn)) == ("edit", "completed", ["allow"])
     [diff] = call["diffs"]
-    assert diff["path"] == str(file)
+    assert diff["path"] == f"{codex.agent_cwd}/{file.name}"
     assert ("milk" in diff["old_text"], "honey" in diff["new_text"]) == (True, True)
     assert call["result"]["success"] is True
 
@@ -138,23 +140,21 @@ def test_a_command_outside_its_sandbox_is_no_read_though_codex_calls_it_one(code
     assert not (Path(codex.cwd) / "made.txt").exists()
 
 
-def test_a_patch_that_touches_one_file_outside_is_refused_whole(codex: Session, tmp_path: Path) -> None:
-    taken, inside = tmp_path / "taken.txt", Path(codex.cwd) / "inside.txt"
-    taken.write_text("mine\n")
+def test_a_patch_that_touches_one_file_outside_is_refused_whole(codex: Session) -> None:
+    inside = Path(codex.cwd) / "inside.txt"
     for hunks in (
-        ["*** Add File: inside.txt", "+x", f"*** Add File: {tmp_path}/new.txt", "+y"],
-        [f"*** Update File: {taken}", "*** Move to: inside.txt", "@@", "-mine", "+yours"],
+        ["*** Add File: inside.txt", "+x", "*** Add File: /tmp/new.txt", "+y"],
+        ["*** Update File: /etc/hosts", "*** Move to: inside.txt", "@@", "+127.0.0.1 mine"],
         ["*** Add File: inside.txt", "+x", "*** Add File: .codex/config.toml", "+x"],
     ):
         assert decisions(codex.turn(patch(*hunks))) == ["reject"]
         assert not inside.exists()
-    assert [each.name for each in tmp_path.iterdir()] == ["taken.txt"]
 
 
 # -- what lies in a workspace -------------------------------------------------------------------------------
 
 
-def plant(workspace: Path, trap: Path) -> None:
+def plant(workspace: Path, trap: str) -> None:
     hook = [{"matcher": "", "hooks": [{"type": "command", "command": f"touch {trap}/hook"}]}]
     skill = "---\nname: PLANTED\ndescription: PLANTED\n---\nPLANTED\n"
     config = (
@@ -178,17 +178,18 @@ def plant(workspace: Path, trap: Path) -> None:
 
 @pytest.mark.parametrize("mode", [None, "auto"])
 def test_what_lies_in_a_workspace_neither_arms_nor_instructs_it(
-    app: Forge, model: FakeModel, tmp_path: Path, lose_agent: Callable[[Session], None], mode: str | None
+    app: Forge, model: FakeModel, lose_agent: Callable[[Session], None], mode: str | None
 ) -> None:
     """In the mode `auto` codex remembers that it trusts the workspace: the gateway forgets it at every start."""
     with app.session("codex", mode=mode) as session:
-        plant(Path(session.cwd), tmp_path)
+        trap = Trap.laid_in(session)
+        plant(Path(session.cwd), trap.there)
         lose_agent(session)
         assert session.turn("[[SAY hello]]").text() == "hello"
         assert model.turns[-1].model != "gpt-5.2"
         assert "PLANTED" not in json.dumps(model.turns[-1].body)
-        assert decisions(session.turn(command(f"touch {tmp_path}/by-command", escalated=True))) == ["reject"]
-        assert list(tmp_path.iterdir()) == []
+        assert decisions(session.turn(command(f"touch {trap.there}/by-command", escalated=True))) == ["reject"]
+        assert trap.sprung() == []
 
 
 # -- how it ends --------------------------------------------------------------------------------------------
@@ -213,7 +214,8 @@ def test_it_runs_without_its_wrapper_and_is_gone_when_its_session_is_closed(
     with app.session("codex", permissions="allow") as session:
         session.turn(command("(setsid sleep 985 > /dev/null 2>&1 &) ; true", escalated=True))
         processes = tree(session)
-        assert processes[0].name().startswith("codex-acp")
-        assert "sleep" in {each.name() for each in processes}
-        assert "node" not in {each.name() for each in processes}
+        names = {each.name() for each in processes}
+        assert "sleep" in names
+        assert [name for name in names if name.startswith("codex-acp")]
+        assert "node" not in names
     assert [each for each in processes if each.is_running()] == []

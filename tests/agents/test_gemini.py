@@ -12,6 +12,7 @@ import pytest
 
 from clawdforge import Forge, ForgeAPIError, Session
 from clawdforge.testing.fake_model import FakeModel
+from harness.traps import Trap
 
 # What the endpoint counts for each request.
 INPUT, OUTPUT = 110, 20
@@ -140,33 +141,35 @@ def test_a_command_that_only_reads_runs_unasked_unless_it_is_git(app: Forge) -> 
         assert decisions(session.turn("[[BASH ls > there.txt]]")) == ["reject"]
 
 
-def test_it_reads_nothing_outside_its_workspace_but_by_a_command(app: Forge, tmp_path: Path) -> None:
-    (tmp_path / "far.txt").write_text("a secret")
+def test_it_reads_nothing_outside_its_workspace_but_by_a_command(app: Forge) -> None:
     with app.session("gemini", permissions="deny") as session:
-        turn = session.turn(f"[[READ {tmp_path}/far.txt]]")
+        turn = session.turn("[[READ /usr/lib/os-release]]")
         assert [call["status"] for call in calls(turn)] == ["failed"]
-        assert "a secret" not in turn.text()
+        assert "PRETTY_NAME" not in turn.text()
 
 
-def test_its_commands_see_no_key(app: Forge, model: FakeModel) -> None:
+def test_its_commands_see_no_key(app: Forge) -> None:
     with app.session("gemini", permissions="allow") as session:
         session.turn("[[BASH env > environment]]")
         environment = (Path(session.cwd) / "environment").read_text()
-    assert f"GOOGLE_GEMINI_BASE_URL={model.url}\n" in environment
+    assert "GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:4180\n" in environment, (
+        "a way to the model, and to nothing else"
+    )
     assert "GEMINI_API_KEY" not in environment
     assert "scripted-key" not in environment
     assert "CLAWDFORGE_CHILD=" in environment, "by which all that it starts is known, and ended"
 
 
-def test_a_command_of_its_own_brings_no_program_in(app: Forge, tmp_path: Path) -> None:
+def test_a_command_of_its_own_brings_no_program_in(app: Forge) -> None:
     """It would ask on its terminal whether the workspace is to be trusted: nobody is there to say so."""
-    server = {"command": "touch", "args": [str(tmp_path / "ran")]}
-    manifest = {"name": "planted", "version": "1.0.0", "mcpServers": {"planted": server}}
     with app.session("gemini") as session:
+        trap = Trap.laid_in(session)
+        server = {"command": "touch", "args": [f"{trap.there}/ran"]}
+        manifest = {"name": "planted", "version": "1.0.0", "mcpServers": {"planted": server}}
         extension = Path(session.cwd) / "extension"
         extension.mkdir()
         (extension / "gemini-extension.json").write_text(json.dumps(manifest))
         with pytest.raises(ForgeAPIError, match="longer than 2 seconds"):
-            session.turn(f"/extensions link {extension}", timeout_secs=2)
+            session.turn(f"/extensions link {session.agent_cwd}/{extension.name}", timeout_secs=2)
         assert session.turn("/extensions list").text() == "No extensions installed."
-        assert list(tmp_path.iterdir()) == []
+        assert trap.sprung() == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from clawdforge.server.agents import endpoints, gemini_settings
+from clawdforge.server.agents import codex_settings, endpoints, gemini_settings
 from clawdforge.server.agents.endpoints import ModelEndpoint
 from clawdforge.server.agents.usage import Counts
 from clawdforge.server.agents.ways import (
@@ -176,8 +176,12 @@ _CLAUDE = AgentEntry(
                 "options": {
                     # Else a workspace could grant itself rights and run hooks by its own .claude/settings.json.
                     "settingSources": ["user"],
-                    # While it plans it would let its model judge which commands run, and not ask.
-                    "settings": {"useAutoModeDuringPlan": False},
+                    "settings": {
+                        # While it plans it would let its model judge which commands run, and not ask.
+                        "useAutoModeDuringPlan": False,
+                        # Where it is not root it could ask for nothing at all, and did not while it planned.
+                        "permissions": {"disableBypassPermissionsMode": "disable"},
+                    },
                     # Planning ends when a person says yes to the plan: in a turn there is none.
                     "disallowedTools": ["EnterPlanMode"],
                 }
@@ -189,33 +193,6 @@ _CLAUDE = AgentEntry(
     ),
 )
 
-# Written whole before every start, so that nothing which a session made of it lives on: in the modes `auto` and
-# `full-access` codex notes here that it trusts the workspace, and then takes up settings and servers from there.
-_CODEX_CONFIG: Final = """\
-check_for_update_on_startup = false
-analytics.enabled = false
-# What lies in a workspace, or above it, is no instruction.
-project_doc_max_bytes = 0
-project_root_markers = []
-skills.include_instructions = false
-skills.bundled.enabled = false
-# Commands of the model need none of the keys that the agent has: see also shell_snapshot.
-shell_environment_policy.ignore_default_excludes = false
-
-[features]
-# Commands run in a sandbox of its own: by Landlock, which needs no other program and also works in a container.
-use_legacy_landlock = true
-# It would keep the environment, with its keys, in a file, and hand it to every command.
-shell_snapshot = false
-hooks = false
-plugins = false
-apps = false
-skill_mcp_dependency_install = false
-# Goals would prompt the model between turns, and what sub-agents ask for reaches nobody.
-goals = false
-multi_agent = false
-"""
-
 _CODEX = AgentEntry(
     name="codex",
     title="Codex",
@@ -226,7 +203,7 @@ _CODEX = AgentEntry(
     endpoints=endpoints.CODEX,
     inherit_env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     login_files=("~/.codex/auth.json",),
-    home_files=MappingProxyType({".codex/config.toml": _CODEX_CONFIG}),
+    home_files=MappingProxyType({".codex/config.toml": codex_settings.SETTINGS}),
     resets=(".codex", ".agents"),
     keeps=(".codex/sessions",),
     ask_mode="read-only",

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from clawdforge.client.forge import Forge
+from clawdforge.server.sandbox import probe
+from clawdforge.server.sandbox.base import Network, WallUnavailable
+from clawdforge.server.settings import Settings
 from clawdforge.testing.stories import processes
 
 _STARTS_WITHIN_S: Final = 30
@@ -32,6 +35,8 @@ class GatewayFailed(Exception):
 def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
     """A running gateway with these `[agents.NAME]` settings, and a fresh app of it.
 
+    Where this machine can keep them from it, its agents reach nothing but their models' base URLs.
+
     Args:
         agents: the settings, by name.
         root: an empty directory that is the gateway's own.
@@ -45,6 +50,7 @@ def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
         "CLAWDFORGE_AGENTS": json.dumps(agents),
         "CLAWDFORGE_ADMIN_TOKEN": admin_token,
         "CLAWDFORGE_DRAIN_TIMEOUT_SECS": "0",
+        "CLAWDFORGE_NETWORK": _network(root),
     }
     data_dir, log = root / "data", root / "gateway.log"
     argv = [sys.executable, "-m", "clawdforge", "serve", "--port", "0", "--data-dir", str(data_dir)]
@@ -68,6 +74,15 @@ def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
                 yield forge
         finally:
             _end(process, data_dir)
+
+
+def _network(root: Path) -> Network:
+    """`none` where there is a wall that can hold it."""
+    try:
+        probe.wall("bwrap", root, Settings.model_fields["agent_uid"].default, "none").close()
+    except WallUnavailable:
+        return "open"
+    return "none"
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -29,8 +29,9 @@ def workspace(stage: Stage) -> None:
 
 
 def allow(stage: Stage) -> None:
-    file = stage.outside / f"{stage.word()}.txt"
-    turn = stage.session(permissions="allow").turn(f"[[BASH echo mine > {file}]]")
+    session = stage.session(permissions="allow")
+    file = Path(session.cwd) / f"{stage.word()}.txt"
+    turn = session.turn(f"[[BASH echo mine > {file.name}]]")
     expect("reject" not in decisions(turn), "nothing to be refused", decisions(turn))
     expect(file.is_file(), "the command to have run", turn.events)
 

@@ -13,27 +13,30 @@ HOOKS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop"
 
 
 def planted(stage: Stage) -> None:
-    trap = stage.outside / stage.word()
-    trap.mkdir()
     with stage.forge.session(stage.agent, permissions="workspace") as session:
-        for name, content in files(trap).items():
+        # In the workspace, which is all that both sides of a wall see; the agent knows it by a path of its own.
+        trap = Path(session.cwd) / stage.word()
+        trap.mkdir()
+        trap.chmod(0o777)  # the agent may be another user
+        there = f"{session.agent_cwd}/{trap.name}"
+        for name, content in files(there).items():
             file = Path(session.cwd) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
         stage.kill_agent(session)  # the next one finds them at its start
-        for prompt in (f"[[BASH touch {trap}/by-command]]", f"[[WRITE {trap}/by-write mine]]"):
+        for prompt in (f"[[BASH touch {there}/by-command]]", f"[[WRITE {stage.outside}/by-write mine]]"):
             turn = session.turn(prompt)
             expect("allow" not in decisions(turn), "nothing to be allowed", decisions(turn))
         word = stage.word()
         session.turn(f"{word} [[SAY hello]]")
-        sprung = sorted(each.name for each in trap.iterdir())
+        sprung = [each.name for each in (*trap.iterdir(), *stage.outside.glob("by-write"))]
         expect(not sprung, "no hook, no server and no command to have run", sprung)
         request = stage.request(word)
         told = json.dumps([request.model, request.system, request.headers])
         expect("PLANTED" not in told.upper(), "the model to be asked as if nothing lay there", told)
 
 
-def files(trap: Path) -> Mapping[str, str]:
+def files(trap: str) -> Mapping[str, str]:
     """Each agent's own kind of settings: rights for everything, and programs that leave a file in the trap."""
     server = {"command": "sh", "args": ["-c", f"touch {trap}/server; exec sleep 60"]}
     hook = {"type": "command", "command": f"touch {trap}/hook"}

@@ -46,7 +46,7 @@ class Stage:
         forge: a fresh app of a gateway on this machine.
         model: the endpoint that the gateway's agent talks to.
         agent: its name on the gateway.
-        outside: a directory outside of every workspace, which the agent's processes could write.
+        outside: a directory outside of every workspace, which agents could write were there no wall.
     """
 
     def __init__(self, forge: Forge, model: FakeModel, agent: str, outside: Path) -> None:
