@@ -274,3 +274,17 @@ def test_a_file_that_a_variable_names_is_handed_over_for_as_long_as_the_agent_ru
     home.clear()
     assert not copy.exists()
     assert key.exists()
+
+
+def test_all_that_is_in_a_home_belongs_to_its_agent(data_dir: Path, login: Path) -> None:
+    agent_uid = 64_001 if os.geteuid() == 0 else os.geteuid()
+    login.chmod(0o640)
+    home = AgentHome(data_dir, "sess_1", agent_uid)
+    home.prepare([str(login)], {SETTINGS: "ours"})
+    written = home.write_tmp("system.md", "a prompt")
+    for path in (home.path, home.tmp, home.path / login.name, home.path / SETTINGS, written):
+        assert path.stat().st_uid == agent_uid
+    (home.path / login.name).write_text("renewed")
+    home.clear()
+    assert (login.stat().st_uid, stat.S_IMODE(login.stat().st_mode)) == (os.geteuid(), 0o640), "its user's"
+    assert login.read_text() == "renewed"

@@ -323,3 +323,42 @@ def test_more_than_the_limit_is_left_to_another_call(root: Path, tmp_path: Path)
     assert 0 < len(os.listdir(root)) < 30
     removal.remove(root, entry_limit=60)
     assert not root.exists()
+
+
+@pytest.fixture
+def agent_uid() -> int:
+    """Who agents are: another user, where there can be one."""
+    return 64_001 if os.geteuid() == 0 else os.geteuid()
+
+
+def test_the_directories_of_a_session_are_its_agent_s_and_those_above_can_be_passed(
+    tmp_path: Path, agent_uid: int
+) -> None:
+    path = paths.make_workspace(tmp_path, "sess_1", agent_uid)
+    paths.make_own(paths.home_of(tmp_path, "sess_1"), agent_uid)
+    for each in (path, paths.home_of(tmp_path, "sess_1")):
+        assert (each.stat().st_uid, stat.S_IMODE(each.stat().st_mode)) == (agent_uid, 0o700)
+        assert (each.parent.stat().st_uid, stat.S_IMODE(each.parent.stat().st_mode)) == (os.geteuid(), 0o711)
+
+
+def test_what_is_laid_belongs_to_whom_the_workspace_belongs(tmp_path: Path, agent_uid: int) -> None:
+    root = paths.make_workspace(tmp_path, "sess_1", agent_uid)
+    source = tmp_path / "source"
+    source.write_text("text")
+    with source.open("rb") as file:
+        laid = paths.lay(root, file.fileno(), "name.txt", lambda: None)
+    assert (laid.stat().st_uid, laid.stat().st_gid) == (root.stat().st_uid, root.stat().st_gid)
+
+
+def test_all_directories_of_a_session_go_together(tmp_path: Path) -> None:
+    for session in ("sess_1", "sess_2"):
+        paths.make_workspace(tmp_path, session)
+        for place in (paths.home_of, paths.tmp_of):
+            paths.make_own(place(tmp_path, session), None)
+    (tmp_path / "homes" / "not an id").mkdir()
+    assert paths.session_ids(tmp_path) == {"sess_1", "sess_2"}
+    paths.remove_session(tmp_path, "sess_1")
+    assert not list(tmp_path.glob("*/sess_1"))
+    assert len(list(tmp_path.glob("*/sess_2"))) == 3
+    assert paths.session_ids(tmp_path) == {"sess_2"}
+    assert paths.session_ids(tmp_path / "nowhere") == set()
