@@ -56,6 +56,14 @@ def test_a_run_with_a_schema_fits_it(app: Forge, gateway: Gateway) -> None:
     gateway.settle()
 
 
+def test_a_file_that_is_called_like_a_module_is_a_file(app: Forge, gateway: Gateway, tmp_path: Path) -> None:
+    trap = tmp_path / "argparse.py"
+    trap.write_text("raise SystemExit('this has run')\n")
+    run = app.run("Say hello.", agent="local", files=[app.upload_file(trap)], schema={"enum": ["hello"]})
+    assert run.result == "hello"
+    gateway.settle()
+
+
 def test_a_session_of_two_turns(app: Forge, gateway: Gateway) -> None:
     with app.session(agent="local") as session:
         first = session.turn("Say hello.", schema={"enum": ["hello"]})

@@ -50,8 +50,9 @@ def find(entry: AgentEntry, data_dir: Path) -> tuple[str, ...]:
     found = shutil.which(program, path=os.pathsep.join((str(bin_dir), os.environ.get("PATH", os.defpath))))
     if found is None:
         raise Unavailable(f"the program {program!r} was not found on this machine. {_mend(entry)}")
-    if entry.argv[:2] == ("{python}", "-m") and importlib.util.find_spec(arguments[1]) is None:
-        raise Unavailable(f"the Python module {arguments[1]!r} is not installed here. {_mend(entry)}")
+    module = arguments[arguments.index("-m") + 1] if entry.argv[0] == "{python}" and "-m" in arguments else None
+    if module is not None and importlib.util.find_spec(module) is None:
+        raise Unavailable(f"the Python module {module!r} is not installed here. {_mend(entry)}")
     if entry.native:
         found = shutil.which(_native(found)) or found
     return (str(Path(found).absolute()), *map(_from_here, arguments))

@@ -279,8 +279,9 @@ _GEMINI = AgentEntry(
 _LOCAL = AgentEntry(
     name="local",
     title="Local model (embedded, offline)",
-    # `available` puts the interpreter and the weights in place of these words.
-    argv=("{python}", "-m", "clawdforge.local_agent", "--model", "{weights}"),
+    # `available` puts the interpreter and the weights in place of these words. Without -I a file of the workspace
+    # that is called like a module is taken for it, and runs.
+    argv=("{python}", "-I", "-m", "clawdforge.local_agent", "--model", "{weights}"),
     model=None,
     system=MetaSystemPrompt(),
     system_replace=MetaSystemPrompt(),
@@ -300,7 +301,7 @@ _BY_COMMAND: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "hermes": ("Hermes", ("hermes", "acp")),
     "fast-agent": ("fast-agent", ("fast-agent", "acp")),
     "vibe": ("Mistral Vibe", ("vibe-acp",)),
-    "deepagents": ("Deep Agents", ("{python}", "-m", "deepagents_acp")),
+    "deepagents": ("Deep Agents", ("{python}", "-I", "-m", "deepagents_acp")),
     "cursor": ("Cursor", ("cursor-agent", "acp")),
     "devin": ("Devin", ("devin", "acp")),
     "junie": ("Junie", ("junie", "--acp=true")),

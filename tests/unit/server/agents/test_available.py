@@ -56,7 +56,7 @@ def test_a_missing_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_missing_python_module_is_not_available(tmp_path: Path) -> None:
-    entry = AgentEntry(name="x", title="X", argv=("{python}", "-m", "no_such_module_here"))
+    entry = AgentEntry(name="x", title="X", argv=("{python}", "-I", "-m", "no_such_module_here"))
     with pytest.raises(Unavailable, match="no_such_module_here"):
         find(entry, tmp_path)
 
