@@ -27,9 +27,9 @@ def gateway_at(level: str, **settings: Any) -> Iterator[Gateway]:
     root = Path(tempfile.mkdtemp(prefix=f"{level}-", dir="/var/tmp"))
     try:
         root.chmod(0o711)
-        program = root / "fake_agent"
-        shutil.copytree(Path(fake_agent.__file__).parent, program)
-        fake = agents.scripted(argv=[python.path, "-I", "-S", str(program)])
+        shown = root / "shown"  # Python looks around where a package lies
+        shutil.copytree(Path(fake_agent.__file__).parent, shown / "fake_agent")
+        fake = agents.scripted(argv=[python.path, "-I", "-S", str(shown / "fake_agent")], readable=[str(shown)])
         settings = {"sandbox": level, "cancel_timeout_secs": 0.5, **settings}
         gateway = Gateway(root, agents={"fake": fake}, settings=settings)
         try:

@@ -116,6 +116,10 @@ def _landlock(_directory: Path, agent_uid: int | None) -> Wall:
     return Landlock(agent_uid, shutil.which("prlimit"))
 
 
+def _none(_directory: Path, agent_uid: int | None) -> Wall:
+    return NoWall(agent_uid, shutil.which("prlimit"))
+
+
 def _bwrap_program() -> str | None:
     """Bubblewrap of the system, else of the wheel: where that lies, because it finds its library beside itself."""
     if (found := shutil.which("bwrap")) is not None:
@@ -221,5 +225,5 @@ def _mend(wall: Wall, directory: Path) -> str:
 
 
 _MAKERS: Final[Mapping[Level, Callable[[Path, int | None], Wall]]] = MappingProxyType(
-    {"bwrap": _bubblewrap, "landlock": _landlock, "none": lambda *_: NoWall(prlimit=shutil.which("prlimit"))}
+    {"bwrap": _bubblewrap, "landlock": _landlock, "none": _none}
 )

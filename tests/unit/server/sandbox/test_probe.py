@@ -36,7 +36,7 @@ def test_a_level_that_moves_nothing_is_tried_and_leaves_nothing(passable: Path, 
     assert list(passable.iterdir()) == []
 
 
-@pytest.mark.parametrize("level", ["landlock"])
+@pytest.mark.parametrize("level", ["none", "landlock"])
 def test_agents_are_never_root_so_the_directory_must_have_a_way_for_them(passable: Path, level: Level) -> None:
     shut = passable / "shut"
     inner = shut / "data"
