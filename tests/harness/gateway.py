@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from clawdforge import Forge, Session
+from clawdforge.server.sandbox import cgroups
 from clawdforge.testing import fake_agent
 from harness.agent_log import VARIABLE, AgentLog
 
@@ -118,6 +119,9 @@ class Gateway:
             return
         if self.running:
             self.stop()
+        identity = self.data_dir / "gateway-id"
+        if identity.exists():
+            cgroups.clear(identity.read_text().strip())  # of one that was killed: the next one would do that
         left = self.children()
         assert not left, f"left running: {left}"
 

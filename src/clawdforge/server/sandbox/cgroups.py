@@ -70,10 +70,10 @@ def find(gateway_id: str) -> Cgroups:
         NoGroups: there is none.
     """
     try:
-        found = places(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+        found = _here()
     except OSError as error:
         raise NoGroups(f"this process's groups cannot be seen: {error}") from error
-    name = f"clawdforge-{gateway_id}"
+    name = _name(gateway_id)
     ended = tuple(_cleared(found.mounts, name))
     with ExitStack() as unless_found:
         try:
@@ -87,6 +87,11 @@ def find(gateway_id: str) -> Cgroups:
         except OSError as error:
             raise NoGroups(f"{error.strerror}: {error.filename}") from error
         return Cgroups(controllers, ended, make, unless_found.pop_all())
+
+
+def clear(gateway_id: str) -> list[int]:
+    """Kills and removes all groups of a gateway that does not run. Returns the processes that were in them."""
+    return _cleared(_here().mounts, _name(gateway_id))
 
 
 def places(groups: str, mounts: str) -> Places:
@@ -111,6 +116,14 @@ def places(groups: str, mounts: str) -> Places:
                     v1[controller] = _below(point, root, own[controller])
                     points.append(Path(point))
     return Places({each: v1[each] for each in CONTROLLERS if each in v1}, v2, tuple(dict.fromkeys(points)))
+
+
+def _here() -> Places:
+    return places(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+
+
+def _name(gateway_id: str) -> str:
+    return f"clawdforge-{gateway_id}"
 
 
 def _below(point: str, root: str, own: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,7 +89,8 @@ class GroupV1:
     def remove(self) -> None:
         """Removes it (see `group.Group`)."""
         for path in set(self.paths.values()):
-            path.rmdir()
+            with suppress(FileNotFoundError):  # a call before this one has come so far
+                path.rmdir()
         if self.alarm is not None:
             os.close(self.alarm)
 
