@@ -14,7 +14,7 @@ compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet
     --generate-hashes --no-annotate --no-emit-options
 say = printf '\n\033[1m%s\033[0m\n'
 
-.PHONY: help run test bench clean lock
+.PHONY: help run test leaks bench clean lock
 
 help:
 	@echo 'clawdforge: coding agents as a service on your own machine'
@@ -24,6 +24,7 @@ help:
 	@echo '                ONCE=1 ends after the conversation; AGENT=claude talks to Claude Code by your own login'
 	@echo '  make test     all that must hold: lint, types, import walls, tests, real agents'
 	@echo '                (later, some of it: .venv/bin/pytest tests/unit/wire, .venv/bin/pytest -k permission)'
+	@echo '  make leaks    looks, from outside, for what agents have left, however they and the gateway ended: a table'
 	@echo '  make bench    measures the numbers of bench/RESULTS.md on this machine'
 	@echo '  make clean    removes all that these have made: .venv, .cache, the caches of the tools'
 	@echo
@@ -42,6 +43,9 @@ test: .venv/installed $(agents)/installed .cache/models/installed
 	@$(bin)/lint-imports --no-logo
 	@$(say) 'Tests'
 	@$(bin)/pytest -n 2 --durations=15
+
+leaks: .venv/installed
+	@$(bin)/pytest -n 0 -v tests/leaks
 
 bench: .venv/installed
 	@$(bin)/python -m bench

@@ -1,4 +1,4 @@
-"""LEAVE: a process that gets lost in one of the usual ways, and is `sleep 300.TOKEN`, which anybody can look for."""
+"""LEAVE: a process that gets lost in one of the usual ways. Its command line, `sleep 300.TOKEN`, tells it."""
 
 from __future__ import annotations
 
