@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clawdforge import Forge
@@ -156,3 +158,18 @@ def test_one_that_floods_before_it_is_ready_does_not_fill_the_memory(new_gateway
         assert found.status in (502, 504)
         assert gateway.peak_bytes() - before < 128 * 1024 * 1024
         nothing_is_left(app, gateway, 0)
+
+
+def test_a_session_whose_workspace_somebody_has_removed_is_told_so_by_the_path_that_its_agent_knows(
+    app: Forge, gateway: Gateway
+) -> None:
+    session = app.create_session(agent="fake")
+    ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[EXIT 1]]"})
+    workspace = Path(session.cwd)
+    removed = workspace.rename(workspace.with_name(f"{session.session_id}-removed"))
+    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "hi"})
+    assert found.problem() == (502, "agent_failed")
+    assert "/workspace: No such file" in found.body["stderr_tail"]
+    assert str(gateway.data_dir) not in found.raw.decode()
+    removed.rename(workspace)
+    assert session.turn("back").text() == "turn 1: back"

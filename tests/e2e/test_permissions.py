@@ -196,6 +196,12 @@ def test_a_file_that_an_agent_asks_the_gateway_to_write_is_written_inside_only(a
     assert Path(session.cwd, name).exists() is allowed
 
 
+def test_a_file_that_the_gateway_has_written_for_an_agent_is_the_agent_s(app: Forge) -> None:
+    session = app.create_session(agent="fake", permissions="allow")
+    session.turn("[[FS_WRITE a.txt hello]][[SH printf ' again' >> a.txt]]")
+    assert Path(session.cwd, "a.txt").read_text() == "hello again"
+
+
 def test_not_even_allow_writes_files_outside_for_an_agent(app: Forge) -> None:
     """`allow` lets the agent do what it can do by itself; the gateway's own hands stay in the workspace."""
     session = app.create_session(agent="fake", permissions="allow")

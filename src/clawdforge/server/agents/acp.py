@@ -361,7 +361,7 @@ class AcpAgent:
         hidden = self._launch.secrets
         return Failed(
             blame.sentence(detail, hidden),
-            stderr_tail=blame.tail(self._process.stderr_tail(), hidden),
+            stderr_tail=blame.tail(self._launch.view.retold(self._process.stderr_tail()), hidden),
             **known,
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from clawdforge.server.agents import rpc
-from clawdforge.server.workspaces import paths
+from clawdforge.server.workspaces import beneath, paths
 from clawdforge.wire.permissions import PermissionAsk, PermissionOption
 
 _READ_LIMIT_BYTES: Final = 8 * 1024 * 1024
@@ -47,12 +47,15 @@ class FileAccess:
         real = None if here is None else paths.inside(workspace, here)
         if real is None:
             raise ValueError("outside of the workspace")
+        # The agent may put a link in the place of anything on the way, also now.
+        name = str(real.relative_to(os.path.realpath(workspace)))
         if self.content is None:
-            with _open(real, os.O_RDONLY) as file:
+            with os.fdopen(beneath.open_file(workspace, name, os.O_RDONLY), "rb") as file:
                 return {"content": file.read(_READ_LIMIT_BYTES).decode("utf-8", "replace")}
         if paths.protected(workspace, real):
             raise ValueError("a protected place")
-        with _open(real, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
+        fd = beneath.open_file(workspace, name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with os.fdopen(fd, "wb") as file:
             file.write(self.content.encode())
         return {}
 
@@ -67,8 +70,3 @@ def access(method: str, params: dict[str, Any]) -> FileAccess | None:
     if method == "fs/write_text_file" and isinstance(content, str):
         return FileAccess("edit", path, content)
     return None
-
-
-def _open(path: Path, flags: int) -> Any:
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    return os.fdopen(fd, "rb" if flags == os.O_RDONLY else "wb")

@@ -110,6 +110,12 @@ class View:
             return path
         return _moved(path, [(there, here) for here, there in self.moved])
 
+    def retold(self, text: str) -> str:
+        """What a wall, or whoever builds it, says of the session's own, by the paths that the agent knows."""
+        for here, there in self.moved:
+            text = text.replace(here, there)
+        return text
+
 
 @dataclass(frozen=True, slots=True)
 class Enclosed:

@@ -34,6 +34,25 @@ def read(root: Path, name: str, limit_bytes: int) -> bytes | None:
     return read_open(fd, limit_bytes)
 
 
+def open_file(root: Path, name: str, flags: int) -> int:
+    """Opens a file; one that is made is readable (0644), and belongs to whom its directory belongs.
+
+    Args:
+        root: a directory that nobody but us can replace.
+        name: relative to it; nothing on the way may be a link, nor the file itself.
+        flags: of `os.open`.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with _folder_of(root, name) as (folder, last):
+        fd = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        owner = os.fstat(folder).st_uid
+        if flags & os.O_CREAT and os.fstat(fd).st_uid != owner:
+            _give(fd, owner)
+        return fd
+
+
 def read_open(fd: int, limit_bytes: int) -> bytes | None:
     """What an open file holds, if that is a regular one and not longer. Closes it."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -94,3 +94,30 @@ def test_a_link_is_removed_and_not_what_it_leads_to(root: Path, elsewhere: Path)
     beneath.remove(root, "own", keeps=["own/file"])
     assert not (root / "own").is_symlink()
     assert (elsewhere / "file").exists()
+
+
+WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+def test_a_file_that_is_opened_belongs_to_whom_its_directory_belongs(root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    os.chown(root / "a/b", OWNER, OWNER)
+    for content in ("first", "again"):
+        with os.fdopen(beneath.open_file(root, "a/b/file", WRITING), "w") as file:
+            file.write(content)
+        with os.fdopen(beneath.open_file(root, "a/b/file", os.O_RDONLY)) as file:
+            assert file.read() == content
+    made = (root / "a/b/file").stat()
+    assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (OWNER, 0o644)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, WRITING])
+@pytest.mark.parametrize("name", ["link/file", "deep/link/file", "deep/to_file"])
+def test_no_file_is_opened_by_way_of_a_link(root: Path, elsewhere: Path, name: str, flags: int) -> None:
+    (root / "deep").mkdir()
+    (root / "link").symlink_to(elsewhere)
+    (root / "deep/link").symlink_to("../../elsewhere")
+    (root / "deep/to_file").symlink_to(elsewhere / "file")
+    with pytest.raises(OSError):
+        os.close(beneath.open_file(root, name, flags))
+    assert (elsewhere / "file").read_text() == "of somebody else"
