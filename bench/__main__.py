@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from bench import (  # noqa: E402 - the harness of the tests had to be found first
     footprint,
     machine,
+    model_way,
     neighbours,
     opening,
     report,
@@ -34,6 +35,7 @@ BENCHES = (
     opening.BENCH,
     *neighbours.BENCHES,
     walled.BENCH,
+    model_way.BENCH,
     sizes.BENCH,
     footprint.BENCH,
 )
