@@ -23,10 +23,11 @@ RUN /opt/clawdforge/bin/pip install --no-build-isolation --no-deps .
 
 FROM ${PYTHON}
 # tini is process 1: it reaps what `docker exec` leaves, which is no business of the gateway's, and when the gateway is
-# gone, so is the container with every process in it. git is what coding agents look for first.
+# gone, so is the container with every process in it. git is what coding agents look for first, libgomp1 what the
+# embedded model's library needs.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git tini \
+    && apt-get install --yes --no-install-recommends git libgomp1 tini \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm

@@ -151,10 +151,12 @@ def load(path: Path, window_tokens: int) -> LlamaModel:
     _check(path)
     try:
         import xllamacpp
-    except ImportError:
+    except ModuleNotFoundError:
         raise ModelMissing(
             "the model library is not installed in this Python. Run: pip install 'clawdforge[local]'"
         ) from None
+    except ImportError as error:
+        raise ModelMissing(f"the model library needs what this machine lacks: {error}") from None
     try:
         with _private_socket() as socket:
             return LlamaModel(xllamacpp.Server(parameters(path, window_tokens, socket)), window_tokens)

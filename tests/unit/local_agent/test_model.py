@@ -166,3 +166,13 @@ def test_no_library_to_load_it_with(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(ModelMissing, match="pip install"):
         load(tmp_path / "model.gguf", WINDOW_TOKENS)
+
+
+def test_a_library_that_lacks_one_of_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
+
+    with pytest.raises(ModelMissing, match=r"lacks: libgomp\.so\.1"):
+        load(tmp_path / "model.gguf", WINDOW_TOKENS)
