@@ -198,6 +198,14 @@ def enter_inherited():
     raise FileNotFoundError(errno.ENOENT, "none was left")
 
 
+# --- what the kernel tells of files ------------------------------------------------------------------------------
+
+
+def watch(path):
+    """Asks to be told what is made there, by name."""
+    return call(LIBC.inotify_add_watch, call(LIBC.inotify_init), path.encode(), 0x100)
+
+
 # --- namespaces and mounts ---------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.sandbox import spawning
-from harness import intruder
+from harness import intruder, intruder_calls
 from harness.stand import AS_ROOT, BY_ROOT, EVERYWHERE, MIB, Stand
 
 DEVICES = (
@@ -72,12 +72,13 @@ def test_another_session_s_directories_are_out_of_reach(stand: Stand) -> None:
 
 @EVERYWHERE
 def test_what_is_told_about_another_session_s_files_is_out_of_reach(stand: Stand) -> None:
-    """Landlock knows no right for it: sizes, modes and times of what belongs to the agent's user are in reach."""
+    """Landlock knows no right for it: sizes, modes, times and changes of what is its user's are in reach."""
     other = stand.space("other")
     secret = stand.give(open_for_all(other.workspace / "secret", "of another"))
     stand.shuts_out(
         stand.space("own"),
         (intruder.look, secret),
+        (intruder_calls.watch, other.workspace),
         (intruder.change_times, secret),
         (intruder.change_mode, secret),
         leaks_at=["landlock"],
