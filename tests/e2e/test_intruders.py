@@ -24,7 +24,7 @@ from harness.ordinary import command as as_ordinary_user
 from harness.stand import ROOT, USER_UID, Answer, Interpreter, Try, interpreter, words
 
 BY = ("root", "user") if ROOT else ("user",)
-LEGS = [*(f"{level}-{who}" for level in ("bwrap", "landlock") for who in BY), "none-user"]
+LEGS = [f"{level}-{who}" for level in ("bwrap", "landlock", "none") for who in BY]
 KEY = f"key-{secrets.token_hex(16)}"
 LOGIN = '{"account": "the user"}'
 
@@ -43,6 +43,10 @@ class Site:
     def level(self) -> str:
         return self.leg.partition("-")[0]
 
+    @property
+    def gateway_uid(self) -> int:
+        return Path(f"/proc/{self.gateway.pid}").stat().st_uid
+
     def tries(self, session: Session, *tries: Try) -> list[Answer]:
         """What an intruder gets, that a session's agent has started."""
         line = shlex.join((self.python.path, "-I", "-S", str(self.program / "intruder.py"), *words(*tries)))
@@ -51,9 +55,13 @@ class Site:
         assert len(answers) == len(tries), output
         return answers
 
-    def shuts_out(self, session: Session, *tries: Try) -> None:
-        """Asserts that no try gets through, and each does where there is no wall."""
-        leaks = self.level == "none"
+    def shuts_out(self, session: Session, *tries: Try, is_users: bool = False) -> None:
+        """Asserts that no try gets through, and each does where there is no wall.
+
+        Args:
+            is_users: what is tried is for the gateway's user alone, who is no agent where that is root.
+        """
+        leaks = self.leg == "none-user" or (self.leg == "none-root" and not is_users)
         for attempt, answer in zip(tries, self.tries(session, *tries), strict=True):
             assert ("got" if leaks else "refused") in answer, f"at {self.leg}, {attempt}: {answer}"
 
@@ -163,6 +171,11 @@ def agent_of(site: Site, session: Session) -> int:
     return next(pid for pid in inner if session.session_id in Path(f"/proc/{pid}/mountinfo").read_text())
 
 
+def test_an_agent_is_never_root(site: Site, own: Session) -> None:
+    assert shell(own, "id -u") != "0\n"
+    assert (Path(own.cwd).stat().st_uid == site.gateway_uid) == site.leg.endswith("-user")
+
+
 def test_another_app_s_session_is_out_of_reach(site: Site, own: Session, theirs: Session) -> None:
     shell(theirs, "echo secret >secret; echo secret >~/secret; chmod 666 secret ~/secret")
     secret, login = Path(theirs.cwd) / "secret", home_of(site, theirs) / "secret"
@@ -189,6 +202,7 @@ def test_what_is_the_gateway_s_is_out_of_reach(site: Site, own: Session) -> None
         (intruder.listing, data / "workspaces"),
         (intruder.listing, data / "homes"),
         (intruder.make_folder, data / "intruded"),
+        is_users=True,
     )
 
 
@@ -197,7 +211,7 @@ def test_an_upload_of_another_app_is_out_of_reach(site: Site, own: Session, othe
     other.upload_file(tmp_path / "note.txt", ttl_secs=600)
     blobs = [each for each in (site.gateway.data_dir / "blobs").rglob("*") if each.is_file()]
     assert blobs
-    site.shuts_out(own, *((intruder.read, each) for each in blobs))
+    site.shuts_out(own, *((intruder.read, each) for each in blobs), is_users=True)
 
 
 def test_the_user_s_home_and_logins_are_out_of_reach(site: Site, own: Session) -> None:
@@ -207,6 +221,7 @@ def test_the_user_s_home_and_logins_are_out_of_reach(site: Site, own: Session) -
         (intruder.open_to_write, site.home / ".tool/login.json"),
         (intruder.listing, site.home),
         (intruder.write, site.home / ".profile"),
+        is_users=True,
     )
     assert shell(own, "cat ~/.tool/login.json") == LOGIN, "the copy is its own"
 
@@ -215,7 +230,7 @@ def test_the_gateway_s_process_and_the_key_in_its_environment_are_out_of_reach(s
     pid = site.gateway.pid
     assert KEY.encode() in Path(f"/proc/{pid}/environ").read_bytes()
     verbs = "environment memory memory_map files directory root take_file trace kill limit slow pin sacrifice"
-    site.shuts_out(own, *((verb, pid) for verb in verbs.split()))
+    site.shuts_out(own, *((verb, pid) for verb in verbs.split()), is_users=True)
     assert KEY not in shell(own, "env; cat /proc/self/environ /proc/1/environ 2>/dev/null || true")
 
 
