@@ -103,7 +103,7 @@ class Passage(asyncio.BufferedProtocol):
                 )
         except OSError as error:  # a deadline that has passed is one too
             why = _reason(error)
-            _log.warning("the model endpoint %s cannot be reached: %s", self._endpoint.authority, why)
+            _log.debug("the model endpoint %s cannot be reached: %s", self._endpoint.authority, why)
             self._refuse(Refused(502, f"the gateway cannot reach {self._endpoint.authority}: {why}"))
         else:
             self._model.write(asked)
