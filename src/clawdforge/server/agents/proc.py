@@ -6,11 +6,12 @@ Must not know whose they are. Blocking: call it from a thread. Linux only.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import select
 import signal
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,16 +72,19 @@ def stats(pids: Iterable[int]) -> Iterator[ProcessStat]:
 
 
 def children(pid: int) -> list[int]:
-    """The children of a process's first thread, which adopts what its others leave; none where there is no such
-    process. One may be missing while others of them end. Raises OSError where nothing can be seen.
+    """The children of a process, ended ones too; none where there is no such process.
+
+    One may be missing while others of them end. Raises OSError where nothing can be seen.
     """
-    return [int(each) for each in (read(f"/proc/{pid}/task/{pid}/children") or b"").split()]
-
-
-@cache
-def tells_children() -> bool:
-    """Whether this kernel has what `children` reads (CONFIG_PROC_CHILDREN)."""
-    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists()
+    if not _tells_children():
+        return [each.pid for each in processes() if each.parent == pid]
+    try:
+        with os.scandir(f"/proc/{pid}/task") as entries:
+            threads = [entry.name for entry in entries]
+    except OSError as error:
+        return _gone(error, [])
+    files = (read(f"/proc/{pid}/task/{thread}/children") for thread in threads)
+    return [int(each) for file in files for each in (file or b"").split()]
 
 
 def variable(pid: int, name: str) -> str:
@@ -107,6 +111,15 @@ def read(path: str) -> bytes | None:
         return _gone(error, None)
     finally:
         os.close(fd)
+
+
+def wait_for_ends(pids: Iterable[int], limit_ms: int) -> None:
+    """Waits until these have ended, at most so long from one end to the next; of many, only for some."""
+    pinned = []
+    for pid in itertools.islice(pids, _WAITED_FOR_LIMIT):
+        with suppress(OSError):
+            pinned.append(os.pidfd_open(pid))
+    _poll_ends(pinned, limit_ms)
 
 
 def kill(targets: Sequence[ProcessStat]) -> None:
@@ -165,6 +178,12 @@ def _poll_ends(pinned: Sequence[int], limit_ms: int) -> None:
     finally:
         for fd in pinned:
             os.close(fd)
+
+
+@cache
+def _tells_children() -> bool:
+    """Whether this kernel lists children (CONFIG_PROC_CHILDREN)."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
 def _gone(error: OSError, nothing: T) -> T:

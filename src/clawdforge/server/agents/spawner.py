@@ -10,7 +10,9 @@ import functools
 import itertools
 import logging
 import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clawdforge.server.agents import marks, tree
+from clawdforge.server.agents.sight import Sight
 from clawdforge.server.agents.watchdog import Watchdog
 from clawdforge.server.sandbox import spawning
 from clawdforge.server.sandbox.base import Space, Wall
@@ -28,6 +31,7 @@ from clawdforge.server.sandbox.group import Group
 _log: Final = logging.getLogger(__name__)
 _REMOVALS: Final = 100
 _REMOVED_AGAIN_S: Final = 0.01
+_REAPED_AFTER_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Spawned:
     mark: str
     group: Group | None
 
-    def pids(self, sight: tree.Sight) -> Sequence[int]:
+    def pids(self, sight: Sight) -> Sequence[int]:
         """All that runs of its tree. Blocking; raises OSError where nothing can be seen."""
         if self.group is not None:
             return self.group.pids()
@@ -73,7 +77,7 @@ class Spawner:
 
     Off the loop, because starting a process takes milliseconds; from one thread, because a parent-death signal
     fires when the thread that spawned ends, not the process. Trees are ended from another thread, all that are to
-    end at a time by the same looks at /proc: each costs as much as the machine has processes.
+    end at a time by the same looks. There, orphans are reaped too.
     """
 
     def __init__(self, wall: Wall, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
@@ -85,10 +89,12 @@ class Spawner:
         # Behind any other wall what an agent starts can go its own ways.
         self._contained = wall.level == "bwrap"
         self._serials = itertools.count()
-        self._unreaped: dict[int, int] = {}
+        self._unreaped: set[int] = set()
+        self._starting = threading.Lock()
         self._sweeps: dict[tree.Sweep, asyncio.Future[None]] = {}
         self._sweeping: asyncio.Task[None] | None = None
-        self._strays_seen = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reaping: asyncio.TimerHandle | None = None
 
     async def spawn(self, command: Command) -> Spawned:
         """Starts a child as the leader of a session of its own, with pipes.
@@ -98,7 +104,11 @@ class Spawner:
         Raises:
             OSError: it could not be started; nothing is left.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._spawn, command)
+        loop = asyncio.get_running_loop()
+        if self._loop is None and not self._contained:
+            self._loop = loop
+            loop.add_signal_handler(signal.SIGCHLD, self._reap_soon)
+        return await loop.run_in_executor(self._thread, self._spawn, command)
 
     async def ask_to_end(self, leader: int) -> None:
         """Sends SIGTERM to a child that was not reaped yet."""
@@ -124,15 +134,19 @@ class Spawner:
         Where it was the last, what none of them is known to have started is ended too.
         """
         code = child.popen.wait()  # returns at once
-        self._unreaped.pop(child.popen.pid, None)
+        self._unreaped.discard(child.popen.pid)
         self._looks.submit(_remove, child.group)
-        if self._strays_seen and not self._unreaped:
+        if not self._contained and not self._unreaped:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._end_strays)
         offset = self._wall.exit_offset
         return code if offset is None or code <= offset else offset - code
 
     def close(self) -> None:
         """Ends the threads, and the strays; children must have been ended before."""
+        if self._loop is not None:
+            self._loop.remove_signal_handler(signal.SIGCHLD)
+        if self._reaping is not None:
+            self._reaping.cancel()
         self._thread.submit(self._end_strays)
         self._thread.shutdown()
         self._looks.shutdown()
@@ -144,18 +158,20 @@ class Spawner:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         group = self.bounds.group(command.mark.rpartition(":")[2])
         try:
-            with marks.worn(number):
-                popen = spawning.popen(enclosed, group, bufsize=0, **pipes)
+            with self._starting:
+                with marks.worn(number):
+                    popen = spawning.popen(enclosed, group, bufsize=0, **pipes)
+                self._unreaped.add(popen.pid)
             try:
                 pidfd = os.pidfd_open(popen.pid)
             except OSError:
                 with popen:
                     popen.kill()
+                self._unreaped.discard(popen.pid)
                 raise
         except OSError:
             _remove(group)
             raise
-        self._unreaped[popen.pid] = number
         return Spawned(popen, pidfd, number, command.mark, group)
 
     async def _sweep(self) -> None:
@@ -163,8 +179,7 @@ class Spawner:
         loop = asyncio.get_running_loop()
         while under_way := list(self._sweeps):
             try:
-                seen = await loop.run_in_executor(self._looks, tree.sweep, under_way)
-                await self._sort_out(seen)
+                await loop.run_in_executor(self._looks, tree.sweep, under_way, frozenset(self._unreaped))
             except Exception as error:  # noqa: BLE001 - a fault of ours: whoever waits must hear of it
                 for each in under_way:
                     self._sweeps.pop(each).set_exception(error)
@@ -174,22 +189,24 @@ class Spawner:
                     self._sweeps.pop(each).set_result(None)
         self._sweeping = None
 
-    async def _sort_out(self, seen: tree.Children) -> None:
-        """Reaps what has ended without a parent of its own."""
-        self._strays_seen = not seen.alive <= self._unreaped.keys()
-        if not seen.ended <= self._unreaped.keys():
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._reap_adopted, seen.ended)
+    def _reap_soon(self) -> None:
+        """A child of ours has ended: an agent, or an orphan. Of these there may be thousands a second."""
+        if self._reaping is None and self._loop is not None:
+            self._reaping = self._loop.call_later(_REAPED_AFTER_S, self._reap_now)
 
-    def _reap_adopted(self, ended: frozenset[int]) -> None:
-        """In the thread that spawns, so that no child of its own can be among them before it is noted."""
-        for pid in ended - self._unreaped.keys():
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+    def _reap_now(self) -> None:
+        self._reaping = None
+        self._looks.submit(self._reap_adopted)
+
+    def _reap_adopted(self) -> None:
+        """While nothing is being started: what is not noted yet would be taken for an orphan."""
+        with self._starting:
+            tree.reap_orphans(frozenset(self._unreaped))
 
     def _end_strays(self) -> None:
         """In the thread that spawns, so that none of its own children can be among them."""
         if not self._unreaped:
-            self._reap_adopted(tree.end_strays().ended)
+            tree.end_strays()
 
 
 def _kill(group: Group) -> None:

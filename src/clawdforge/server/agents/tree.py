@@ -1,11 +1,12 @@
-"""Finds and ends every process that a child started, wherever it went.
+"""Ends every process that a child started, wherever it went.
 
-A child is the leader of a session of its own. A descendant is known by its parents, by the leader's session or
-group, or, when it has left all of these, by its marks (`marks`). In a pid namespace nothing has to be looked for:
-its first process takes all others with it. Must only ever signal processes that one of these names, and never one
-by its name.
+A child is the leader of a session of its own. When a process of its tree ends, what that had started becomes a
+child of this process (`adopt_orphans`), which alone can reap it then; it is known by its marks. So a tree is
+taken down from its top: whatever is killed uncovers what was below it. In a pid namespace the first process takes
+all others with it.
 
-Blocking (it reads /proc): call it from a thread. Linux only.
+Must only ever signal what is of the tree, and never a process by its name. Blocking: call it from a thread. Linux
+only.
 """
 
 from __future__ import annotations
@@ -14,21 +15,18 @@ import ctypes
 import os
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Final
 
 from clawdforge.server.agents import marks, proc
-from clawdforge.server.agents.proc import ProcessStat
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _QUIET_LOOKS: Final = 2
+_DIES_WITHIN_MS: Final = 20
+_ROUNDS: Final = 10
 _LOOK_AGAIN_S: Final = 0.002
-_STRAY_LOOKS: Final = 20
-_HUNT_S: Final = 0.2
 
 
 @dataclass(eq=False, slots=True)
@@ -56,11 +54,11 @@ class Sweep:
     _began: float = field(default_factory=time.monotonic)
     _quiet_looks: int = 0
 
-    def saw(self, alive: Sequence[int]) -> None:
-        """Takes what a look has found. Only what two looks do not see is not there: processes start and end while
-        /proc is being read."""
-        self._quiet_looks = 0 if alive else self._quiet_looks + 1
-        self.left = alive
+    def saw(self, found: Sequence[int]) -> None:
+        """Takes what a look has found. Only what two looks do not see is not there: children can be missed while
+        others end."""
+        self._quiet_looks = 0 if found else self._quiet_looks + 1
+        self.left = found
         self.over = self._quiet_looks == _QUIET_LOOKS or self._lasted_s() > self.within_s
 
     def saw_nothing(self) -> None:
@@ -72,16 +70,8 @@ class Sweep:
         return time.monotonic() - self._began
 
 
-@dataclass(frozen=True, slots=True)
-class Children:
-    """This process's children, but for what it started for itself: leaders of trees, and adopted orphans."""
-
-    ended: frozenset[int] = frozenset()
-    alive: frozenset[int] = frozenset()
-
-
 def adopt_orphans() -> None:
-    """Makes this process the parent of descendants whose own parents die, so that they stay in sight.
+    """Makes this process the parent of descendants whose own parents die.
 
     Source: prctl(2), PR_SET_CHILD_SUBREAPER.
     """
@@ -90,189 +80,142 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
-def sweep(sweeps: Sequence[Sweep]) -> Children:
-    """Takes one look for all of these trees, and kills what it finds of them. Returns the children it saw.
+def sweep(sweeps: Sequence[Sweep], spared: Collection[int]) -> None:
+    """Looks for these trees, and kills and reaps what it finds, until one of them is over, or for some rounds.
 
-    They stand behind walls of one kind.
+    Args:
+        spared: the leaders that live, of these trees and others.
     """
-    try:
-        near = all(each.contained for each in sweeps) and proc.tells_children()
-        look: _NearLook | _Look = _NearLook() if near else _Look()
-        targets = []
-        for each in sweeps:
-            found = look.alive_of(each)
-            each.saw([process.pid for process in found])
-            targets += found
-        if targets:
-            proc.kill(targets)
-            _hunt(sweeps)
-    except OSError as error:
-        if error.errno not in proc.SCARCE:
-            raise
-        return _swept_blindly(sweeps)
-    return _told(look.children())
+    for _ in range(_ROUNDS):
+        try:
+            _strike(sweeps, spared)
+        except OSError as error:
+            if error.errno not in proc.SCARCE:
+                raise
+            _strike_blindly(sweeps)
+        if any(each.over for each in sweeps):
+            break
 
 
 def ask_to_end(leader: int, *, contained: bool) -> None:
     """Sends SIGTERM to an agent that was not reaped yet, and to its group; of one in a namespace, to it alone.
 
-    The leader itself, behind such a wall, would take the agent with it at once. Where no file is left to look
-    with, it is not asked.
+    The leader itself, behind such a wall, would take the agent with it at once.
     """
     if not contained:
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGTERM)
         return
-    try:
-        _ask_within(leader)
-    except OSError as error:
-        if error.errno not in proc.SCARCE:
-            raise
-
-
-def _ask_within(leader: int) -> None:
     for first in proc.children(leader):
-        for agent in proc.children(first)[:1]:  # what it has left to the first process comes after it
-            seen = proc.stat_of(agent)
-            if seen is None or seen.parent != first:
-                continue
-            if (pinned := proc.sent(seen, signal.SIGTERM)) is not None:
-                os.close(pinned)
+        agents = proc.children(first)[:1]  # what was left to the first process comes after it
+        _signal_children(first, agents, signal.SIGTERM)
 
 
-def end_strays() -> Children:
-    """Kills our children that bear no mark: they have put off what ties them to an agent, which they outlive.
+def reap_orphans(spared: Collection[int]) -> None:
+    """Reaps what has ended of what this process has adopted.
 
-    Whose they are cannot be told. So this is for when no agent runs, and none is being started. Returns the
-    children that are left.
+    Args:
+        spared: all that it has started itself and not reaped yet.
     """
-    for _ in range(_STRAY_LOOKS):  # the children of one become ours when it ends
-        children = _children_of(proc.processes())
-        found = [each for each in children if not each.zombie]
+    for pid, _ in _adopted(spared):
+        _reap(pid)
+
+
+def end_strays() -> None:
+    """Kills all that this process has adopted: with or without marks, which can be put off.
+
+    Whose it is without them cannot be told. So this is for when no agent runs, and none is being started.
+    """
+    for _ in range(_ROUNDS):  # what one has started becomes ours when it ends
+        found = [pid for pid, _ in _adopted(())]
         if not found:
             break
-        proc.kill(found)
-    return _told(children)
+        _kill_groups(found)
+        proc.wait_for_ends(found, _DIES_WITHIN_MS)
+        for pid in found:
+            _reap(pid)
 
 
-class Sight:
-    """What can be seen of trees at one time: one look for all who ask, taken when the first of them does."""
-
-    def pids_of(self, leader: int, mark: str, number: int) -> Sequence[int]:
-        """What runs of a tree. Raises OSError where nothing can be seen."""
-        return [process.pid for process in self._look.alive_of(Sweep(leader, mark, number))]
-
-    @cached_property
-    def _look(self) -> _Look:
-        return _Look()
-
-
-class _NearLook:
-    """Our children and the leaders', in no time: all that there is to see of trees in namespaces."""
-
-    def __init__(self) -> None:
-        self._children = _children_of(proc.stats(proc.children(os.getpid())))
-
-    def alive_of(self, tree: Sweep) -> list[ProcessStat]:
-        """The first process of a tree's namespace, which is ours once its leader has ended; else the leader.
-
-        The leader ends by itself after the other, and tells how its agent ended.
-        """
-        leader = proc.stat_of(tree.leader)
-        first = [each for each in proc.stats(proc.children(tree.leader)) if each.parent == tree.leader]
-        first += [each for each in self._children if each.pid != tree.leader and _is_of(each.pid, tree)]
-        alive = [each for each in first if not each.zombie]
-        if alive or leader is None or leader.zombie:
-            return alive
-        return [leader]
-
-    def children(self) -> list[ProcessStat]:
-        """This process's own."""
-        return self._children
+def _strike(sweeps: Sequence[Sweep], spared: Collection[int]) -> None:
+    """One round. The leaders come first: what they start is ours before they are seen to have ended."""
+    tops = {each: _top(each) for each in sweeps}
+    orphans: dict[Sweep, list[int]] = {each: [] for each in sweeps}
+    for pid, number in _adopted(spared):
+        for each in sweeps:
+            if number == each.number or (number is None and proc.variable(pid, marks.VARIABLE) == each.mark):
+                orphans[each].append(pid)
+    for each in sweeps:
+        each.saw([*tops[each], *orphans[each]])
+        _kill_groups(orphans[each])
+        if tops[each] == [each.leader]:
+            os.killpg(each.leader, signal.SIGKILL)
+        else:
+            _signal_children(each.leader, tops[each], signal.SIGKILL)
+    # A contained leader ends by itself, right after its child.
+    proc.wait_for_ends({pid for each in sweeps if each.left for pid in (each.leader, *each.left)}, _DIES_WITHIN_MS)
+    for each in sweeps:
+        for pid in orphans[each]:
+            _reap(pid)
 
 
-class _Look:
-    """All processes at one time, and by what they can be known."""
+def _top(tree: Sweep) -> list[int]:
+    """What is to be killed first: none once the leader has ended.
 
-    def __init__(self) -> None:
-        self._stats: Mapping[int, ProcessStat] = {each.pid: each for each in proc.processes()}
-        self._by_parent: defaultdict[int, list[int]] = defaultdict(list)
-        self._by_leader: defaultdict[int, list[int]] = defaultdict(list)
-        self._by_mark: defaultdict[str | int, list[int]] = defaultdict(list)
-        ours, self_pid = os.getsid(0), os.getpid()
-        for each in self._stats.values():
-            self._by_parent[each.parent].append(each.pid)
-            self._by_leader[each.session].append(each.pid)
-            self._by_leader[each.group].append(each.pid)
-            # Only what has lost its parents needs the costlier look at its marks. A parent that is not there has
-            # ended while this look was taken.
-            if each.session != ours and (each.parent in (self_pid, 1) or each.parent not in self._stats):
-                mark = marks.number_of(each.pid) or proc.variable(each.pid, marks.VARIABLE)
-                self._by_mark[mark].append(each.pid)
-
-    def alive_of(self, tree: Sweep) -> list[ProcessStat]:
-        """What runs of a tree, its leader too."""
-        new = {*self._by_leader[tree.leader], *self._by_mark[tree.mark], *self._by_mark[tree.number]}
-        if tree.leader in self._stats:
-            new.add(tree.leader)
-        found = set(new)
-        while new:
-            new = {child for pid in new for child in self._by_parent[pid]} - found
-            found |= new
-        return [self._stats[pid] for pid in found if not self._stats[pid].zombie]
-
-    def children(self) -> list[ProcessStat]:
-        """This process's own."""
-        return _children_of(self._stats.values())
-
-
-def _hunt(sweeps: Sequence[Sweep]) -> None:
-    """Kills orphans of these trees for as long as there are new ones, and reaps them.
-
-    What starts another and ends is gone before a look at all processes comes to it. But what it has started is a
-    child of ours by then, and these are seen at once.
+    Of a namespace it is its first process. The leader ends by itself after that, and tells how its agent ended.
     """
-    ours, leaders = os.getsid(0), {each.leader for each in sweeps}
-    give_up_at = time.monotonic() + _HUNT_S
-    while time.monotonic() < give_up_at:
-        orphans = [
-            each.pid
-            for each in proc.stats(proc.children(os.getpid()))
-            if each.session != ours and each.pid not in leaders and any(_is_of(each.pid, tree) for tree in sweeps)
-        ]
-        if not orphans:
-            break
-        for pid in orphans:  # nobody else can reap these, so each is still who it was
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+    if _ended(tree.leader):
+        return []
+    return (proc.children(tree.leader) if tree.contained else []) or [tree.leader]
 
 
-def _is_of(pid: int, tree: Sweep) -> bool:
-    found = marks.number_of(pid)
-    return found == tree.number if found is not None else proc.variable(pid, marks.VARIABLE) == tree.mark
+def _adopted(spared: Collection[int]) -> Iterator[tuple[int, int | None]]:
+    """This process's children by adoption, those that have ended too, and the number that each bears.
+
+    Nobody else can reap these, so each stays who it is. A session is started by one process, so all that is in it
+    bears the same number.
+    """
+    ours = os.getsid(0)
+    numbers: dict[int, int | None] = {}
+    for pid in proc.children(os.getpid()):
+        if pid in spared:
+            continue
+        with suppress(ProcessLookupError):  # it was no orphan, and whoever has started it has reaped it
+            session = os.getsid(pid)
+            if session == ours:  # nothing that an agent starts can come back to our session
+                continue
+            if numbers.get(session) is None:
+                numbers[session] = marks.number_of(pid)
+            yield pid, numbers[session]
 
 
-def _children_of(processes: Iterable[ProcessStat]) -> list[ProcessStat]:
-    """A leader has a session of its own, and nothing that it starts can ever come back to ours."""
-    ours, self_pid = os.getsid(0), os.getpid()
-    return [each for each in processes if each.parent == self_pid and each.session != ours]
+def _kill_groups(pids: Iterable[int]) -> None:
+    """Kills adopted processes with their groups: so one that starts another and ends does not get away."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
 
 
-def _told(children: Iterable[ProcessStat]) -> Children:
-    ended: set[int] = set()
-    alive: set[int] = set()
-    for each in children:
-        (ended if each.zombie else alive).add(each.pid)
-    return Children(frozenset(ended), frozenset(alive))
+def _signal_children(parent: int, pids: Iterable[int], number: signal.Signals) -> None:
+    for each in proc.stats(pids):
+        if each.parent == parent and (pinned := proc.sent(each, number)) is not None:
+            os.close(pinned)
 
 
-def _swept_blindly(sweeps: Sequence[Sweep]) -> Children:
+def _ended(child: int) -> bool:
+    """Whether a child of ours has ended, all of its threads. It is not reaped."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _reap(pid: int) -> None:
+    """Where it has ended."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _strike_blindly(sweeps: Sequence[Sweep]) -> None:
     """Where no file is left to look with: kills the leaders' groups, which gives files back, and looks later."""
     for each in sweeps:
         with suppress(OSError):
             os.killpg(each.leader, signal.SIGKILL)
         each.saw_nothing()
     time.sleep(_LOOK_AGAIN_S)
-    return Children()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from clawdforge.server.agents import footprint
-from clawdforge.server.agents.tree import Sight
+from clawdforge.server.agents.sight import Sight
 from clawdforge.server.sandbox import limits
 from clawdforge.server.sandbox.base import Limits
 from clawdforge.server.sandbox.limits import Exceeded

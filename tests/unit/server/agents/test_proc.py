@@ -68,8 +68,12 @@ def test_a_process_may_be_called_as_it_likes(name: str) -> None:
     assert (seen.pid, seen.parent, seen.session, seen.zombie) == (process.pid, os.getpid(), process.pid, False)
 
 
-def test_children_are_those_of_now(sleeper: subprocess.Popen[bytes]) -> None:
-    assert proc.tells_children()
+@pytest.mark.parametrize("told", [True, False], ids=["by the kernel's list", "by a look at all"])
+def test_children_are_those_of_now(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    assert proc._tells_children()
+    monkeypatch.setattr(proc, "_tells_children", lambda: told)
     assert sleeper.pid in proc.children(os.getpid())
     sleeper.kill()
     sleeper.wait()

@@ -7,7 +7,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 import psutil
@@ -345,9 +345,9 @@ async def test_many_trees_end_by_the_same_looks(spawner: Spawner, tmp_path: Path
     family = [child for each in processes for child in psutil.Process(each.pid).children(recursive=True)]
     looks: list[int] = []
 
-    def counted(sweeps: Sequence[tree.Sweep]) -> tree.Children:
+    def counted(sweeps: Sequence[tree.Sweep], spared: Collection[int]) -> None:
         looks.append(len(sweeps))
-        return sweep(sweeps)
+        sweep(sweeps, spared)
 
     sweep = tree.sweep
     with pytest.MonkeyPatch.context() as patched:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.agents import footprint, watchdog
-from clawdforge.server.agents.tree import Sight
+from clawdforge.server.agents.sight import Sight
 from clawdforge.server.agents.watchdog import Watchdog, Watched
 from clawdforge.server.sandbox.base import Limits
 from clawdforge.server.sandbox.limits import Exceeded
