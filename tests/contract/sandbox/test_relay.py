@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clawdforge.server.sandbox import doorway
 from clawdforge.server.sandbox.endpoint import DOOR_PORT, Endpoint
 from clawdforge.server.sandbox.relay import PYTHON, Relay
 from clawdforge.testing.fake_model import FakeModel
 from contract.sandbox.conftest import LEGS, Stand, python
 
 WALLS = pytest.mark.parametrize("stand", [leg for leg in LEGS if leg.startswith("bwrap")], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def doorway_for_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout may lie where only its owner can read it: who builds a wall as another user shows a copy."""
+    monkeypatch.setattr(doorway, "__file__", shutil.copy(str(doorway.__file__), place))
 
 
 ASK = """
