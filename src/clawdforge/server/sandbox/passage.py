@@ -20,8 +20,9 @@ _FIRST_REQUEST_TIMEOUT_S: Final = 30.0
 _CONNECT_TIMEOUT_S: Final = 20.0
 _LINGER_S: Final = 5.0
 _SECOND_ADDRESS_AFTER_S: Final = 0.25
-_PIECE_BYTES: Final = 16 * 1024
-"""What is taken of an agent at a time: it bounds how long others wait while it is looked through."""
+_PIECE: Final = memoryview(bytearray(64 * 1024))
+"""What is taken of an agent at a time; its size bounds how long others wait while that is looked through. One for
+all: each piece is done with before the loop takes the next."""
 
 
 class Passage(asyncio.BufferedProtocol):
@@ -37,7 +38,6 @@ class Passage(asyncio.BufferedProtocol):
         self._endpoint, self._tls, self._over = endpoint, tls, over
         self._loop = asyncio.get_running_loop()
         self._requests = Forwarding(endpoint.authority)
-        self._buffer = memoryview(bytearray(_PIECE_BYTES))
         self._agent: asyncio.Transport
         self._model: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -54,13 +54,13 @@ class Passage(asyncio.BufferedProtocol):
         self._agent = cast("asyncio.Transport", transport)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        return self._buffer
+        return _PIECE
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._deaf:
             return
         try:
-            asked = self._requests.feed(bytes(self._buffer[:nbytes]))
+            asked = self._requests.feed(bytes(_PIECE[:nbytes]))
         except Refused as refused:
             self._refuse(refused)
             return

@@ -389,6 +389,19 @@ async def test_a_way_that_no_door_was_brought_to_ends_as_well(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+async def test_what_a_start_that_was_cut_off_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "door"))
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        a_model(obliging) as (_, url),
+        a_way(url, tmp_path) as port,
+        an_agent(port) as (reader, writer),
+    ):
+        writer.write(ASKED)
+        assert await reader.readexactly(len(ANSWER)) == ANSWER
+
+
 async def test_what_is_no_door_is_not_taken(tmp_path: Path) -> None:
     relay = await Relay.open(Endpoint.at("http://model.example"), tmp_path / "door")
     with (
