@@ -7,8 +7,10 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +77,10 @@ def shell(session: Session, line: str) -> str:
     return output
 
 
-@pytest.fixture(scope="module", params=LEGS)
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+@contextmanager
+def serving(leg: str, **settings: str) -> Iterator[Site]:
     """A gateway of root's or of an ordinary user's, in a place that others may pass."""
-    level, _, who = request.param.partition("-")
+    level, _, who = leg.partition("-")
     root = Path(tempfile.mkdtemp(prefix="intruders-", dir="/var/tmp"))
     root.chmod(0o711)
     python, program = interpreter(), root / "program"
@@ -106,16 +108,23 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     gateway = Gateway(
         root,
         agents={"fake": entry},
-        settings={"sandbox": level},
+        settings={"sandbox": level, **settings},
         env={"HOME": str(home), "GATEWAY_KEY": KEY},
         prefix=prefix,
     )
     try:
         gateway.start()
-        yield Site(request.param, gateway, python, program, home)
+        yield Site(leg, gateway, python, program, home)
     finally:
         gateway.close()
         shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module", params=LEGS)
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """At each level, as root and as an ordinary user, with an open network."""
+    with serving(request.param) as made:
+        yield made
 
 
 def session(forge: Forge) -> Session:
@@ -249,6 +258,36 @@ def test_the_gateway_s_port_is_a_door_like_any_other(site: Site, own: Session) -
     assert taken == {"refused": "EADDRINUSE"}
 
 
+def test_an_agent_starts_with_nothing_open_and_nothing_of_the_gateway_s_environment(
+    site: Site, own: Session
+) -> None:
+    """As root, bubblewrap leaves the agents' user namespace open, which they can neither enter nor leave."""
+    opened = {each.split(":")[0] for each in shell(own, "readlink /proc/$PPID/fd/* || true").split()}
+    assert {"pipe"} <= opened <= {"pipe", "user"}
+    names = {line.partition("=")[0] for line in shell(own, "tr '\\0' '\\n' </proc/$PPID/environ").splitlines()}
+    assert names <= {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "TERM", "LC_CTYPE", "PWD", "CLAWDFORGE_CHILD"}
+
+
+@pytest.mark.parametrize("leg", [leg for leg in LEGS if leg.startswith("bwrap")])
+def test_without_network_neither_the_gateway_nor_the_machine_is_there(leg: str) -> None:
+    with (
+        serving(leg, network="none") as site,
+        site.gateway.app() as app,
+        session(app) as own,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        name = f"@{secrets.token_hex(8)}"
+        abstract.bind(name.replace("@", "\0"))
+        abstract.listen()
+        site.shuts_out(
+            own,
+            (intruder.ask_gateway, site.gateway.url.rpartition(":")[2]),
+            (intruder.connect_tcp, other.getsockname()[1]),
+            (intruder.connect_unix, name),
+        )
+
+
 # --- what the gateway itself does with what an intruder has left -------------------------------------------------
 
 
@@ -293,10 +332,18 @@ def test_settings_that_it_leaves_for_its_next_start_are_not_heeded(site: Site, o
 def test_a_directory_of_settings_that_leads_elsewhere_is_not_followed(
     site: Site, own: Session, prize: Path
 ) -> None:
+    """It would have the gateway write there; and take for a renewed login what bears its name there."""
+    vault = site.home / "vault"
+    vault.mkdir()
+    os.chown(vault, site.gateway_uid, site.gateway_uid)
+    shutil.copy(prize, vault / "login.json")
+    os.chown(vault / "login.json", site.gateway_uid, site.gateway_uid)
     for name in TRAPS:
-        set_trap(own, name, "~/.tool", site.home)
-        assert shell(own, "cat ~/.tool/settings.json") == "by the gateway", name
-    assert "settings.json" not in os.listdir(site.home)
+        set_trap(own, name, "~/.tool", vault)
+        assert shell(own, "cat ~/.tool/settings.json ~/.tool/login.json") == f"by the gateway{LOGIN}", name
+    assert os.listdir(vault) == ["login.json"]
+    assert (site.home / ".tool/login.json").read_text() == LOGIN
+    shutil.rmtree(vault)
 
 
 def test_a_login_that_leads_elsewhere_is_neither_taken_back_nor_handed_out(
