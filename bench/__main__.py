@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from bench import (  # noqa: E402 - the harness of the tests had to be found first
+    ending,
     footprint,
     machine,
     model_way,
@@ -36,6 +37,7 @@ BENCHES = (
     *neighbours.BENCHES,
     walled.BENCH,
     model_way.BENCH,
+    ending.BENCH,
     sizes.BENCH,
     footprint.BENCH,
 )
