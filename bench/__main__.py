@@ -73,6 +73,7 @@ def _measured(bench: Bench, others: dict[str, float], *, quick: bool) -> Finding
     name = bench.bars[0].name if len(bench.bars) == 1 else bench.name
     started, watch = time.monotonic(), machine.Others()
     with tempfile.TemporaryDirectory(prefix=f"clawdforge-bench-{bench.name}-") as folder:
+        Path(folder).chmod(0o711)
         found = bench.measure(Stage(Path(folder), quick))
     others[name] = watch.share()
     print(

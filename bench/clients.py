@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from clawdforge.testing import fake_agent
+from harness.levels import python_for_all
 
 
 class Plain:
@@ -44,7 +45,7 @@ class RawAgent:
     """The scripted agent as its own client would have it: started, and up to a session that takes prompts.
 
     Args:
-        argv: its command line.
+        argv: its command line; None: by the Python that runs it for gateways.
         start: what starts that, with these streams; `subprocess.Popen` by itself.
     """
 
@@ -52,7 +53,8 @@ class RawAgent:
         self, argv: Sequence[str] | None = None, start: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
     ) -> None:
         pipe = subprocess.PIPE
-        self._process = start(argv or fake_agent.argv(), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        argv = argv or [python_for_all(), *fake_agent.argv()[1:]]
+        self._process = start(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
         self._call("initialize", {"protocolVersion": 1})
         self._session_id = self._call("session/new", {"cwd": "/", "mcpServers": []})["sessionId"]
 

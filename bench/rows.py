@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.clients import Plain
 from clawdforge import Forge
-from clawdforge.testing import fake_agent
 from harness.gateway import Gateway
+from harness.levels import agent_for_all
 
 AGENT = "scripted"
 """The scripted agent's name in every gateway of a bench."""
@@ -86,7 +86,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a bench runs: an empty folder of its own, and how long it may take."""
+    """Where a bench runs: an empty folder of its own, which everybody may pass, and how long it may take."""
 
     root: Path
     quick: bool
@@ -97,13 +97,18 @@ class Stage:
 
     @contextmanager
     def gateway(self, **options: Any) -> Iterator[Served]:
-        """A new gateway process; `options` are those of `harness.gateway.Gateway`.
+        """A new gateway process, at the level `none` where no settings name another.
 
         Its agent writes no log: the same agent over a raw pipe writes none either.
+
+        Args:
+            options: those of `harness.gateway.Gateway`.
         """
-        agents = {AGENT: {"argv": fake_agent.argv(), "ask_mode": "ask"}}
         folder = Path(tempfile.mkdtemp(dir=self.root))
-        gateway = Gateway(folder, **{"agents": agents, **options}).start()
+        folder.chmod(0o711)
+        agents = {AGENT: {**agent_for_all(folder), "ask_mode": "ask"}}
+        settings = {"sandbox": "none", **options.pop("settings", {})}
+        gateway = Gateway(folder, **{"agents": agents, **options}, settings=settings).start()
         try:
             with gateway.admin() as admin:
                 token = admin.mint_token("bench").token

@@ -10,6 +10,7 @@ import array
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from bench.rows import AGENT, Bar, Bench, Findings, Served, Stage
 from bench.sampling import Samples, interleaved, middle
 from bench.turns import commit_probe
+from harness.levels import python_for_all
 
 MB = 1_000_000
 RUNS = 3
@@ -240,7 +242,8 @@ def listeners(root: Path, url: str, token: str, paths: Sequence[str], load: Load
 
 def chatterers(socket: Path) -> dict[str, dict[str, list[str]]]:
     """The agents of a gateway, with the cheap one in place of the scripted."""
-    return {AGENT: {"argv": [sys.executable, "-I", "-S", str(HERE / "chatter.py"), "agent", str(socket)]}}
+    program = Path(shutil.copy(HERE / "chatter.py", socket.parent))
+    return {AGENT: {"argv": [python_for_all(), "-I", "-S", str(program), "agent", str(socket)]}}
 
 
 @contextmanager
@@ -250,6 +253,7 @@ def emitter(socket: Path) -> Iterator[None]:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
+            socket.chmod(0o777)  # agents are not root
             yield
         finally:
             process.kill()

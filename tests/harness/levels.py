@@ -16,20 +16,30 @@ from typing import Any
 from clawdforge.testing import fake_agent
 from harness import agents
 from harness.gateway import Gateway
-from harness.stand import interpreter
+from harness.stand import ROOT, interpreter
+
+
+def python_for_all() -> str:
+    """A Python that everybody may run."""
+    python = interpreter()
+    assert python.for_all or not ROOT, "no Python here can be run by everybody: install python3 into /usr"
+    return python.path
+
+
+def agent_for_all(root: Path) -> dict[str, Any]:
+    """The command line of the scripted agent and what it reads, copied to a directory that everybody may pass."""
+    shown = root / "shown"  # Python looks around where a package lies
+    shutil.copytree(Path(fake_agent.__file__).parent, shown / "fake_agent")
+    return {"argv": [python_for_all(), "-I", "-S", str(shown / "fake_agent")], "readable": [str(shown)]}
 
 
 @contextmanager
 def gateway_at(level: str, **settings: Any) -> Iterator[Gateway]:
     """A gateway with one agent, `fake`; not started. Nothing of it is left afterwards."""
-    python = interpreter()
-    assert python.for_all, "no Python here can be run by everybody: install python3 into /usr"
     root = Path(tempfile.mkdtemp(prefix=f"{level}-", dir="/var/tmp"))
     try:
         root.chmod(0o711)
-        shown = root / "shown"  # Python looks around where a package lies
-        shutil.copytree(Path(fake_agent.__file__).parent, shown / "fake_agent")
-        fake = agents.scripted(argv=[python.path, "-I", "-S", str(shown / "fake_agent")], readable=[str(shown)])
+        fake = agents.scripted(**agent_for_all(root))
         settings = {"sandbox": level, "cancel_timeout_secs": 0.5, **settings}
         gateway = Gateway(root, agents={"fake": fake}, settings=settings)
         try:
