@@ -57,6 +57,7 @@ class ChildProcess:
         self._gone: asyncio.Task[None] | None = None
         self._stderr = bytearray()
         self._drained = asyncio.Event()
+        self._deaf = False
         self._stdin_end = _Writer()
         self._stdin: asyncio.WriteTransport
         self._stdout: asyncio.ReadTransport
@@ -128,7 +129,11 @@ class ChildProcess:
             self._stdout.resume_reading()
 
     def deafen(self) -> None:
-        """Hears nothing more of what the child writes to stdout, though it may still run."""
+        """Hears nothing more of what the child writes to stdout, though it may still run.
+
+        A line of which the beginning was read already is not told either.
+        """
+        self._deaf = True
         self._stdout.close()
 
     def stderr_tail(self) -> str:
@@ -186,7 +191,7 @@ class ChildProcess:
         exit_code = await self._spawner.reap(self._spawned)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._drained.wait(), _DRAIN_GRACE_S)
-        self._stdout.close()
+        self.deafen()
         self._stderr_pipe.close()
         if self._stdin_end.open:
             self._stdin.abort()
@@ -200,8 +205,10 @@ class ChildProcess:
             self._owner.on_broken(f"the agent wrote {problem}")
 
     def _stdout_closed(self, cutter: LineCutter) -> None:
-        cutter.finish()
         self._drained.set()
+        if self._deaf:
+            return
+        cutter.finish()
         # The end of the output comes a moment before the exit that it belongs to.
         self._loop.call_later(_EXIT_GRACE_S, self._closed_and_alive)
 

@@ -318,6 +318,16 @@ async def test_a_deafened_process_tells_no_line_more_and_still_its_exit(spawner:
     assert len(owner.lines) == heard
 
 
+async def test_a_line_that_was_begun_is_not_told_by_a_deafened_process(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    code = "import os, time; os.write(1, b'whole\\nbegun'); time.sleep(600)"
+    process = await start(spawner, owner, tmp_path, code)
+    await owner.until(lines=1)
+    process.deafen()
+    await process.end(now=True)
+    assert owner.lines == [b"whole"]
+
+
 async def test_a_leader_is_reaped_only_when_its_tree_is_gone(tmp_path: Path) -> None:
     """A pid that is free may be given to a stranger, who would then be taken for the leader and killed."""
 
