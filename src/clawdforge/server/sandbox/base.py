@@ -129,6 +129,8 @@ class Enclosed:
         uid: the uid and gid, without other groups, under which to start it; None: the gateway's own.
         restrict: to be called first by the thread that starts it: it gives up for good what the program must not
             have; so that thread is one for this start alone (`spawning.popen`). None: any thread will do.
+        rlimits: are to be set on it before it is let go.
+        hold: it does nothing before this descriptor is closed, which `close` does. None: it begins at once.
     """
 
     argv: tuple[str, ...]
@@ -137,10 +139,12 @@ class Enclosed:
     fds: tuple[int, ...] = ()
     uid: int | None = None
     restrict: Callable[[], object] | None = field(default=None, repr=False)
+    rlimits: Mapping[int, int] = field(default_factory=dict)
+    hold: int | None = None
 
     def close(self) -> None:
-        """Lets go of the descriptors that the child has by now, or will not have."""
-        for fd in self.fds:
+        """Lets it begin, and lets go of the descriptors that it has by now, or will not have."""
+        for fd in self.fds if self.hold is None else (*self.fds, self.hold):
             os.close(fd)
 
 

@@ -9,7 +9,10 @@ agent is `AGENT_ID`, which outside is an uid that owns nothing else. Source: bwr
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import resource
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -62,7 +65,8 @@ class Bubblewrap:
     Attributes:
         program: the path of bubblewrap.
         etc: what sessions see as /etc (`etc.make`).
-        prlimit: that program's path, where there is one: what cannot be set is not limited.
+        prlimit: that program's path, where there is one: else an ordinary user's session can have any number of
+            processes.
         as_root: None for an ordinary user.
     """
 
@@ -113,12 +117,20 @@ class Bubblewrap:
                 *("--seccomp", str(calls), "--chdir", AGENT_WORKSPACE),
             )
             # Not on the command line: that can be read from inside, and tells where things lie on this side.
-            fds.append(_opened(unless_done, "".join(f"{word}\0" for word in options).encode()))
-            limits = rlimits.command(self.prlimit, space.limits, own_users=self.as_root is None)
-            command = (*limits, *self._becoming(), *argv)
-            words = (self.program, "--args", str(fds[-1]), "--", *command)
+            told, hold = _held(unless_done, "".join(f"{word}\0" for word in options).encode())
+            fds.append(told)
+            limits = rlimits.values(space.limits, own_users=self.as_root is None)
+            command = (*self._counted_inside(limits), *self._becoming(), *argv)
+            words = (self.program, "--args", str(told), "--", *command)
             unless_done.pop_all()
-        return Enclosed(words, {**env, "HOME": AGENT_HOME, "TMPDIR": AGENT_TMP}, cwd=Path("/"), fds=tuple(fds))
+        return Enclosed(
+            words,
+            {**env, "HOME": AGENT_HOME, "TMPDIR": AGENT_TMP},
+            cwd=Path("/"),
+            fds=tuple(fds),
+            rlimits=limits,
+            hold=hold,
+        )
 
     def close(self) -> None:
         """Lets go of root's user namespace."""
@@ -133,6 +145,12 @@ class Bubblewrap:
         yield from ("--userns2", str(userns))
         for capability in _MAY_BECOME_AGENT:
             yield from ("--cap-add", capability)
+
+    def _counted_inside(self, limits: dict[int, int]) -> Iterator[str]:
+        """Takes out of the limits what is set inside: only there the processes of a user namespace are counted."""
+        processes = None if self.as_root is not None else limits.pop(resource.RLIMIT_NPROC, None)
+        if processes is not None and self.prlimit is not None:
+            yield from (self.prlimit, f"--nproc={processes}", "--")
 
     def _becoming(self) -> Iterator[str]:
         """From a root without a name to the agent, which can never be more again."""
@@ -190,3 +208,16 @@ def _opened(unless_done: ExitStack, content: bytes) -> int:
     os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _held(unless_done: ExitStack, content: bytes) -> tuple[int, int]:
+    """A pipe with this in it: bubblewrap, which reads to the end, does nothing before the second one is closed."""
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for fd in (reading, writing):
+        unless_done.callback(os.close, fd)
+    if len(content) > fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, len(content))
+    if os.write(writing, content) != len(content):
+        raise OSError(errno.ENOBUFS, "there is no room for what bubblewrap is to be told")
+    os.set_blocking(reading, True)
+    return reading, writing

@@ -31,11 +31,9 @@ class Landlock:
 
     Attributes:
         agent_uid: who agents are, where the gateway is root.
-        prlimit: that program's path, where there is one: what cannot be set is not limited.
     """
 
     agent_uid: int | None = None
-    prlimit: str | None = None
 
     level: Level = "landlock"
     exit_offset: int | None = None
@@ -58,10 +56,11 @@ class Landlock:
         )
         view = self.view(space)
         return Enclosed(
-            argv=(*rlimits.command(self.prlimit, space.limits, own_users=False), *argv),
+            argv=tuple(argv),
             env={**env, "HOME": view.home, "TMPDIR": view.tmp},
             cwd=space.workspace,
             uid=self.agent_uid,
+            rlimits=rlimits.values(space.limits, own_users=False),
             restrict=partial(restrict.wall_in, rights, seccomp.program(families=families, among_others=True)),
         )
 

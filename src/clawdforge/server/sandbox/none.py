@@ -18,11 +18,9 @@ class NoWall:
 
     Attributes:
         agent_uid: who agents are, where the gateway is root.
-        prlimit: that program's path, where there is one: what cannot be set is not limited.
     """
 
     agent_uid: int | None = None
-    prlimit: str | None = None
 
     level: Level = "none"
     exit_offset: int | None = None
@@ -38,8 +36,8 @@ class NoWall:
         """The command as it is."""
         view = self.view(space)
         own = {"HOME": view.home, "TMPDIR": view.tmp}
-        limits = rlimits.command(self.prlimit, space.limits, own_users=False)
-        return Enclosed((*limits, *argv), {**env, **own}, space.workspace, uid=self.agent_uid)
+        limits = rlimits.values(space.limits, own_users=False)
+        return Enclosed(tuple(argv), {**env, **own}, space.workspace, uid=self.agent_uid, rlimits=limits)
 
     def close(self) -> None:
         """There is nothing that it holds."""

@@ -113,11 +113,11 @@ def _landlock(_directory: Path, agent_uid: int | None) -> Wall:
     if version < ABI_NEEDED:
         has = f"has version {version} of Landlock" if version else "has no Landlock, or it is turned off"
         raise WallUnavailable(f"landlock: the kernel {has}; version {ABI_NEEDED} is needed (Linux 6.2).")
-    return Landlock(agent_uid, shutil.which("prlimit"))
+    return Landlock(agent_uid)
 
 
 def _none(_directory: Path, agent_uid: int | None) -> Wall:
-    return NoWall(agent_uid, shutil.which("prlimit"))
+    return NoWall(agent_uid)
 
 
 def _bwrap_program() -> str | None:

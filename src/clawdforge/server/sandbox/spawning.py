@@ -9,16 +9,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from clawdforge.server.sandbox import walled
+from clawdforge.server.sandbox import rlimits, walled
 from clawdforge.server.sandbox.base import Enclosed
 from clawdforge.server.sandbox.group import Group
-
-# Does nothing of what was asked for until it is told to go on.
-_HELD_BACK: Final = ("/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
 
 
 def popen(enclosed: Enclosed, group: Group | None = None, **streams: Any) -> subprocess.Popen[Any]:
@@ -32,17 +29,30 @@ def popen(enclosed: Enclosed, group: Group | None = None, **streams: Any) -> sub
         streams: what `subprocess.Popen` is to be told of stdin, stdout, stderr and their buffers.
 
     Raises:
-        OSError: it could not be started, or not be walled in; nothing is left. Where it is held back meanwhile, a
+        OSError: it could not be started, or not be walled in; nothing is left. Where a shell comes before it, a
             program that is not there is told by its exit code, 127.
     """
-    held_back = enclosed.restrict is not None or (group is not None and group.holds)
-    start = partial(_start, enclosed, group, _HELD_BACK if held_back else (), streams)
-    try:
+    stopped = enclosed.hold is None and (enclosed.restrict is not None or (group is not None and group.holds))
+    steps = rlimits.shell(enclosed.rlimits) if enclosed.hold is None else []
+    if stopped:
+        steps.append("kill -STOP $$")
+    before = ("/bin/sh", "-c", " && ".join((*steps, 'exec "$@"')), "sh") if steps else ()
+    start = partial(_start, enclosed, group, before, streams)
+    with closing(enclosed):
         started = start() if enclosed.restrict is None else walled.start(start)
-    finally:
-        enclosed.close()
-    if held_back:
-        _let_go(started, group)
+        try:
+            if stopped:
+                os.waitid(os.P_PID, started.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if enclosed.hold is not None:
+                rlimits.impose(started.pid, enclosed.rlimits)
+            if group is not None:
+                group.take(started.pid)
+            if stopped:
+                started.send_signal(signal.SIGCONT)
+        except OSError:
+            with started:
+                started.kill()
+            raise
     return started
 
 
@@ -66,16 +76,3 @@ def _start(
             **as_user(enclosed.uid),
             **streams,
         )
-
-
-def _let_go(started: subprocess.Popen[Any], group: Group | None) -> None:
-    """Waits for what is held back, moves it into its group, and lets it go on."""
-    try:
-        os.waitid(os.P_PID, started.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        if group is not None:
-            group.take(started.pid)
-        started.send_signal(signal.SIGCONT)
-    except OSError:
-        with started:
-            started.kill()
-        raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,7 +41,7 @@ class Owner:
 @pytest.fixture
 async def spawner() -> AsyncIterator[Spawner]:
     """One that has no groups, and looks often."""
-    spawner = Spawner(NoWall(prlimit=shutil.which("prlimit")), Bounds(LIMITS))
+    spawner = Spawner(NoWall(), Bounds(LIMITS))
     spawner.watchdog = Watchdog(0.02)
     yield spawner
     spawner.close()

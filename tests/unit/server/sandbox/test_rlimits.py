@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from clawdforge.server.sandbox import rlimits
-from clawdforge.server.sandbox.base import Limits
+from clawdforge.server.sandbox import rlimits, spawning
+from clawdforge.server.sandbox.base import Enclosed, Limits
 
 MIB = 1024 * 1024
-PRLIMIT = shutil.which("prlimit")
 TELL = """
 import resource as r
-print(*(r.getrlimit(each)[0] for each in (r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)))
+print(*(r.getrlimit(each) for each in (r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_CORE)), sep=";")
 """
 
 
-def told(limits: Limits, *, own_users: bool) -> list[int]:
+def told(limits: Limits, *, own_users: bool, held: bool = False) -> list[tuple[int, int]]:
     """Of processes, open files, a file's size, a core's size."""
-    command = rlimits.command(PRLIMIT, limits, own_users=own_users)
-    done = subprocess.run(
-        [*command, sys.executable, "-I", "-S", "-c", TELL], capture_output=True, text=True, check=True
-    )
-    return [int(each) for each in done.stdout.split()]
+    wanted = rlimits.values(limits, own_users=own_users)
+    code, fds, hold = TELL, (), None
+    if held:
+        reading, hold = os.pipe()
+        code, fds = f"import os\nos.read({reading}, 1){TELL}", (reading,)
+    argv = (sys.executable, "-I", "-S", "-c", code)
+    enclosed = Enclosed(argv, {"PATH": os.defpath}, Path("/"), fds, rlimits=wanted, hold=hold)
+    with spawning.popen(enclosed, stdout=subprocess.PIPE, text=True) as started:
+        return [tuple(map(int, each.strip("()\n").split(","))) for each in started.communicate()[0].split(";")]
 
 
 @contextmanager
@@ -42,27 +46,28 @@ def usual(number: int, soft: int) -> Iterator[None]:
         resource.setrlimit(number, before)
 
 
-def test_where_nothing_is_asked_for_nothing_is_put_before() -> None:
-    assert list(rlimits.command(PRLIMIT, Limits(), own_users=True)) == []
-    assert list(rlimits.command(None, Limits(open_files=9), own_users=True)) == []
+def test_where_nothing_is_asked_for_nothing_is_set() -> None:
+    assert rlimits.values(Limits(), own_users=True) == {}
 
 
-def test_what_is_asked_for_is_kept() -> None:
-    assert told(Limits(processes=5000, open_files=99, file_bytes=MIB), own_users=True) == [5000, 99, MIB, 0]
+@pytest.mark.parametrize("held", [True, False])
+def test_what_is_asked_for_is_kept_and_cannot_be_raised(held: bool) -> None:
+    limits = Limits(processes=5000, open_files=99, file_bytes=MIB)
+    assert told(limits, own_users=True, held=held) == [(5000, 5000), (99, 99), (MIB, MIB), (0, 0)]
 
 
 @pytest.mark.parametrize(("processes", "kept"), [(50, 4096), (3000, 12_000)])
 def test_where_others_are_counted_too_there_is_room_for_them(processes: int, kept: int) -> None:
-    assert told(Limits(processes=processes), own_users=False)[0] == kept
+    assert told(Limits(processes=processes), own_users=False)[0] == (kept, kept)
 
 
 def test_no_more_than_the_gateway_has_itself() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with usual(resource.RLIMIT_FSIZE, MIB):
         found = told(Limits(open_files=most * 2, file_bytes=2 * MIB), own_users=True)
-    assert found[1:3] == [most, MIB]
+    assert found[1:3] == [(most, most), (MIB, MIB)]
 
 
 def test_files_can_be_more_than_the_gateway_uses() -> None:
     with usual(resource.RLIMIT_NOFILE, 256):
-        assert told(Limits(open_files=1024), own_users=True)[1] == 1024
+        assert told(Limits(open_files=1024), own_users=True)[1] == (1024, 1024)
