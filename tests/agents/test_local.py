@@ -61,8 +61,17 @@ class Running:
 
 
 @contextmanager
-def running(model: Path, tmp: Path) -> Iterator[Running]:
-    argv = [sys.executable, "-m", "clawdforge.local_agent", "--model", str(model), "--n-ctx", str(WINDOW_TOKENS)]
+def running(model: Path, tmp: Path, *by: str) -> Iterator[Running]:
+    argv = [
+        *by,
+        sys.executable,
+        "-m",
+        "clawdforge.local_agent",
+        "--model",
+        str(model),
+        "--n-ctx",
+        str(WINDOW_TOKENS),
+    ]
     with subprocess.Popen(
         argv,
         bufsize=0,
@@ -216,6 +225,22 @@ def test_nobody_can_reach_the_library(agent: Running, client: AcpLines) -> None:
     assert paths, "the library does not listen as it used to: look what it does now"
     assert not any(path.startswith("@") for path in paths), "an abstract socket has no directory that guards it"
     assert list(agent.tmp.iterdir()) == []
+
+
+# The wall of Landlock, of which only the filter is of interest here.
+WALLED = """
+import os, sys
+from clawdforge.server.sandbox import restrict, seccomp
+calls = seccomp.program(families=(seccomp.INET, seccomp.INET6, seccomp.NETLINK))
+restrict.wall_in(restrict.Rights(write=["/"], read=[], devices=[], tcp=True), calls)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_it_works_where_unix_sockets_are_refused(model_weights: Path, tmp_path: Path) -> None:
+    with running(model_weights, tmp_path, sys.executable, "-c", WALLED) as started:
+        text, _ = started.client.prompt(started.client.new(), "Hi")
+        assert text
 
 
 SERVER = """

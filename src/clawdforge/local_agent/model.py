@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,8 +159,8 @@ def load(path: Path, window_tokens: int) -> LlamaModel:
     except ImportError as error:
         raise ModelMissing(f"the model library needs what this machine lacks: {error}") from None
     try:
-        with _private_socket() as socket:
-            return LlamaModel(xllamacpp.Server(parameters(path, window_tokens, socket)), window_tokens)
+        with _listening_place() as host:
+            return LlamaModel(xllamacpp.Server(parameters(path, window_tokens, host)), window_tokens)
     except RuntimeError:
         raise ModelMissing(
             f"{path} could not be loaded: it is damaged, not a language model, or too large for this machine's "
@@ -169,13 +170,13 @@ def load(path: Path, window_tokens: int) -> LlamaModel:
         raise ModelMissing(f"there is no temporary directory for the model's socket: {error}") from None
 
 
-def parameters(path: Path, window_tokens: int, socket: str) -> Any:
+def parameters(path: Path, window_tokens: int, host: str) -> Any:
     """The library's parameters for a model that is asked from within this process only.
 
     Args:
         path: of the GGUF file.
         window_tokens: how long a conversation can get.
-        socket: where the library's HTTP server is to listen; the name has to end with `.sock`.
+        host: where the library's HTTP server is to listen: a name that ends with `.sock`, or an address.
     """
     import xllamacpp
 
@@ -188,7 +189,7 @@ def parameters(path: Path, window_tokens: int, socket: str) -> Any:
     params.warmup = False
     params.cache_ram_mib = 0  # else it keeps up to 8 GiB of other conversations' state
     params.verbosity = -1
-    params.hostnames = [socket]
+    params.hostnames = [host]
     params.api_keys = [os.urandom(32).hex()]
     params.n_threads_http = 1
     params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
@@ -205,8 +206,14 @@ def _threads() -> int:
 
 
 @contextlib.contextmanager
-def _private_socket() -> Iterator[str]:
-    """A name for a socket in a directory of our own; at the end both are gone, and with them the way in."""
+def _listening_place() -> Iterator[str]:
+    """A name for a socket in a directory of our own; at the end both are gone, and with them the way in.
+
+    Behind a wall that refuses such sockets it is the loopback, at a port that is free: nobody has the key.
+    """
+    if not _has_unix_sockets():
+        yield "127.0.0.1"
+        return
     with tempfile.TemporaryDirectory(prefix="clawdforge-local-") as folder:
         directory_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -214,6 +221,14 @@ def _private_socket() -> Iterator[str]:
             yield f"/proc/self/fd/{directory_fd}/model.sock"
         finally:
             os.close(directory_fd)
+
+
+def _has_unix_sockets() -> bool:
+    try:
+        socket.socket(socket.AF_UNIX).close()
+    except OSError:
+        return False
+    return True
 
 
 class _Listener:
