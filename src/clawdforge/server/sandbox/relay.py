@@ -81,34 +81,45 @@ class Relay:
     async def close(self) -> None:
         """Ends the way, with what is under way on it."""
         self._serving.cancel()
+        await asyncio.wait({self._serving})
         for passage in tuple(self._passages):
             passage.abort()
-        await asyncio.wait({self._serving})
-        self._listener.close()
+        self._listener.close()  # where it was not waited for yet
         self._path.unlink(missing_ok=True)
 
     async def _serve(self) -> None:
-        """Takes the door that comes, and no other: later it would be the agent that brings one."""
-        loop = asyncio.get_running_loop()
-        porter, _ = await loop.sock_accept(self._listener)
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            door = await self._brought()
+        except OSError as error:
+            _log.warning("a session has no way to its model: %s", error)
+            return
+        finally:
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+        with door:
+            await self._take_in(door)
+
+    async def _brought(self) -> socket.socket:
+        """The door that is brought first. No other is taken: later it would be the agent that brings one."""
+        porter, _ = await asyncio.get_running_loop().sock_accept(self._listener)
         with porter:
             door = await _handed_over(porter)
-            if door is None:
-                _log.warning("what a session has brought for a door to its model is none")
-                return
-            porter.send(b".")
-        with door:
-            while True:
-                await self._room.acquire()
-                try:
-                    connection, _ = await loop.sock_accept(door)
-                    await loop.connect_accepted_socket(self._passage, connection)
-                except OSError as error:
-                    self._room.release()
-                    _log.warning("a connection to a model could not be taken: %s", error.strerror)
-                    await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_S)
+            with suppress(OSError):  # whoever waited has gone, and is nobody's agent
+                porter.send(b".")
+        return door
+
+    async def _take_in(self, door: socket.socket) -> None:
+        """Takes the connections that come, one after the other, as long as there is room."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._room.acquire()
+            try:
+                connection, _ = await loop.sock_accept(door)
+                await loop.connect_accepted_socket(self._passage, connection)
+            except OSError as error:
+                self._room.release()
+                _log.warning("a connection to a model could not be taken: %s", error.strerror)
+                await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_S)
 
     def _passage(self) -> Passage:
         passage = Passage(self._endpoint, self._tls, self._over)
@@ -144,22 +155,24 @@ def _listening(path: Path, uid: int | None) -> socket.socket:
     return listener
 
 
-async def _handed_over(porter: socket.socket) -> socket.socket | None:
-    """The listening socket that is brought, or None where something else is."""
+async def _handed_over(porter: socket.socket) -> socket.socket:
+    """The listening socket that is brought.
+
+    Raises:
+        OSError: something else was.
+    """
     loop, here = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(porter, here.set)
     try:
         await here.wait()
     finally:
         loop.remove_reader(porter)
-    fds: list[int] = []
-    with suppress(OSError):
-        _, fds, _, _ = socket.recv_fds(porter, 1, 1)
+    _, fds, _, _ = socket.recv_fds(porter, 1, 1)
     if not fds:
-        return None
+        raise OSError("nothing was brought for a door")
     door = socket.socket(fileno=fds[0])
     if door.family != socket.AF_INET or not door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         door.close()
-        return None
+        raise OSError("what was brought is no door")
     door.setblocking(False)
     return door
