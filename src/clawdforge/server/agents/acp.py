@@ -39,6 +39,11 @@ from clawdforge.wire.problems import invalid
 _log: Final = logging.getLogger(__name__)
 _NOISE_LIMIT: Final = 1_000
 _START_LIMIT_BYTES: Final = 32 * 1024 * 1024
+# What starts an agent behind a wall ends with these, as shells do, where it could not.
+_NOT_STARTED: Final[Mapping[int, str]] = {
+    126: "its program, or the one that its first line names, could not be run",
+    127: "its program, or the one that its first line names, was not found",
+}
 # What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
 # would answer later requests that nobody has judged.
 _KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
@@ -210,11 +215,10 @@ class AcpAgent:
         """Ends the agent with its tree, keeps its login, removes its temporary files."""
         self._ending = True
         await self._process.end(now=now, heeds_eof=self._entry.heeds_eof)
-        await asyncio.to_thread(self._home.keep_login)
         await self._clear()
 
     async def _clear(self) -> None:
-        """Lets go of what the agent had for as long as it ran."""
+        """Keeps its login, and lets go of what else it had for as long as it ran."""
         if self._launch.relay is not None:
             await self._launch.relay.close()
         await asyncio.to_thread(self._home.clear)
@@ -247,6 +251,8 @@ class AcpAgent:
             self._lost(self._failed(exceeded.detail, exit_code=code, limit=exceeded.limit))
             return
         how = f"exited with code {code}" if code >= 0 else f"was ended by signal {-code}"
+        if self._acp_session is None and code in _NOT_STARTED:
+            how = f"did not start: {_NOT_STARTED[code]} (exit code {code})"
         self._lost(self._failed(f"the agent {how}", exit_code=code))
 
     def _lost(self, failure: Failed) -> None:

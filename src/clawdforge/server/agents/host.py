@@ -14,6 +14,7 @@ from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import Launch
 from clawdforge.server.agents.offers import Offers
+from clawdforge.server.agents.programs import CannotBeShown
 from clawdforge.server.agents.spawner import Spawner
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.sandbox import limits
@@ -123,7 +124,14 @@ class LocalHost:
         self._spawner.close()
 
     def _info(self, entry: AgentEntry) -> AgentInfo:
-        return available.info(entry, self._data_dir, self._offers.get(entry.name))
+        info = available.info(entry, self._data_dir, self._offers.get(entry.name))
+        if info.available:
+            try:
+                argv = available.find(entry, self._data_dir)
+                launch.visible(entry, argv, self._data_dir, self._wall)
+            except (available.Unavailable, CannotBeShown) as problem:
+                return replace(info, available=False, reason=str(problem))
+        return info
 
     async def _prepared(self, entry: AgentEntry, request: OpenAgent, home: AgentHome) -> Launch:
         preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare, entry, request, home))

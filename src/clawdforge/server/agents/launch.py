@@ -16,7 +16,7 @@ from typing import Final
 from clawdforge.server.agents import endpoints, programs, redact, ways
 from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
-from clawdforge.server.sandbox.base import Network, Space, View, Wall
+from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_TMP, AGENT_WORKSPACE, Network, Space, View, Wall
 from clawdforge.server.sandbox.endpoint import Endpoint
 from clawdforge.server.sandbox.relay import Relay
 from clawdforge.wire.agents import AgentOptions
@@ -41,6 +41,20 @@ class Launch:
     """Where the gateway must lead it, because it reaches nothing by itself."""
     relay: Relay | None = None
     """The way there, once it is open; ends with the agent."""
+
+
+def visible(entry: AgentEntry, argv: tuple[str, ...], data_dir: Path, wall: Wall) -> tuple[Path, ...]:
+    """What of this machine must be in an agent's sight so that it can run; nothing where it sees everything.
+
+    Raises:
+        programs.CannotBeShown: that cannot be, or agents may not run it.
+    """
+    seen = () if wall.level == "none" else programs.consists_of(argv, entry.readable, data_dir)
+    if wall.level == "bwrap":
+        programs.check_places(seen, (AGENT_WORKSPACE, AGENT_HOME, AGENT_TMP))
+    if wall.agent_uid is not None:
+        programs.check_way(argv, seen, wall.agent_uid, bound=wall.level == "bwrap")
+    return seen
 
 
 def check_options(entry: AgentEntry, options: AgentOptions) -> None:
@@ -98,7 +112,10 @@ def prepare(
         Problem: `agent_unavailable`: it is told to look for its model where none can be, or its program cannot be
             shown to it.
     """
-    seen = _programs(entry, argv, home, wall)
+    try:
+        seen = visible(entry, argv, home.data_dir, wall)
+    except programs.CannotBeShown as problem:
+        raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {problem}") from problem
     home.prepare(entry.login_files, entry.home_files, entry.resets, entry.keeps)
     space = Space(workspace, home.path, home.tmp, seen, network=network)
     view = wall.view(space)
@@ -154,15 +171,6 @@ def how_to_log_in(entry: AgentEntry) -> str:
     if not ways_in:
         ways_in.append(f"give it its key in the settings: [agents.{entry.name}] env or inherit_env")
     return ", or ".join(ways_in)
-
-
-def _programs(entry: AgentEntry, argv: tuple[str, ...], home: AgentHome, wall: Wall) -> tuple[Path, ...]:
-    if wall.level == "none":
-        return ()
-    try:
-        return programs.consists_of(argv, entry.readable, home.data_dir)
-    except programs.CannotBeShown as problem:
-        raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {problem}") from problem
 
 
 def _chosen_login(choice: LoginChoice, env: Mapping[str, str], home: AgentHome) -> dict[str, str]:

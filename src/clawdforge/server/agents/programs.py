@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from clawdforge.server.sandbox.shown import BESIDE_USR
 
@@ -31,7 +33,7 @@ _WITH_A_PREFIX: Final = re.compile(r"node|perl|ruby|" + _PYTHON.pattern)
 
 
 class CannotBeShown(Exception):
-    """Something that no agent may see as a whole was asked for; the message says what, and what mends it."""
+    """An agent's program cannot be where the agent is; the message says what is in the way, and what mends it."""
 
 
 def consists_of(
@@ -95,6 +97,49 @@ def path_inside(path_variable: str, programs: Sequence[Path]) -> str:
     return os.pathsep.join(dict.fromkeys((*kept, *_PATH)))
 
 
+def check_places(programs: Iterable[Path], own: Iterable[str]) -> None:
+    """Refuses what would lie where an agent has directories of its own: one of the two would be hidden.
+
+    Raises:
+        CannotBeShown: a path is in the way of such a directory, or lies below it.
+    """
+    for path in programs:
+        for place in own:
+            if path.is_relative_to(place) or Path(place).is_relative_to(path):
+                raise CannotBeShown(
+                    f"{path} is needed to run it, and behind this wall agents have a {place} of their own: "
+                    'put it elsewhere, or choose another wall (sandbox = "landlock")'
+                )
+
+
+def check_way(argv: Sequence[str], programs: Sequence[Path], uid: int, *, bound: bool) -> None:
+    """Refuses what agents that are another user could not run.
+
+    Judged by modes: where there is an access list, it is the kernel's to judge.
+
+    Args:
+        argv: the command line, its program as an absolute path.
+        programs: what `consists_of` tells.
+        uid: who agents are; their group has the same number, and they have no other.
+        bound: the wall shows the programs to them, however closed the directories above are.
+
+    Raises:
+        CannotBeShown: a directory, or a file, is closed to them.
+    """
+    run = [place for program in _run_by(Path(argv[0])) for place in _places(program)]
+    named = [Path(word) for word in argv[1:] if word.startswith("/")]
+    for path in dict.fromkeys((*run, *named, *programs)):
+        for place in (*reversed(path.parents), path):
+            if bound and not _below(place, map(str, programs)):
+                continue
+            if not _is_open(place, uid, may="x" if place in run or place.is_dir() else "r"):
+                do, bits = ("pass", "x") if place.is_dir() else ("run or read", "rx" if place in run else "r")
+                raise CannotBeShown(
+                    f"agents are the user {uid} here, who may not {do} {place}: let others "
+                    f"(chmod o+{bits} {shlex.quote(str(place))}), or put its program elsewhere"
+                )
+
+
 class _Bounds:
     """What is never shown as a whole, whoever asks."""
 
@@ -124,6 +169,20 @@ class _Bounds:
         if path.is_relative_to(self._data_dir):
             return not any(path.is_relative_to(self._data_dir / name) for name in PROGRAM_DIRS)
         return self._data_dir.is_relative_to(path)
+
+
+def _is_open(path: Path, uid: int, may: Literal["r", "x"]) -> bool:
+    """Whether a user may pass, run or read something; what is not there is closed to nobody."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return True
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid == uid else 0
+    if found.st_mode >> shift & (0o4 if may == "r" else 0o1):
+        return True
+    with suppress(OSError):
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    return False
 
 
 def _run_by(program: Path) -> Iterator[Path]:

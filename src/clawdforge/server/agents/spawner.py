@@ -154,12 +154,12 @@ class Spawner:
     def _spawn(self, command: Command) -> Spawned:
         env = {**command.env, marks.VARIABLE: command.mark}
         number = marks.number(command.mark.partition(":")[0], next(self._serials))
-        enclosed = self._wall.enclose(command.argv, env, command.space)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         group = self.bounds.group(command.mark.rpartition(":")[2])
         try:
             with self._starting:
                 with marks.worn(number):
+                    enclosed = self._wall.enclose(command.argv, env, command.space)
                     popen = spawning.popen(enclosed, group, bufsize=0, **pipes)
                 self._unreaped.add(popen.pid)
             try:
