@@ -119,10 +119,12 @@ def ground() -> Iterator[Ground]:
     path = Path(tempfile.mkdtemp(prefix="wall-", dir="/var/tmp"))
     try:
         path.chmod(0o711)
+        python, program = interpreter(), path / "program"
+        program.mkdir()
         for module in (intruder, intruder_calls):
-            assert module.__file__ is not None
-            (path / "program").mkdir(exist_ok=True)
-            shutil.copy(module.__file__, path / "program")
+            shutil.copy(str(module.__file__), program)
+        # An intruder cannot keep what it has compiled, and there are hundreds of them.
+        subprocess.run([python.path, "-m", "compileall", "-q", program], check=True)
         bwrap, landlock = (probe.wall(level, path, AGENT_UID) for level in ("bwrap", "landlock"))
         assert isinstance(bwrap, Bubblewrap)
         assert isinstance(landlock, Landlock)
@@ -135,7 +137,7 @@ def ground() -> Iterator[Ground]:
             "none-root": NoWall(),
         }
         try:
-            yield Ground(path, interpreter(), path / "program", walls)
+            yield Ground(path, python, program, walls)
         finally:
             bwrap.close()
     finally:
