@@ -358,5 +358,9 @@ def raise_limit():
     return limits
 
 
+def core_limits():
+    return resource.getrlimit(resource.RLIMIT_CORE)
+
+
 def crash():
     os.kill(os.getpid(), signal.SIGSEGV)

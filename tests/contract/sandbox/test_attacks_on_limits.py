@@ -22,7 +22,10 @@ def test_what_was_limited_stays_limited(stand: Stand) -> None:
     stand.shuts_out(space, (intruder_calls.raise_limit,))
 
 
-def test_a_crash_leaves_no_file(stand: Stand) -> None:
+def test_no_core_is_ever_dumped(stand: Stand) -> None:
+    """It would hold what was in the agent's memory, and be as large."""
     space = stand.space("own", limits=Limits(open_files=40))
-    assert stand.attack(space, intruder_calls.crash) == {"refused": "SIGSEGV"}
+    cores, crashed = stand.tries(space, (intruder_calls.core_limits,), (intruder_calls.crash,))
+    assert cores == {"got": (0, 0)}
+    assert crashed == {"refused": "SIGSEGV"}
     assert os.listdir(space.workspace) == []
