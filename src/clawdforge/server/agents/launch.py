@@ -16,7 +16,7 @@ from typing import Final
 from clawdforge.server.agents import endpoints, programs, redact, ways
 from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
-from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_TMP, AGENT_WORKSPACE, Network, Space, View, Wall
+from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_WORKSPACE, Network, Space, View, Wall
 from clawdforge.server.sandbox.endpoint import Endpoint
 from clawdforge.server.sandbox.relay import Relay
 from clawdforge.wire.agents import AgentOptions
@@ -51,7 +51,7 @@ def visible(entry: AgentEntry, argv: tuple[str, ...], data_dir: Path, wall: Wall
     """
     seen = () if wall.level == "none" else programs.consists_of(argv, entry.readable, data_dir)
     if wall.level == "bwrap":
-        programs.check_places(seen, (AGENT_WORKSPACE, AGENT_HOME, AGENT_TMP))
+        programs.check_places(seen, (AGENT_WORKSPACE, AGENT_HOME))
     if wall.agent_uid is not None:
         programs.check_way(argv, seen, wall.agent_uid, bound=wall.level == "bwrap")
     return seen
