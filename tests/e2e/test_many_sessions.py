@@ -91,9 +91,13 @@ def live(gateway: Gateway, app: Forge, count: int) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for done in [threads.submit(life, app, gateway) for life in lives(count)]:
             done.result()
-    folders = [gateway.data_dir / name for name in ("tmp", "workspaces")]
-    until(lambda: not any(list(folder.iterdir()) for folder in folders), "the directories to be gone")
+    until(lambda: not directories(gateway), "the directories to be gone")
     gateway.settle()
+
+
+def directories(gateway: Gateway) -> list[Path]:
+    """What lies there for single sessions."""
+    return [each for kind in ("homes", "tmp", "workspaces") for each in (gateway.data_dir / kind).iterdir()]
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Held:
             files=Counter(filter(None, map(kind_of, Path(f"/proc/{gateway.pid}/fd").iterdir()))),
             threads=process.num_threads(),
             children=len(process.children(recursive=True)),
-            directories=sum(len(list((gateway.data_dir / name).iterdir())) for name in ("tmp", "workspaces")),
+            directories=len(directories(gateway)),
             rows=len(Ledger(gateway.data_dir).rows("SELECT session_id FROM sessions")),
             memory_bytes=process.memory_info().rss,
         )

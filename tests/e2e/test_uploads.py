@@ -161,6 +161,13 @@ def test_the_agent_is_told_of_files_that_lie_in_its_workspace(app: Forge) -> Non
     assert [path.read_bytes() for path in paths] == [b"first", b"\x00\xff"]
 
 
+def test_the_files_of_a_turn_are_the_agent_s_to_read_and_to_change(app: Forge) -> None:
+    session = app.create_session(agent="fake", permissions="allow")
+    token = upload(app, b"first", "notes.md")
+    assert session.turn("[[READ notes.md]][[SH printf ' second' >> notes.md]]", files=[token]).text() == "first"
+    assert Path(session.cwd, "notes.md").read_bytes() == b"first second"
+
+
 def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: agents.NewGateway) -> None:
     gateway = new_gateway(agents={"sees": SEES}).start()
     picture = b"\xff\xd8\xff\xe0 and so on"

@@ -119,10 +119,9 @@ class Gateway:
             return
         if self.running:
             self.stop()
-        identity = self.data_dir / "gateway-id"
-        if identity.exists():
-            cgroups.clear(identity.read_text().strip())  # of one that was killed: the next one would do that
-        left = self.children()
+        left = self.children()  # before they are ended with their groups
+        if identity := self._identity():
+            cgroups.clear(identity)  # of one that was killed: the next one would do that
         assert not left, f"left running: {left}"
 
     def children(self, session: Session | None = None) -> list[str]:
@@ -142,11 +141,15 @@ class Gateway:
         assert len(found) == 1, f"{told} is the number of {found}"
         return found[0]
 
+    def _identity(self) -> str:
+        """How its children are marked; "" where it has started on no data directory."""
+        file = self.data_dir / "gateway-id"
+        return file.read_text().strip() if file.is_file() else ""
+
     def _processes(self, session_id: str) -> Iterator[psutil.Process]:
-        identity = self.data_dir / "gateway-id"
-        if not identity.exists():
+        if not self._identity():
             return
-        mark = f"{identity.read_text().strip()}:{session_id}"
+        mark = f"{self._identity()}:{session_id}"
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get("CLAWDFORGE_CHILD", "").startswith(mark):

@@ -117,6 +117,14 @@ def test_the_log_holds_every_message_that_came_in(launch: Launch, tmp_path: Path
     assert prompt["m"]["params"]["prompt"] == [{"type": "text", "text": "hello"}]
 
 
+def test_the_log_lies_in_its_home_where_that_is_said(launch: Launch, tmp_path: Path) -> None:
+    launch(HOME=str(tmp_path), FAKE_AGENT_LOG="~/log").open()
+    assert [one["m"]["method"] for one in fake_agent.read_log(tmp_path / "log")[1:]] == [
+        "initialize",
+        "session/new",
+    ]
+
+
 # -- what it says -------------------------------------------------------------------------------------------
 
 

@@ -100,6 +100,13 @@ def test_a_slow_start_is_a_start(launch: Launch, tmp_path: Path) -> None:
     assert first["t"] - start["t"] >= 0.2 and agent.prompt("hi").text == "turn 1: hi"
 
 
+def test_a_file_can_say_how_it_starts(launch: Launch, tmp_path: Path) -> None:
+    fault = tmp_path / "fault"
+    assert launch("--start-fault", f"@{fault}").open().prompt("hi").text == "turn 1: hi"
+    fault.write_text("exit137\n")
+    assert launch("--start-fault", f"@{fault}").ended() == 137
+
+
 # -- its end ------------------------------------------------------------------------------------------------
 
 
