@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,8 @@ async def an_agent(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, async
         yield reader, writer
     finally:
         writer.close()
+        with suppress(OSError):  # how the other side ends it is no matter here
+            await writer.wait_closed()
 
 
 async def obliging(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
