@@ -196,13 +196,17 @@ class AgentHome:
             return login
         # Renewed twice, here and elsewhere: the younger one is the one that still counts.
         younger = beneath.modified(self.path, login.copy) >= _modified(login.source)
-        if held != kept and not _is_missing(login.source) and (younger or _digest(kept) == login.digest):
-            try:
-                _replace(login.source, held)
-            except OSError as error:
-                _log_unkept(error)
-                return login
-            self._pass_on(login, held)
+        if held == kept or _is_missing(login.source) or not (younger or _digest(kept) == login.digest):
+            return replace(login, digest=_digest(held))
+        if not _can_be_renewed(kept, held):
+            _log.warning("what an agent has made of %s is no login, and is not copied back", login.source)
+            return replace(login, digest=_digest(held))
+        try:
+            _replace(login.source, held)
+        except OSError as error:
+            _log_unkept(error)
+            return login
+        self._pass_on(login, held)
         return replace(login, digest=_digest(held))
 
     def _pass_on(self, login: Login, renewed: bytes) -> None:
@@ -263,6 +267,23 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     return beneath.read_open(fd, _LIMIT_BYTES)
+
+
+def _can_be_renewed(kept: bytes | None, held: bytes) -> bool:
+    """Whether this can be what a login has become: not half of one, whose agent was ended as it wrote, nor none.
+
+    Its keys, and what they hold, tell nothing: another version of the agent may have written it.
+    """
+    return not _is_object(kept) or _is_object(held)
+
+
+def _is_object(content: bytes | None) -> bool:
+    """Whether this is a JSON object with something in it."""
+    try:
+        found = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and any(found.values())
 
 
 def _replace(path: Path, content: bytes) -> None:

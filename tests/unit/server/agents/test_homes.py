@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -81,6 +82,30 @@ def test_a_login_that_somebody_renewed_meanwhile_is_not_replaced_by_an_older_one
     assert login.read_text() == "by the user"
     home.clear()
     assert not copy.exists()
+
+
+@pytest.mark.parametrize(
+    "left",
+    ['{"tokens": {"acc', "", "{}", '{"tokens": null}', "[1]", "[" * 100_000, '{"tokens": "\udc80"}'],
+    ids=ascii,
+)
+def test_what_can_be_no_login_is_not_taken_for_a_renewed_one(
+    data_dir: Path, login: Path, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half of one, by an agent that was ended as it wrote; one of which an agent has logged out."""
+    whole = '{"tokens": {"access": "a", "refresh": "b"}}'
+    written(login, whole, age_s=3600)
+    first, copy = started(data_dir, "sess_1", login)
+    second, other = started(data_dir, "sess_2", login)
+    copy.write_bytes(left.encode("utf-8", "surrogateescape"))
+    first.keep_login()
+    assert login.read_text() == other.read_text() == whole
+    assert "is no login, and is not copied back" in caplog.text
+    first.clear()
+    assert not copy.exists()
+    other.write_text('{"tokens": {"access": "c"}, "by": "another version"}')
+    second.clear()
+    assert json.loads(login.read_text())["by"] == "another version"
 
 
 def test_what_a_login_of_the_user_s_is_otherwise_stays(data_dir: Path, login: Path) -> None:
