@@ -25,7 +25,7 @@ from clawdforge.server.workspaces import size
 
 _INTERVAL_S: Final = 1.0
 _REST: Final = 19
-"""So many times as long as it took to count a session's files they are not counted again."""
+"""So many times as long as a costly look at a session has taken there is no other of its kind."""
 _COUNTED_AGAIN_S: Final = 60.0
 
 
@@ -48,7 +48,8 @@ class Watched:
     _written_bytes: int = 0
     _held_bytes: int = 0
     _counted_at: float = field(default=float("-inf"))
-    _not_before: float = 0.0
+    _counted_not_before: float = 0.0
+    _shares_not_before: float = 0.0
 
     def look(self, sight: Sight) -> Exceeded | None:
         """The limit that it has passed, if any. Blocking."""
@@ -59,10 +60,21 @@ class Watched:
         if memory_bytes is None and processes is None:
             return None
         pids = self.pids(sight)
-        if memory_bytes is not None and footprint.memory_bytes(pids, memory_bytes) > memory_bytes:
-            return limits.memory(memory_bytes)
-        if processes is not None and footprint.threads(pids) > processes:
+        taken = footprint.taken(pids)
+        if processes is not None and taken.threads > processes:
             return limits.processes(processes)
+        if memory_bytes is not None and taken.memory_bytes > memory_bytes:
+            return self._look_at_shares(pids, memory_bytes)
+        return None
+
+    def _look_at_shares(self, pids: Sequence[int], memory_bytes: int) -> Exceeded | None:
+        """Where forks share much, the costly look says that all is well: so it is not taken each time."""
+        began = time.monotonic()
+        if began < self._shares_not_before:
+            return None
+        if footprint.share_bytes(pids) > memory_bytes:
+            return limits.memory(memory_bytes)
+        self._shares_not_before = _rested(began)
         return None
 
     def _look_at_disk(self, sight: Sight) -> Exceeded | None:
@@ -75,14 +87,15 @@ class Watched:
         self._note_what_was_written()
         began = time.monotonic()
         late = began - self._counted_at > _COUNTED_AGAIN_S
-        if began < self._not_before or not (late or self._held_bytes + self._written_bytes > may_hold_bytes):
+        due = late or self._held_bytes + self._written_bytes > may_hold_bytes
+        if not due or began < self._counted_not_before:
             return None
         device = self.directories[0].stat().st_dev
         held_bytes = held(self.directories, footprint.unlinked_bytes(self.pids(sight), device))
         if held_bytes is None or held_bytes > may_hold_bytes:
             return limits.workspace(may_hold_bytes, held_bytes)
         self._held_bytes, self._written_bytes, self._counted_at = held_bytes, 0, time.monotonic()
-        self._not_before = self._counted_at + _REST * (self._counted_at - began)
+        self._counted_not_before = _rested(began)
         return None
 
     def _note_what_was_written(self) -> None:
@@ -91,6 +104,12 @@ class Watched:
         free_bytes = seen.f_bfree * seen.f_frsize
         self._written_bytes += max(0, self._free_bytes - free_bytes)
         self._free_bytes = free_bytes
+
+
+def _rested(began: float) -> float:
+    """When what began then, and is over now, may be done again."""
+    now = time.monotonic()
+    return now + _REST * (now - began)
 
 
 def held(directories: Sequence[Path], besides_bytes: int = 0) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.agents import footprint
+from clawdforge.server.agents.footprint import Footprint
 
 MIB = 1024 * 1024
 # Takes what it is told to, forks as often, says so, and waits.
@@ -44,26 +45,26 @@ def holding(size_bytes: int = 0, forks: int = 0, threads: int = 0) -> Iterator[l
 
 def test_memory_is_what_is_really_held() -> None:
     with holding(100 * MIB) as pids:
-        assert 100 * MIB <= footprint.memory_bytes(pids, 0) < 150 * MIB
-        assert 100 * MIB <= footprint.memory_bytes(pids, 1 << 40) < 150 * MIB
+        assert 100 * MIB <= footprint.taken(pids).memory_bytes < 150 * MIB
+        assert 100 * MIB <= footprint.share_bytes(pids) < 150 * MIB
 
 
-def test_what_forks_share_counts_once_where_it_could_be_too_much() -> None:
+def test_what_forks_share_is_one_share() -> None:
     with holding(100 * MIB, forks=4) as pids:
-        assert footprint.memory_bytes(pids, 1 << 40) > 500 * MIB
-        assert 100 * MIB <= footprint.memory_bytes(pids, 200 * MIB) < 200 * MIB
+        assert footprint.taken(pids).memory_bytes > 500 * MIB
+        assert 100 * MIB <= footprint.share_bytes(pids) < 200 * MIB
 
 
 def test_every_thread_counts() -> None:
     with holding(forks=3, threads=5) as pids:
-        assert footprint.threads(pids) == 1 + 5 + 3
+        assert footprint.taken(pids).threads == 1 + 5 + 3
 
 
 def test_what_is_gone_takes_nothing() -> None:
     with holding() as pids:
         pass
-    assert footprint.threads(pids) == 0
-    assert footprint.memory_bytes(pids, 0) == 0
+    assert footprint.taken(pids) == Footprint(0, 0)
+    assert footprint.share_bytes(pids) == 0
     assert footprint.unlinked_bytes(pids, 0) == 0
 
 
