@@ -173,3 +173,16 @@ def test_a_session_whose_workspace_somebody_has_removed_is_told_so_by_the_path_t
     assert str(gateway.data_dir) not in found.raw.decode()
     removed.rename(workspace)
     assert session.turn("back").text() == "turn 1: back"
+
+
+def test_what_a_wall_says_of_its_own_parts_names_no_path_of_this_machine(new_gateway: agents.NewGateway) -> None:
+    gateway = new_gateway(settings={"sandbox": "bwrap"}).start()
+    etc = gateway.data_dir / "wall" / "etc"
+    removed = etc.rename(etc.with_name("removed"))
+    with gateway.app() as app:
+        found = ask(app, "POST", "/sessions", {"agent": "fake"})
+        assert found.problem() == (502, "agent_failed")
+        assert "bwrap: Can't find source path /etc" in found.body["stderr_tail"]
+        assert str(gateway.root) not in found.raw.decode()
+        removed.rename(etc)
+        assert app.run("hi", agent="fake").ok

@@ -89,12 +89,14 @@ class View:
         workspace, home, tmp: the session's directory, HOME and TMPDIR, as the agent knows them.
         moved: what lies elsewhere there: pairs of (here, there). Where no wall moves anything, there are none, and
             every path is told as it is.
+        shown: pairs of what is not the session's own, and is seen by another path there.
     """
 
     workspace: str
     home: str
     tmp: str
     moved: tuple[tuple[str, str], ...] = ()
+    shown: tuple[tuple[str, str], ...] = ()
 
     def there(self, path: str | Path) -> str:
         """A path of this machine as the agent knows it; as it is where nothing was moved."""
@@ -111,8 +113,8 @@ class View:
         return _moved(path, [(there, here) for here, there in self.moved])
 
     def retold(self, text: str) -> str:
-        """What a wall, or whoever builds it, says of the session's own, by the paths that the agent knows."""
-        for here, there in self.moved:
+        """What a wall, or whoever builds it, says of this machine, by the paths that the agent knows."""
+        for here, there in (*self.moved, *self.shown):
             text = text.replace(here, there)
         return text
 

@@ -98,6 +98,7 @@ class Bubblewrap:
                 (str(space.home), AGENT_HOME),
                 (str(space.files), AGENT_FILES),
             ),
+            shown=((str(self.etc), "/etc"),),
         )
 
     def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
