@@ -105,9 +105,10 @@ class Passage(asyncio.BufferedProtocol):
             why = _reason(error)
             _log.debug("the model endpoint %s cannot be reached: %s", self._endpoint.authority, why)
             self._refuse(Refused(502, f"the gateway cannot reach {self._endpoint.authority}: {why}"))
+            self._agent.resume_reading()
         else:
+            self._agent.resume_reading()  # first: what is written next may be more than the model takes
             self._model.write(asked)
-        self._agent.resume_reading()
 
     def _refuse(self, refused: Refused) -> None:
         """Says why, and waits for the agent to hang up: who hangs up first takes the answer with him.
