@@ -34,13 +34,18 @@ def agent_for_all(root: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def gateway_at(level: str, **settings: Any) -> Iterator[Gateway]:
-    """A gateway with one agent, `fake`; not started. Nothing of it is left afterwards."""
-    root = Path(tempfile.mkdtemp(prefix=f"{level}-", dir="/var/tmp"))
+def gateway_at(level: str | None, **settings: Any) -> Iterator[Gateway]:
+    """A gateway with one agent, `fake`; not started. Nothing of it is left afterwards.
+
+    Args:
+        level: None: its own choice.
+        settings: more of its settings.
+    """
+    root = Path(tempfile.mkdtemp(prefix="gateway-at-", dir="/var/tmp"))
     try:
         root.chmod(0o711)
         fake = agents.scripted(**agent_for_all(root))
-        settings = {"sandbox": level, "cancel_timeout_secs": 0.5, **settings}
+        settings = {"cancel_timeout_secs": 0.5, **settings} | ({"sandbox": level} if level else {})
         gateway = Gateway(root, agents={"fake": fake}, settings=settings)
         try:
             yield gateway

@@ -92,13 +92,15 @@ def _sandbox(settings: Settings) -> Check:
     try:
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=_existing(settings.data_dir)) as trial:
             Path(trial).chmod(0o711)
-            wall = probe.wall(settings.sandbox, Path(trial), settings.agent_uid, settings.network)
+            wall, why = probe.found(settings.sandbox, Path(trial), settings.agent_uid, settings.network)
             wall.close()
     except WallUnavailable as problem:
         return Check("sandbox", False, str(problem))
     except OSError as error:
         return Check("sandbox", False, f"it could not be tried: {error.strerror}")
     says = f"{wall.level}, network {settings.network}"
+    if why:
+        says += f": not the best wall. {why}"
     if wall.level == "none":
         says += ": agents can do what their user can, as the settings want it"
     return Check("sandbox", True, says)

