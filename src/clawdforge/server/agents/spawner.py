@@ -119,12 +119,15 @@ class Spawner:
         """Kills a child that was not reaped yet, and everything that it started."""
         sweep = tree.Sweep(child.popen.pid, child.mark, child.number, self._contained)
         loop = asyncio.get_running_loop()
-        if child.group is not None and not self._contained:
-            await loop.run_in_executor(self._looks, _kill, child.group)
+        group = None if self._contained else child.group
+        if group is not None:
+            await loop.run_in_executor(self._looks, _shut, group)
         over = self._sweeps[sweep] = loop.create_future()
         if self._sweeping is None:
             self._sweeping = loop.create_task(self._sweep())
         await asyncio.shield(over)
+        if group is not None:  # what is left in it has put off its marks
+            await loop.run_in_executor(self._looks, _kill, group)
         if sweep.left:
             _log.error("processes of an agent could not be ended: %s", sweep.left)
 
@@ -207,6 +210,12 @@ class Spawner:
         """In the thread that spawns, so that none of its own children can be among them."""
         if not self._unreaped:
             tree.end_strays()
+
+
+def _shut(group: Group) -> None:
+    """Has nothing more started in a group. Where that cannot be done, its tree is ended all the same."""
+    with suppress(OSError):
+        group.shut()
 
 
 def _kill(group: Group) -> None:

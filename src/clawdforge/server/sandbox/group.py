@@ -46,8 +46,11 @@ class Group(Protocol):
     def pids(self) -> list[int]:
         """What runs in it, by the numbers on this side of the wall."""
 
+    def shut(self) -> None:
+        """Has nothing started in it any more, and its processes killed where one call can do that; at once."""
+
     def kill(self) -> None:
-        """Kills all that is in it; nothing can be started there any more. Blocking: until it is empty."""
+        """Shuts it, and kills all that is in it. Blocking: until it is empty."""
 
     def reached(self) -> LimitName | None:
         """The limit that something in it has met, the memory's first; None where none was."""

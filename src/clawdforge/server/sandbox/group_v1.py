@@ -72,10 +72,14 @@ class GroupV1:
         """What runs in it (see `group.Group`)."""
         return pids_in(next(iter(self.paths.values())))
 
-    def kill(self) -> None:
-        """Kills all that is in it (see `group.Group`)."""
+    def shut(self) -> None:
+        """Has nothing started in it any more (see `group.Group`)."""
         if "pids" in self.paths:
             write(self.paths["pids"] / "pids.max", "0")
+
+    def kill(self) -> None:
+        """Kills all that is in it (see `group.Group`)."""
+        self.shut()
         kill_each(self)
 
     def reached(self) -> LimitName | None:

@@ -59,12 +59,16 @@ class GroupV2:
         """What runs in it (see `group.Group`)."""
         return pids_in(self.path)
 
-    def kill(self) -> None:
-        """Kills all that is in it (see `group.Group`); before Linux 5.14 one by one."""
+    def shut(self) -> None:
+        """Has nothing started in it any more, and since Linux 5.14 all of it killed (see `group.Group`)."""
         if "pids" in self.controllers:
             write(self.path / "pids.max", "0")
         with suppress(FileNotFoundError):
             write(self.path / "cgroup.kill", "1")
+
+    def kill(self) -> None:
+        """Kills all that is in it (see `group.Group`)."""
+        self.shut()
         kill_each(self)
 
     def reached(self) -> LimitName | None:
