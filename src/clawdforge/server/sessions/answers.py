@@ -20,7 +20,7 @@ from clawdforge.wire.usage import Usage
 NO_SCHEMA: Final = Verdict()
 
 
-def session_item(row: SessionRow) -> SessionItem:
+def session_item(row: SessionRow, sandbox: Sandbox) -> SessionItem:
     """A row of the list."""
     return SessionItem(
         session_id=row.session_id,
@@ -32,6 +32,7 @@ def session_item(row: SessionRow) -> SessionItem:
         turn_count=row.turn_count,
         closed_at=row.closed_at,
         meta=row.meta,
+        sandbox=sandbox,
     )
 
 

@@ -127,7 +127,7 @@ class Sessions:
     ) -> list[SessionItem]:
         """The app's own sessions, newest first."""
         rows = await self._store.sessions(app.app_id, include_closed=include_closed, limit=limit, before=before)
-        return [answers.session_item(row) for row in rows]
+        return [answers.session_item(row, self._host.sandbox) for row in rows]
 
     async def get(self, app: App, session_id: str) -> SessionInfo:
         """One of the app's sessions.

