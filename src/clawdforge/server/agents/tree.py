@@ -100,15 +100,20 @@ def sweep(sweeps: Sequence[Sweep], spared: Collection[int]) -> None:
 def ask_to_end(leader: int, *, contained: bool) -> None:
     """Sends SIGTERM to an agent that was not reaped yet, and to its group; of one in a namespace, to it alone.
 
-    The leader itself, behind such a wall, would take the agent with it at once.
+    The leader itself, behind such a wall, would take the agent with it at once. Where no file is left to look
+    with, the agent is not asked.
     """
     if not contained:
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGTERM)
         return
-    for first in proc.children(leader):
-        agents = proc.children(first)[:1]  # what was left to the first process comes after it
-        _signal_children(first, agents, signal.SIGTERM)
+    try:
+        for first in proc.children(leader):
+            agents = proc.children(first)[:1]  # what was left to the first process comes after it
+            _signal_children(first, agents, signal.SIGTERM)
+    except OSError as error:
+        if error.errno not in proc.SCARCE:
+            raise
 
 
 def reap_orphans(spared: Collection[int]) -> None:
