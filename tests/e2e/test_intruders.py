@@ -23,7 +23,7 @@ from clawdforge.testing import fake_agent
 from harness import intruder, intruder_calls
 from harness.gateway import Gateway
 from harness.ordinary import command as as_ordinary_user
-from harness.stand import ROOT, USER_UID, Answer, Interpreter, Try, interpreter, words
+from harness.stand import NO_PYTHON, ROOT, USER_UID, Answer, Interpreter, Try, interpreter, words
 
 BY = ("root", "user") if ROOT else ("user",)
 LEGS = [f"{level}-{who}" for level in ("bwrap", "landlock", "none") for who in BY]
@@ -81,9 +81,11 @@ def shell(session: Session, line: str) -> str:
 def serving(leg: str, **settings: str) -> Iterator[Site]:
     """A gateway of root's or of an ordinary user's, in a place that others may pass."""
     level, _, who = leg.partition("-")
+    python = interpreter()
+    assert python.for_all or leg == "bwrap-root", NO_PYTHON
     root = Path(tempfile.mkdtemp(prefix="intruders-", dir="/var/tmp"))
     root.chmod(0o711)
-    python, program = interpreter(), root / "program"
+    program = root / "program"
     shutil.copytree(Path(fake_agent.__file__).parent, program / "fake_agent")
     for module in (intruder, intruder_calls):
         shutil.copy(str(module.__file__), program)

@@ -44,6 +44,7 @@ BY_ROOT: Final = pytest.mark.parametrize("stand", [*LEGS, *(["none"] if ROOT els
 AS_ROOT: Final = pytest.mark.parametrize("stand", [*LEGS, *(["none-root"] if ROOT else [])], indirect=True)
 """Without a wall too, by root: for what any other user is refused by itself."""
 MIB: Final = 1024 * 1024
+NO_PYTHON: Final = "no Python here can be run by an ordinary user: install python3 into /usr"
 
 Answer = dict[str, Any]
 Try = tuple[Any, ...]
@@ -203,9 +204,7 @@ class Stand:
     def intruder(self, *tries: Try) -> tuple[str, ...]:
         """The command line of an intruder that makes these tries."""
         python = self.ground.python
-        assert python.for_all or self.leg in ("bwrap-root", "none-root"), (
-            "no Python here can be run by an ordinary user: install python3 into /usr"
-        )
+        assert python.for_all or self.leg in ("bwrap-root", "none-root"), NO_PYTHON
         return (python.path, "-I", "-S", str(self.ground.program / "intruder.py"), *words(*tries))
 
     def start(
