@@ -105,7 +105,6 @@ _SHARED: Final = MappingProxyType(
 # What a process may do to itself, and its user to all that it runs: by what the first arguments must be.
 _TO_ITSELF: Final = MappingProxyType(
     {
-        "prlimit64": ((302, 261), (0,)),
         "sched_setparam": ((142, 118), (0,)),
         "sched_setscheduler": ((144, 119), (0,)),
         "sched_setaffinity": ((203, 122), (0,)),
@@ -114,11 +113,15 @@ _TO_ITSELF: Final = MappingProxyType(
         "ioprio_set": ((251, 30), (1, 0)),
     }
 )
+_PRLIMIT: Final = (302, 261)
+_SETRLIMIT: Final = (160, 164)
 _CLONE: Final = (56, 220)
 _IOCTL: Final = (16, 29)
 _SOCKET: Final = (41, 198)
 _SOCKETPAIR: Final = (53, 199)
 
+_MARKED_LIMIT: Final = 15
+"""RLIMIT_RTTIME, as which the gateway's processes bear a number by which leftovers are known (`agents.marks`)."""
 _NEW_NAMESPACES: Final = 0x7E02_0000
 _TYPING: Final = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX put words into a terminal as if a person had typed them."""
@@ -173,6 +176,9 @@ def program(
                 code += [_step(_EQUAL, number, skip_unless=1), _step(_RETURN, _ERRNO | error)]
     for numbers, first in _TO_ITSELF.values() if among_others else ():
         code += _judged(numbers[column], [step for at, value in enumerate(first) for step in _only(at, value)])
+    if among_others:
+        code += _judged(_PRLIMIT[column], [*_only(0, 0), *_not_set(1, 2)])
+        code += _judged(_SETRLIMIT[column], [_step(_LOAD, _ARG0_AT), *_refuse(_EQUAL, _MARKED_LIMIT)])
     code += _judged(_CLONE[column], [_step(_LOAD, _ARG0_AT), *_refuse(_ANY_BIT, _NEW_NAMESPACES)])
     code += _judged(_IOCTL[column], [_step(_LOAD, _ARG1_AT), *(s for n in _TYPING for s in _refuse(_EQUAL, n))])
     code += _judged(_SOCKET[column], [_step(_LOAD, _ARG0_AT), *_one_of(families)])
@@ -198,6 +204,20 @@ def _only(argument: int, value: int) -> list[bytes]:
     """Refused where an argument is another."""
     at = _ARG0_AT + argument * _ARG_BYTES
     return [_step(_LOAD, at), _step(_EQUAL, value, skip_if=1), _step(_RETURN, _ERRNO | errno.EPERM)]
+
+
+def _not_set(which: int, new: int) -> list[bytes]:
+    """Refused where one argument names the limit that is a mark, and another is no null: it would be set."""
+    low, high = (_ARG0_AT + new * _ARG_BYTES + half for half in (0, _ARG_BYTES // 2))
+    return [
+        _step(_LOAD, _ARG0_AT + which * _ARG_BYTES),
+        _step(_EQUAL, _MARKED_LIMIT, skip_unless=5),
+        _step(_LOAD, low),
+        _step(_EQUAL, 0, skip_unless=2),
+        _step(_LOAD, high),
+        _step(_EQUAL, 0, skip_if=1),
+        _step(_RETURN, _ERRNO | errno.EPERM),
+    ]
 
 
 def _one_of(values: tuple[int, ...]) -> list[bytes]:

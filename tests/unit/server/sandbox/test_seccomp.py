@@ -16,8 +16,8 @@ READ, OPENAT, EXECVE, CLONE, SOCKET, IOCTL, MOUNT, UNSHARE, PTRACE = (
     (0, 63), (257, 56), (59, 221), (56, 220), (41, 198), (16, 29), (165, 40), (272, 97), (101, 117),
 )  # fmt: skip
 CLONE3, LANDLOCK_CREATE_RULESET, SECCOMP = (435, 435), (444, 444), (317, 277)
-SOCKETPAIR, PRLIMIT, SETPRIORITY, IOPRIO_SET, SHMAT, MQ_OPEN = (
-    (53, 199), (302, 261), (141, 140), (251, 30), (30, 196), (240, 180),
+SOCKETPAIR, PRLIMIT, SETRLIMIT, SETPRIORITY, IOPRIO_SET, SHMAT, MQ_OPEN = (
+    (53, 199), (302, 261), (160, 164), (141, 140), (251, 30), (30, 196), (240, 180),
 )  # fmt: skip
 
 
@@ -121,6 +121,18 @@ def test_among_others_a_process_can_do_to_itself_what_it_cannot_do_to_them(machi
         assert run(machine, number, *other, program=alone) == ALLOW
     all_of_its_user = SETPRIORITY[column(machine)], 2, 0
     assert run(machine, *all_of_its_user, program=among) == refusal(errno.EPERM)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_among_others_the_limit_that_is_a_mark_can_be_read_and_not_set(machine: str) -> None:
+    among, mark, another = seccomp.program(machine, among_others=True), 15, 7
+    prlimit, setrlimit = PRLIMIT[column(machine)], SETRLIMIT[column(machine)]
+    for pointer in (0x1000, 0x7FFF_0000_0000):
+        assert run(machine, prlimit, 0, mark, 0, pointer, program=among) == ALLOW
+        assert run(machine, prlimit, 0, mark, pointer, 0, program=among) == refusal(errno.EPERM)
+        assert run(machine, prlimit, 0, another, pointer, 0, program=among) == ALLOW
+        assert run(machine, setrlimit, mark, pointer, program=among) == refusal(errno.EPERM)
+        assert run(machine, setrlimit, another, pointer, program=among) == ALLOW
 
 
 @pytest.mark.parametrize("machine", MACHINES)
