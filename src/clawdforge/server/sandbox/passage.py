@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, cast
 
 from clawdforge.server.sandbox.endpoint import Endpoint
@@ -19,7 +22,9 @@ _log: Final = logging.getLogger(__name__)
 _FIRST_REQUEST_TIMEOUT_S: Final = 30.0
 _CONNECT_TIMEOUT_S: Final = 20.0
 _LINGER_S: Final = 5.0
-_SECOND_ADDRESS_AFTER_S: Final = 0.25
+_ADDRESS_TIMEOUT_S: Final = 6.0
+_LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="lookup")
+"""A name's lookup takes a thread for as long as nobody answers it: those of the gateway have other work."""
 _PIECE: Final = memoryview(bytearray(64 * 1024))
 """What is taken of an agent at a time; its size bounds how long others wait while that is looked through. One for
 all: each piece is done with before the loop takes the next."""
@@ -94,13 +99,7 @@ class Passage(asyncio.BufferedProtocol):
     async def _connect(self, asked: bytes) -> None:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                self._model, _ = await self._loop.create_connection(
-                    lambda: _Answers(self._agent),
-                    self._endpoint.host,
-                    self._endpoint.port,
-                    ssl=self._tls,
-                    happy_eyeballs_delay=_SECOND_ADDRESS_AFTER_S,
-                )
+                self._model = await self._reached()
         except OSError as error:  # a deadline that has passed is one too
             why = _reason(error)
             _log.debug("the model endpoint %s cannot be reached: %s", self._endpoint.authority, why)
@@ -109,6 +108,28 @@ class Passage(asyncio.BufferedProtocol):
         else:
             self._agent.resume_reading()  # first: what is written next may be more than the model takes
             self._model.write(asked)
+
+    async def _reached(self) -> asyncio.Transport:
+        """A connection to the first of the endpoint's addresses that takes one."""
+        host, port = self._endpoint.host, self._endpoint.port
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        problem: OSError | None = None
+        for family, _, _, _, address in await self._loop.run_in_executor(_LOOKUPS, look_up):
+            try:
+                async with asyncio.timeout(_ADDRESS_TIMEOUT_S):
+                    transport, _ = await self._loop.create_connection(
+                        lambda: _Answers(self._agent),
+                        str(address[0]),
+                        port,
+                        family=family,
+                        ssl=self._tls,
+                        server_hostname=host if self._tls else None,
+                    )
+            except OSError as error:
+                problem = problem or error
+            else:
+                return transport
+        raise problem or OSError("it has no address")
 
     def _refuse(self, refused: Refused) -> None:
         """Says why, and waits for the agent to hang up: who hangs up first takes the answer with him.
@@ -153,5 +174,5 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not good: {error.verify_message}"
     if isinstance(error, TimeoutError) and not error.args:
-        return f"no answer within {_CONNECT_TIMEOUT_S:g} s"
+        return "no answer in time"
     return str(error) or type(error).__name__
