@@ -14,10 +14,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from typing import Final
 
 from clawdforge.server.agents import marks, tree
@@ -157,13 +158,12 @@ class Spawner:
     def _spawn(self, command: Command) -> Spawned:
         env = {**command.env, marks.VARIABLE: command.mark}
         number = marks.number(command.mark.partition(":")[0], next(self._serials))
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         group = self.bounds.group(command.mark.rpartition(":")[2])
         try:
             with self._starting:
                 with marks.worn(number):
                     enclosed = self._wall.enclose(command.argv, env, command.space)
-                    popen = spawning.popen(enclosed, group, bufsize=0, **pipes)
+                    popen = _piped(functools.partial(spawning.popen, enclosed, group))
                 self._unreaped.add(popen.pid)
             try:
                 pidfd = os.pidfd_open(popen.pid)
@@ -216,6 +216,26 @@ def _shut(group: Group) -> None:
     """Has nothing more started in a group. Where that cannot be done, its tree is ended all the same."""
     with suppress(OSError):
         group.shut()
+
+
+def _piped(start: Callable[..., subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Starts a child with pipes, or leaves nothing open.
+
+    Not with those that `Popen` makes: before Python 3.11.4 it forgets them where files run out after the first.
+    """
+    with ExitStack() as theirs, ExitStack() as ours:
+        ends: dict[str, int] = {}
+        kept: dict[str, FileIO] = {}
+        for name, mode in (("stdin", "wb"), ("stdout", "rb"), ("stderr", "rb")):
+            pipe = os.pipe()
+            there, here = pipe if mode == "wb" else reversed(pipe)
+            theirs.callback(os.close, there)
+            kept[name] = ours.enter_context(FileIO(here, mode))
+            ends[name] = there
+        popen = start(**ends)
+        ours.pop_all()
+    popen.stdin, popen.stdout, popen.stderr = kept["stdin"], kept["stdout"], kept["stderr"]
+    return popen
 
 
 def _kill(group: Group) -> None:

@@ -122,6 +122,28 @@ async def test_a_fork_that_fails_is_told_and_the_next_one_works(
     assert owner.lines == [b"now"]
 
 
+@pytest.mark.parametrize("fails", range(4))
+async def test_a_start_for_which_the_pipes_run_out_leaves_none(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """Three are the child's, by one it is told whether it could be started."""
+    made: list[tuple[int, int]] = []
+    pipe = os.pipe
+
+    def scarce() -> tuple[int, int]:
+        if len(made) == fails:
+            raise OSError(errno.EMFILE, "no more files")
+        made.append(pipe())
+        return made[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pipe", scarce)
+        with pytest.raises(OSError, match="no more files"):
+            await start(spawner, Owner(), tmp_path, "print('never')")
+    assert len(made) == fails
+    assert not any(Path(f"/proc/self/fd/{end}").exists() for ends in made for end in ends)
+
+
 async def test_a_line_over_the_limit_breaks_it(spawner: Spawner, tmp_path: Path) -> None:
     owner = Owner()
     process = await start(spawner, owner, tmp_path, "print('ok'); print('x' * 100_000)", limit=50_000)
