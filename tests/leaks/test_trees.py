@@ -127,8 +127,9 @@ async def test_an_agent_is_asked_before_it_is_killed(spawner: Spawner, wall: Wal
     code = (
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked\\n'), os._exit(3)))\n"
-        "os.fork() or (os.setsid(), os.fork(), time.sleep(600))\n"
-        "print('up', flush=True); time.sleep(600)"
+        "told, tell = os.pipe()\n"
+        "os.fork() or (os.setsid(), os.write(tell, b'.'), time.sleep(600))\n"
+        "os.read(told, 1); print('up', flush=True); time.sleep(600)"
     )
     process, owner, argv = await start(spawner, wall, place, ["-c", code])
     await process.end(now=False, heeds_eof=False)
