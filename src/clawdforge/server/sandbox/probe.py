@@ -214,8 +214,8 @@ def _run(wall: Wall, space: Space, *words: str) -> str:
 
 _NAMESPACES_REFUSED: Final = (
     "Where a container or a setting refuses user namespaces (kernel.unprivileged_userns_clone, "
-    "kernel.apparmor_restrict_unprivileged_userns, seccomp of Docker), allow them, or choose landlock, which leaves "
-    "the network open."
+    "kernel.apparmor_restrict_unprivileged_userns, seccomp of Docker), allow them, or choose landlock, "
+    "which leaves the network open."
 )
 
 
