@@ -5,6 +5,7 @@ That groups hold real processes: tests/contract/limits.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -154,6 +155,24 @@ def test_the_gateway_moves_into_a_leaf_before_controllers_are_handed_down(kernel
         make("s.0", LIMITS).remove()
     assert (kernel / "cgroup.procs").read_text() == str(os.getpid())
     assert (kernel / "cgroup.subtree_control").read_text() == "-cpu -memory -pids"
+    assert not [each for each in kernel.iterdir() if each.is_dir()]
+
+
+def test_where_others_run_beside_the_gateway_it_goes_back_and_leaves_nothing(
+    kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where processes are, no controllers can be handed down: the kernel says that it is busy."""
+    write = cgroups.write
+
+    def refusing(path: Path, text: str) -> None:
+        if path.name == "cgroup.subtree_control":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        write(path, text)
+
+    monkeypatch.setattr(cgroups, "write", refusing)
+    with cgroups.ExitStack() as undo, pytest.raises(OSError, match=r"busy.*cgroup\.subtree_control"):
+        cgroups._v2(kernel, "clawdforge-id", undo)
+    assert (kernel / "cgroup.procs").read_text() == str(os.getpid())
     assert not [each for each in kernel.iterdir() if each.is_dir()]
 
 
