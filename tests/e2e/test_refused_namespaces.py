@@ -18,7 +18,7 @@ from harness.stand import ROOT, USER_UID
 
 WHY = "bwrap: a program behind it did not start: bwrap: No permissions to creat"
 WHY_AS_ROOT = "bwrap: no user namespace can be made here"
-MEND = "seccomp of Docker), allow them, or choose landlock."
+MEND = "seccomp of Docker), allow them"
 
 
 @pytest.fixture(params=("root", "user") if ROOT else ("user",))
@@ -47,7 +47,7 @@ def test_agents_are_behind_landlock_and_the_log_says_why(gateway: Gateway, reque
     (line,) = (line for line in gateway.log().splitlines() if "not the best wall" in line)
     assert "agents stand behind landlock" in line
     assert (WHY_AS_ROOT if "root" in request.node.name else WHY) in line
-    assert line.endswith(MEND)
+    assert MEND in line
 
 
 def test_what_needs_namespaces_is_not_done_without(gateway: Gateway) -> None:
@@ -67,4 +67,4 @@ def test_doctor_says_why(gateway: Gateway) -> None:
     )
     (line,) = (line for line in told.stdout.splitlines() if " sandbox: " in line)
     assert line.startswith("ok       sandbox: landlock, network open: not the best wall. bwrap: ")
-    assert line.endswith(MEND)
+    assert MEND in line

@@ -162,8 +162,7 @@ class Spawner:
         try:
             with self._starting:
                 with marks.worn(number):
-                    enclosed = self._wall.enclose(command.argv, env, command.space)
-                    popen = _piped(functools.partial(spawning.popen, enclosed, group))
+                    popen = _piped(functools.partial(self._start, command, env, group))
                 self._unreaped.add(popen.pid)
             try:
                 pidfd = os.pidfd_open(popen.pid)
@@ -176,6 +175,11 @@ class Spawner:
             _remove(group)
             raise
         return Spawned(popen, pidfd, number, command.mark, group)
+
+    def _start(
+        self, command: Command, env: Mapping[str, str], group: Group | None, **ends: int
+    ) -> subprocess.Popen[bytes]:
+        return spawning.popen(self._wall.enclose(command.argv, env, command.space), group, **ends)
 
     async def _sweep(self) -> None:
         """Looks for as long as a tree is to be ended; one that comes meanwhile joins at the next look."""

@@ -7,7 +7,9 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -16,7 +18,7 @@ import pytest
 from clawdforge.server.agents import leftovers, tree
 from clawdforge.server.agents.process import ChildProcess
 from clawdforge.server.agents.spawner import Command, Spawned, Spawner
-from clawdforge.server.sandbox.base import Space
+from clawdforge.server.sandbox.base import Enclosed, Space
 from clawdforge.server.sandbox.limits import Exceeded
 from clawdforge.server.sandbox.none import NoWall
 
@@ -123,10 +125,18 @@ async def test_a_fork_that_fails_is_told_and_the_next_one_works(
 
 
 @pytest.mark.parametrize("fails", range(4))
-async def test_a_start_for_which_the_pipes_run_out_leaves_none(
-    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
+async def test_a_start_for_which_the_pipes_run_out_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
 ) -> None:
     """Three are the child's, by one it is told whether it could be started."""
+
+    class Holding(NoWall):
+        def enclose(self, argv: Sequence[str], env: Mapping[str, str], space: Space) -> Enclosed:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+            return replace(NoWall().enclose(argv, env, space), fds=(held[-1],))
+
+    spawner = Spawner(Holding())
+    held: list[int] = []
     made: list[tuple[int, int]] = []
     pipe = os.pipe
 
@@ -141,7 +151,8 @@ async def test_a_start_for_which_the_pipes_run_out_leaves_none(
         with pytest.raises(OSError, match="no more files"):
             await start(spawner, Owner(), tmp_path, "print('never')")
     assert len(made) == fails
-    assert not any(Path(f"/proc/self/fd/{end}").exists() for ends in made for end in ends)
+    assert not any(Path(f"/proc/self/fd/{end}").exists() for end in [*held, *chain(*made)])
+    spawner.close()
 
 
 async def test_a_line_over_the_limit_breaks_it(spawner: Spawner, tmp_path: Path) -> None:
