@@ -123,6 +123,39 @@ def test_a_program_that_is_not_there_leaves_nothing(make: Callable[[], Group]) -
     assert group.pids() == []
 
 
+HOG = "held = bytearray(b'x') * (200 << 20); print('.', flush=True); import time; time.sleep(600)"
+
+
+@there_are("found")
+def test_what_a_group_lacks_is_told_of_it(make: Callable[[], Group]) -> None:
+    group = make()
+    with start(group, sys.executable, "-I", "-S", "-c", HOG) as started:
+        assert started.wait(30) == -9
+    assert group.reached() == "memory"
+
+
+@there_are("found")
+def test_what_a_group_above_lacks_is_not_told_of_it(make: Callable[[], Group]) -> None:
+    """As where the unit or the container of the gateway is full: then it is no session's doing."""
+    name = f"above-{secrets.token_hex(4)}"
+    place = cgroups.find(name)
+    group = place.make("sess", Limits(memory_bytes=1 << 30, processes=1000))
+    for folder, names, _ in os.walk("/sys/fs/cgroup"):
+        for limit, text in (("memory.limit_in_bytes", str(64 * MIB)), ("pids.max", "10")):
+            if f"clawdforge-{name}" in names and (path := Path(folder, f"clawdforge-{name}", limit)).exists():
+                path.write_text(text)
+    with start(group, sys.executable, "-I", "-S", "-c", HOG) as started:
+        assert started.wait(30) == -9
+    with start(group, sys.executable, "-I", "-S", "-c", BOMB) as started:
+        assert started.stdout is not None
+        assert started.stdout.read(1) == b"."
+        assert not group.alarmed()
+        assert group.reached() is None
+        group.kill()
+    group.remove()
+    place.close()
+
+
 @there_are("found")
 def test_a_bomb_is_bounded_and_killed_to_the_last(make: Callable[[], Group]) -> None:
     group = make()

@@ -6,6 +6,7 @@ Must not end it: whoever has started it does, when it is told to.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
@@ -64,10 +65,14 @@ class Keeper:
         return None
 
     def _on_alarm(self) -> None:
-        """Something in the group was killed for its memory: no agent lives on half dead."""
-        self._forget_alarm()
+        """Something in the group is killed for its memory: no agent lives on half dead."""
+        assert self._group is not None
+        assert self._group.alarm is not None
         assert self._limits.memory_bytes is not None
-        self._on_exceeded(limits.memory(self._limits.memory_bytes))
+        os.eventfd_read(self._group.alarm)
+        if self._group.alarmed():
+            self._forget_alarm()
+            self._on_exceeded(limits.memory(self._limits.memory_bytes))
 
     def _on_exceeded(self, exceeded: Exceeded) -> None:
         if self._exceeded is None:

@@ -32,10 +32,14 @@ class Group(Protocol):
 
     @property
     def alarm(self) -> int | None:
-        """Can be read from when its memory has not been enough; the rest of it should be killed then, by `kill`.
+        """An eventfd that can be read from when memory has not been enough: where it was this group's (`alarmed`),
+        all of it is to be ended.
 
         None: the kernel does so itself. To be watched no more before `remove`.
         """
+
+    def alarmed(self) -> bool:
+        """Whether it is this group that had not enough: the alarm is also raised for what one above it lacks."""
 
     def inside(self) -> AbstractContextManager[None]:
         """What the calling thread starts meanwhile is in the group from its first instruction on."""

@@ -13,6 +13,7 @@ from clawdforge.server.sandbox.base import LimitName, Limits
 from clawdforge.server.sandbox.group import Controller, counted, kill_each, pids_in, write
 
 _PERIOD_US: Final = 100_000
+_FULL: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class GroupV1:
     Attributes:
         paths: its directories; some can be the same.
         way_back: open `tasks` files of the groups in which this process is.
+        limits: what it was made with.
         alarm: see `group.Group`.
     """
 
     paths: Mapping[Controller, Path]
     way_back: Mapping[Controller, int]
+    limits: Limits
     alarm: int | None = None
 
     holds: bool = False
@@ -50,9 +53,10 @@ class GroupV1:
                 unless_made.callback(path.rmdir)
             for controller, path in paths.items():
                 _limit(controller, path, limits)
-            alarm = _alarm(paths["memory"]) if "memory" in paths else None
+            watch = "memory" in paths and limits.memory_bytes is not None
+            alarm = _alarm(paths["memory"]) if watch else None
             unless_made.pop_all()
-        return cls(paths, way_back, alarm)
+        return cls(paths, way_back, limits, alarm)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -82,13 +86,30 @@ class GroupV1:
         self.shut()
         kill_each(self)
 
+    def alarmed(self) -> bool:
+        """Whether the alarm is its own (see `group.Group`), which comes a moment before something is killed."""
+        if not self._met_memory_limit():
+            return False
+        full = _number(self.paths["memory"] / "memory.usage_in_bytes") > _FULL * (self.limits.memory_bytes or 0)
+        return full or self._killed_for_memory()
+
     def reached(self) -> LimitName | None:
-        """The limit that was met (see `group.Group`)."""
-        if "memory" in self.paths and counted(self.paths["memory"] / "memory.oom_control", "oom_kill"):
+        """The limit that was met (see `group.Group`). The kernel also counts what a group above it lacked."""
+        if "memory" in self.paths and self._killed_for_memory() and self._met_memory_limit():
             return "memory"
         if "pids" in self.paths and counted(self.paths["pids"] / "pids.events", "max"):
-            return "processes"
+            peak = _number(self.paths["pids"] / "pids.peak")  # since Linux 6.1
+            return "processes" if peak == 0 or peak >= (self.limits.processes or 0) else None
         return None
+
+    def _killed_for_memory(self) -> bool:
+        return counted(self.paths["memory"] / "memory.oom_control", "oom_kill") > 0
+
+    def _met_memory_limit(self) -> bool:
+        """By the most that it has had: how often it was refused more is no longer counted by every kernel."""
+        if self.limits.memory_bytes is None:
+            return False
+        return _number(self.paths["memory"] / "memory.max_usage_in_bytes") > _FULL * self.limits.memory_bytes
 
     def remove(self) -> None:
         """Removes it (see `group.Group`)."""
@@ -97,6 +118,14 @@ class GroupV1:
                 path.rmdir()
         if self.alarm is not None:
             os.close(self.alarm)
+
+
+def _number(path: Path) -> int:
+    """A file that is one number; 0 where there is none."""
+    try:
+        return int(path.read_text())
+    except OSError:
+        return 0
 
 
 def _limit(controller: Controller, path: Path, limits: Limits) -> None:

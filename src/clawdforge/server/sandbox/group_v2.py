@@ -71,9 +71,13 @@ class GroupV2:
         self.shut()
         kill_each(self)
 
+    def alarmed(self) -> bool:
+        """There is no alarm: the kernel ends all of the group itself."""
+        return False
+
     def reached(self) -> LimitName | None:
         """The limit that was met (see `group.Group`)."""
-        if "memory" in self.controllers and counted(self.path / "memory.events", "oom_kill"):
+        if "memory" in self.controllers and counted(self.path / "memory.events", "oom"):
             return "memory"
         if "pids" in self.controllers and counted(self.path / "pids.events", "max"):
             return "processes"

@@ -74,7 +74,7 @@ FILES = {
     "memory.max": "max",
     "memory.swap.max": "max",
     "memory.oom.group": "0",
-    "memory.events": "low 0\nhigh 0\nmax 7\noom 1\noom_kill 0\noom_group_kill 0\n",
+    "memory.events": "low 0\nhigh 0\nmax 7\noom 0\noom_kill 2\noom_group_kill 1\n",
     "pids.max": "max",
     "pids.events": "max 0\n",
     "cpu.max": "max 100000",
