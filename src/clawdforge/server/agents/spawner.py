@@ -106,9 +106,7 @@ class Spawner:
             OSError: it could not be started; nothing is left.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is None and not self._contained:
-            self._loop = loop
-            loop.add_signal_handler(signal.SIGCHLD, self._reap_soon)
+        self._hear_of_orphans(loop)
         return await loop.run_in_executor(self._thread, self._spawn, command)
 
     async def ask_to_end(self, leader: int) -> None:
@@ -195,6 +193,12 @@ class Spawner:
                 if each.over:
                     self._sweeps.pop(each).set_result(None)
         self._sweeping = None
+
+    def _hear_of_orphans(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Signals come to a main thread alone; in another one orphans are reaped with their tree."""
+        if self._loop is None and not self._contained and threading.current_thread() is threading.main_thread():
+            self._loop = loop
+            loop.add_signal_handler(signal.SIGCHLD, self._reap_soon)
 
     def _reap_soon(self) -> None:
         """A child of ours has ended: an agent, or an orphan. Of these there may be thousands a second."""

@@ -24,7 +24,7 @@ from clawdforge.server.agents import marks, proc
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _QUIET_LOOKS: Final = 2
-_DIES_WITHIN_MS: Final = 20
+_DIES_WITHIN_MS: Final = 5
 _ROUNDS: Final = 10
 _LOOK_AGAIN_S: Final = 0.002
 
@@ -135,7 +135,8 @@ def end_strays() -> None:
         found = [pid for pid, _ in _adopted(())]
         if not found:
             break
-        _kill_groups(found)
+        for pid in found:
+            _kill_group(pid)
         proc.wait_for_ends(found, _DIES_WITHIN_MS)
         for pid in found:
             _reap(pid)
@@ -143,24 +144,26 @@ def end_strays() -> None:
 
 def _strike(sweeps: Sequence[Sweep], spared: Collection[int]) -> None:
     """One round. The leaders come first: what they start is ours before they are seen to have ended."""
-    tops = {each: _top(each) for each in sweeps}
-    orphans: dict[Sweep, list[int]] = {each: [] for each in sweeps}
+    found = {each: _top(each) for each in sweeps}
+    for each, top in found.items():
+        if top == [each.leader]:
+            os.killpg(each.leader, signal.SIGKILL)
+        else:
+            _signal_children(each.leader, top, signal.SIGKILL)
+    orphans = []
     for pid, number in _adopted(spared):
         for each in sweeps:
             if number == each.number or (number is None and proc.variable(pid, marks.VARIABLE) == each.mark):
-                orphans[each].append(pid)
+                _kill_group(pid)
+                orphans.append(pid)
+                found[each].append(pid)
     for each in sweeps:
-        each.saw([*tops[each], *orphans[each]])
-        _kill_groups(orphans[each])
-        if tops[each] == [each.leader]:
-            os.killpg(each.leader, signal.SIGKILL)
-        else:
-            _signal_children(each.leader, tops[each], signal.SIGKILL)
+        each.saw(found[each])
     # A contained leader ends by itself, right after its child.
-    proc.wait_for_ends({pid for each in sweeps if each.left for pid in (each.leader, *each.left)}, _DIES_WITHIN_MS)
-    for each in sweeps:
-        for pid in orphans[each]:
-            _reap(pid)
+    leaders = [each.leader for each in sweeps if each.left]
+    proc.wait_for_ends([*leaders, *(pid for each in sweeps for pid in each.left)], _DIES_WITHIN_MS)
+    for pid in orphans:
+        _reap(pid)
 
 
 def _top(tree: Sweep) -> list[int]:
@@ -174,30 +177,33 @@ def _top(tree: Sweep) -> list[int]:
 
 
 def _adopted(spared: Collection[int]) -> Iterator[tuple[int, int | None]]:
-    """This process's children by adoption, those that have ended too, and the number that each bears.
+    """This process's children by adoption, and the number that each bears: what runs, then what has ended.
 
-    Nobody else can reap these, so each stays who it is. A session is started by one process, so all that is in it
-    bears the same number.
+    The newest first: they may be about to start another and end. Nobody else can reap these, so each stays who it
+    is. A session is started by one process, so all that is in it bears the same number.
     """
     ours = os.getsid(0)
     numbers: dict[int, int | None] = {}
-    for pid in proc.children(os.getpid()):
-        if pid in spared:
-            continue
-        with suppress(ProcessLookupError):  # it was no orphan, and whoever has started it has reaped it
-            session = os.getsid(pid)
-            if session == ours:  # nothing that an agent starts can come back to our session
+    ended = []
+    for pid in reversed(proc.children(os.getpid())):
+        # What is no orphan may be reaped by whoever has started it. It is in our session, which no orphan is.
+        with suppress(ProcessLookupError, ChildProcessError):
+            if pid in spared or (session := os.getsid(pid)) == ours:
+                continue
+            if _ended(pid):
+                ended.append((pid, session))
                 continue
             if numbers.get(session) is None:
                 numbers[session] = marks.number_of(pid)
             yield pid, numbers[session]
+    for pid, session in ended:
+        yield pid, numbers.get(session) or marks.number_of(pid)
 
 
-def _kill_groups(pids: Iterable[int]) -> None:
-    """Kills adopted processes with their groups: so one that starts another and ends does not get away."""
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(os.getpgid(pid), signal.SIGKILL)
+def _kill_group(pid: int) -> None:
+    """Kills an adopted process with its group: so one that starts another and ends does not get away."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(os.getpgid(pid), signal.SIGKILL)
 
 
 def _signal_children(parent: int, pids: Iterable[int], number: signal.Signals) -> None:
