@@ -9,18 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psutil
+import pytest
 
 from clawdforge import Forge
-from harness import http
+from harness import agents, http
 from harness.agents import NewGateway
+from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.tenants import tenant
 
 
-def test_an_agent_that_cannot_start_for_want_of_files_is_told_and_the_next_one_starts(
-    new_gateway: NewGateway,
+@pytest.mark.parametrize("network", ["open", "none"])
+def test_an_agent_that_cannot_start_for_want_of_files_is_told_and_nothing_is_left_open(
+    new_gateway: NewGateway, network: str
 ) -> None:
-    gateway = new_gateway().start()
+    """Wherever on its way the last one is taken."""
+    fake = agents.scripted(base_url="http://127.0.0.1:9", env={"MODEL": "{base_url}"})
+    gateway = new_gateway(agents={"fake": fake}, settings={"sandbox": "bwrap", "network": network}).start()
     with gateway.app() as app, closing(http.connect(gateway.url)) as connection:
         app.run("warm up", agent="fake")
         gateway.settle()
@@ -28,17 +33,26 @@ def test_an_agent_that_cannot_start_for_want_of_files_is_told_and_the_next_one_s
         assert http.receive(connection).status == 200
         process = psutil.Process(gateway.pid)
         usual = process.rlimit(resource.RLIMIT_NOFILE)
-        highest = max(int(each) for each in os.listdir(f"/proc/{gateway.pid}/fd"))
-        process.rlimit(resource.RLIMIT_NOFILE, (highest + 6, usual[1]))  # a child takes eight for a moment
-        http.send(connection, "POST", "/sessions", token=app._config.token, body={"agent": "fake"})
-        refused = http.receive(connection)
-        process.rlimit(resource.RLIMIT_NOFILE, usual)
-        assert refused.problem() == (502, "agent_failed")
-        assert "Too many open files" in refused.body["detail"]
-        gateway.settle()
-        assert app.list_sessions()["count"] == 0
+        held = open_files(gateway)
+        for more in range(1, 60):
+            process.rlimit(resource.RLIMIT_NOFILE, (max(held) + 1 + more, usual[1]))
+            http.send(connection, "POST", "/sessions", token=app._config.token, body={"agent": "fake"})
+            told = http.receive(connection)
+            process.rlimit(resource.RLIMIT_NOFILE, usual)
+            if told.status == 200:
+                break
+            assert told.problem() == (502, "agent_failed"), told.body
+            assert "Too many open files" in told.body["detail"]
+            until(lambda: open_files(gateway) == held, "what the start has opened to be closed")
+            assert gateway.children() == []
+            assert app.list_sessions()["count"] == 0
+        assert (told.status, more > 1) == (200, True)
         with app.session(agent="fake") as session:
             assert session.turn("hi").text() == "turn 1: hi"
+
+
+def open_files(gateway: Gateway) -> set[int]:
+    return {int(each) for each in os.listdir(f"/proc/{gateway.pid}/fd")}
 
 
 def test_a_turn_waits_for_a_database_that_somebody_else_holds(

@@ -116,9 +116,7 @@ class AcpAgent:
             await self._clear()
             if not isinstance(error, OSError):
                 raise
-            raise AgentFailed(
-                Failed(f"the agent could not be started: {os.strerror(error.errno or 0)}")
-            ) from error
+            raise not_started(error) from error
         try:
             async with asyncio.timeout(request.startup_timeout_s):
                 cwd = launch.view.workspace
@@ -370,6 +368,12 @@ class AcpAgent:
             stderr_tail=blame.tail(self._launch.view.retold(self._process.stderr_tail()), hidden),
             **known,
         )
+
+
+def not_started(error: OSError) -> AgentFailed:
+    """What is told of a machine that refuses what a start needs; no path of it."""
+    why = os.strerror(error.errno) if error.errno else "the system refused what that needs"
+    return AgentFailed(Failed(f"the agent could not be started: {why}"))
 
 
 def _permission(reply: rpc.Reply, chosen: str | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clawdforge.server.agents import available, endpoints, homes, launch, leftovers, watchdog
-from clawdforge.server.agents.acp import AcpAgent
+from clawdforge.server.agents.acp import AcpAgent, not_started
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.homes import AgentHome
@@ -143,6 +143,7 @@ class LocalHost:
             await asyncio.to_thread(home.clear)
             if isinstance(error, OSError):
                 tell_if_full(error)
+                raise not_started(error) from error
             raise
 
     def _prepare(self, entry: AgentEntry, request: OpenAgent, home: AgentHome) -> Launch:

@@ -139,17 +139,18 @@ def _tls() -> ssl.SSLContext:
 
 def _listening(path: Path, uid: int | None) -> socket.socket:
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        path.unlink(missing_ok=True)  # of a start that was cut off
-        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-        path.chmod(0o600)
-        if uid is not None:
-            os.chown(path, uid, uid)
-        listener.listen(1)
-    except BaseException:
-        listener.close()
-        raise
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            path.unlink(missing_ok=True)  # of a start that was cut off
+            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+            path.chmod(0o600)
+            if uid is not None:
+                os.chown(path, uid, uid)
+            listener.listen(1)
+        except BaseException:
+            listener.close()
+            raise
     finally:
         os.close(folder)
     return listener
