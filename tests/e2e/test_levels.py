@@ -45,26 +45,11 @@ def test_a_level_that_is_asked_for_and_does_not_work_is_refused_with_what_mends_
     with gateway_at("bwrap") as gateway:
         said = refused(gateway, without_namespaces, sandbox="bwrap")
         assert f"bwrap: a program behind it did not start: {REFUSED}" in said
-        assert said.endswith("allow them, or choose landlock.")
-        said = refused(gateway, without_namespaces, network="none")
-        assert "no wall works on this machine. bwrap: " in said
+        assert "allow them, or choose landlock" in said
         said = refused(gateway, {}, sandbox="landlock", network="none")
         assert said == 'clawdforge: landlock: it cannot close the network. Choose bwrap, or network = "open".'
         gateway.settings = {"sandbox": "bwrap"}
         gateway.start()
-
-
-def test_where_nobody_asks_the_next_best_is_taken_and_the_reason_is_told(
-    without_namespaces: dict[str, str],
-) -> None:
-    with gateway_at("landlock") as gateway:
-        gateway.env, gateway.settings = without_namespaces, {}
-        gateway.start()
-        assert "agents stand behind landlock, not the best wall. bwrap: " in gateway.log()
-        assert REFUSED in gateway.log()
-        with gateway.app() as app:
-            assert app.healthz()["sandbox"]["level"] == "landlock"
-            assert app.run("hi", agent="fake").ok
 
 
 @pytest.mark.parametrize("level", ["bwrap", "landlock", "none"])
