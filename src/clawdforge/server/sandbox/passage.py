@@ -26,8 +26,8 @@ _ADDRESS_TIMEOUT_S: Final = 6.0
 _LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="lookup")
 """A name's lookup takes a thread for as long as nobody answers it: those of the gateway have other work."""
 _PIECE: Final = memoryview(bytearray(64 * 1024))
-"""What is taken of an agent at a time; its size bounds how long others wait while that is looked through. One for
-all: each piece is done with before the loop takes the next."""
+"""What is taken at a time: its size bounds how long others wait while what an agent sent is looked through. One for
+all, for each piece is done with before the loop takes the next; asyncio's own would be 256 KiB, made anew each time."""
 
 
 class Passage(asyncio.BufferedProtocol):
@@ -147,14 +147,17 @@ class Passage(asyncio.BufferedProtocol):
         self._agent.write_eof()
 
 
-class _Answers(asyncio.Protocol):
+class _Answers(asyncio.BufferedProtocol):
     """The endpoint's side: hands on what comes, and does to the agent's connection what is done to its own."""
 
     def __init__(self, agent: asyncio.Transport) -> None:
         self._agent = agent
 
-    def data_received(self, data: bytes) -> None:
-        self._agent.write(data)
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return _PIECE
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._agent.write(bytes(_PIECE[:nbytes]))
 
     def pause_writing(self) -> None:
         self._agent.pause_reading()
