@@ -26,8 +26,8 @@ _ADDRESS_TIMEOUT_S: Final = 6.0
 _LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="lookup")
 """A name's lookup takes a thread for as long as nobody answers it: those of the gateway have other work."""
 _PIECE: Final = memoryview(bytearray(64 * 1024))
-"""What is taken at a time: its size bounds how long others wait while what an agent sent is looked through. One for
-all, for each piece is done with before the loop takes the next; asyncio's own would be 256 KiB, made anew each time."""
+"""What is taken at a time: its size bounds how long others wait while what an agent sent is looked through. One
+for all, because each piece is done with before the loop takes the next; asyncio would make 256 KiB for each."""
 
 
 class Passage(asyncio.BufferedProtocol):
