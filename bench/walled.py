@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from bench.clients import RawAgent
 from bench.rows import AGENT, Bar, Bench, Findings, Stage
 from bench.sampling import Samples, combined, interleaved, middle, milliseconds
 from clawdforge.server.agents import programs
-from clawdforge.server.sandbox import probe, spawning
+from clawdforge.server.sandbox import bounds, cgroups, limits, probe, spawning
 from clawdforge.server.sandbox.base import Space, Wall
+from clawdforge.server.sandbox.bounds import Bounds
+from clawdforge.server.settings import Settings
 from clawdforge.testing import fake_agent
 
 STARTS = 100
@@ -36,8 +38,14 @@ IDLE = Bar("wall.idle", "100 idle agents behind bwrap, without network and with 
 
 def measure(stage: Stage) -> Findings:
     """The rows of the wall."""
-    with closing(probe.wall("bwrap", stage.root, AGENT_UID)) as wall:
-        start = _starter(wall, stage.root)
+    name = f"bench-{os.getpid()}"
+    with (
+        closing(probe.wall("bwrap", stage.root, AGENT_UID)) as wall,
+        closing(bounds.find(limits.asked(Settings(data_dir=stage.root)), name)) as kept,
+        ExitStack() as undo,
+    ):
+        undo.callback(cgroups.clear, name)
+        start = _starter(wall, kept, stage.root)
         started = _starts({"bare": RawAgent, "walled": lambda: RawAgent(start=start)}, stage.rounds(STARTS))
         with RawAgent() as bare, RawAgent(start=start) as walled:
             turns = interleaved(
@@ -73,18 +81,20 @@ def _starts(candidates: Mapping[str, Callable[[], RawAgent]], rounds: int) -> di
     return {name: Samples(tuple(values)) for name, values in taken.items()}
 
 
-def _starter(wall: Wall, root: Path) -> Callable[..., subprocess.Popen[bytes]]:
-    """Starts a command behind the wall, each time with directories of its own."""
+def _starter(wall: Wall, kept: Bounds, root: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts a command behind the wall and within the usual limits, each time with directories of its own."""
     numbers = count()
 
     def start(argv: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
-        made = [root / f"session-{next(numbers)}" / name for name in ("workspace", "home", "files")]
+        session_id = f"session-{next(numbers)}"
+        made = [root / session_id / name for name in ("workspace", "home", "files")]
         for path in made:
             path.mkdir(parents=True)
             if wall.agent_uid is not None:
                 os.chown(path, wall.agent_uid, wall.agent_uid)
-        space = Space(*made, programs=programs.consists_of(argv))
-        return spawning.popen(wall.enclose(argv, {"PATH": os.defpath}, space), **streams)
+        space = Space(*made, programs=programs.consists_of(argv), limits=kept.rest)
+        enclosed = wall.enclose(argv, {"PATH": os.defpath}, space)
+        return spawning.popen(enclosed, kept.group(session_id), **streams)
 
     return start
 
