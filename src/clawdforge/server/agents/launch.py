@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.agents import endpoints, programs, redact, ways
+from clawdforge.server.agents import endpoints, programs, reach, redact, ways
 from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_WORKSPACE, Network, Space, View, Wall
@@ -51,9 +51,9 @@ def visible(entry: AgentEntry, argv: tuple[str, ...], data_dir: Path, wall: Wall
     """
     seen = () if wall.level == "none" else programs.consists_of(argv, entry.readable, data_dir)
     if wall.level == "bwrap":
-        programs.check_places(seen, (AGENT_WORKSPACE, AGENT_HOME))
+        reach.check_places(seen, (AGENT_WORKSPACE, AGENT_HOME))
     if wall.agent_uid is not None:
-        programs.check_way(argv, seen, wall.agent_uid, bound=wall.level == "bwrap")
+        reach.check_way(argv, seen, wall.agent_uid, bound=wall.level == "bwrap")
     return seen
 
 

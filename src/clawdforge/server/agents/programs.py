@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from clawdforge.server.sandbox.shown import BESIDE_USR
 
@@ -51,9 +49,12 @@ def consists_of(
     Raises:
         CannotBeShown: a path of these is, or holds, the user's home or the data directory, or is not there.
     """
-    # An agent that is installed anew lies elsewhere, under the same name.
-    now = (os.path.realpath(argv[0]), os.environ.get("PATH"))
-    return _consists_of(tuple(argv), tuple(readable), data_dir, now)
+    return _consists_of(tuple(argv), tuple(readable), data_dir, found_now(argv))
+
+
+def found_now(argv: Sequence[str]) -> tuple[str | None, ...]:
+    """What changes where an agent is installed anew: it lies elsewhere, under the same name."""
+    return os.path.realpath(argv[0]), os.environ.get("PATH")
 
 
 @lru_cache(maxsize=64)
@@ -63,24 +64,24 @@ def _consists_of(
     bounds = _Bounds(data_dir)
     wanted: list[Path] = []
     for word in argv:
-        if word.startswith("/") and os.path.lexists(word) and not _below(Path(word), _MADE_ANEW):
+        if word.startswith("/") and os.path.lexists(word) and not below(Path(word), _MADE_ANEW):
             bounds.check(Path(word), "command line")
             wanted += _file(Path(word), bounds)
-    for program in _run_by(Path(argv[0])):
+    for program in run_by(Path(argv[0])):
         wanted += _file(program, bounds)
         wanted += _interpreter(program, bounds)
     for name in readable:
         path = Path(name).expanduser()
         if not path.is_absolute() or not path.exists():
             raise CannotBeShown(f"{name} is named in its settings (readable), and is not there")
-        if _below(path, _MADE_ANEW):
+        if below(path, _MADE_ANEW):
             raise CannotBeShown(
                 f"{name} is named in its settings (readable), and agents get a /{path.parts[1]} of their own: "
                 "put a copy elsewhere"
             )
         bounds.check(path, "settings (readable)")
         wanted += [path, Path(os.path.realpath(path))]
-    return _outermost(each for each in wanted if not _below(each, _SHOWN))
+    return _outermost(each for each in wanted if not below(each, _SHOWN))
 
 
 def path_inside(path_variable: str, programs: Sequence[Path]) -> str:
@@ -93,51 +94,8 @@ def path_inside(path_variable: str, programs: Sequence[Path]) -> str:
     shown = (*_SHOWN, *map(str, programs))
     holding = {str(each.parent) for each in programs if not each.is_dir()}
     here = [each for each in path_variable.split(os.pathsep) if each.startswith("/")]
-    kept = [each for each in here if each in holding or _below(Path(each), shown)]
+    kept = [each for each in here if each in holding or below(Path(each), shown)]
     return os.pathsep.join(dict.fromkeys((*kept, *_PATH)))
-
-
-def check_places(programs: Iterable[Path], own: Iterable[str]) -> None:
-    """Refuses what would lie where an agent has directories of its own: one of the two would be hidden.
-
-    Raises:
-        CannotBeShown: a path is in the way of such a directory, or lies below it.
-    """
-    for path in programs:
-        for place in own:
-            if path.is_relative_to(place) or Path(place).is_relative_to(path):
-                raise CannotBeShown(
-                    f"{path} is needed to run it, and behind this wall agents have a {place} of their own: "
-                    'put it elsewhere, or choose another wall (sandbox = "landlock")'
-                )
-
-
-def check_way(argv: Sequence[str], programs: Sequence[Path], uid: int, *, bound: bool) -> None:
-    """Refuses what agents that are another user could not run.
-
-    Judged by modes: where there is an access list, it is the kernel's to judge.
-
-    Args:
-        argv: the command line, its program as an absolute path.
-        programs: what `consists_of` tells.
-        uid: who agents are; their group has the same number, and they have no other.
-        bound: the wall shows the programs to them, however closed the directories above are.
-
-    Raises:
-        CannotBeShown: a directory, or a file, is closed to them.
-    """
-    run = [place for program in _run_by(Path(argv[0])) for place in _places(program)]
-    named = [Path(word) for word in argv[1:] if word.startswith("/")]
-    for path in dict.fromkeys((*run, *named, *programs)):
-        for place in (*reversed(path.parents), path):
-            if bound and not _below(place, map(str, programs)):
-                continue
-            if not _is_open(place, uid, may="x" if place in run or place.is_dir() else "r"):
-                do, bits = ("pass", "x") if place.is_dir() else ("run or read", "rx" if place in run else "r")
-                raise CannotBeShown(
-                    f"agents are the user {uid} here, who may not {do} {place}: let others "
-                    f"(chmod o+{bits} {shlex.quote(str(place))}), or put its program elsewhere"
-                )
 
 
 class _Bounds:
@@ -171,21 +129,7 @@ class _Bounds:
         return self._data_dir.is_relative_to(path)
 
 
-def _is_open(path: Path, uid: int, may: Literal["r", "x"]) -> bool:
-    """Whether a user may pass, run or read something; what is not there is closed to nobody."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return True
-    shift = 6 if found.st_uid == uid else 3 if found.st_gid == uid else 0
-    if found.st_mode >> shift & (0o4 if may == "r" else 0o1):
-        return True
-    with suppress(OSError):
-        return bool(os.getxattr(path, "system.posix_acl_access"))
-    return False
-
-
-def _run_by(program: Path) -> Iterator[Path]:
+def run_by(program: Path) -> Iterator[Path]:
     """A program, the interpreter that its first line names, and so on."""
     for _ in range(_SCRIPTS_DEEP):
         yield program
@@ -214,7 +158,7 @@ def _first_line(script: Path) -> Path | None:
 
 def _file(path: Path, bounds: _Bounds) -> Iterator[Path]:
     """A file or a directory, and every link on the way to it: each with what it is nothing without."""
-    places = _places(path)
+    places = places_of(path)
     for place in places:
         modules = _node_modules(place)
         if modules is not None:
@@ -227,7 +171,7 @@ def _file(path: Path, bounds: _Bounds) -> Iterator[Path]:
             yield place
 
 
-def _places(path: Path) -> list[Path]:
+def places_of(path: Path) -> list[Path]:
     """The path, and where it leads, link by link; the last one is the real one."""
     places = [path]
     real = Path(os.path.realpath(path))
@@ -253,7 +197,7 @@ def _alone(program: Path, bounds: _Bounds) -> bool:
 
 def _interpreter(program: Path, bounds: _Bounds) -> Iterator[Path]:
     """What belongs to an interpreter besides itself."""
-    places = _places(program)
+    places = places_of(program)
     if not any(_WITH_A_PREFIX.fullmatch(each.name) for each in places):
         return
     is_python = any(_PYTHON.fullmatch(each.name) for each in places)
@@ -292,10 +236,12 @@ def _named_by_pth(root: Path) -> Iterator[Path]:
 def _outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
     found: list[Path] = []
     for path in sorted(set(paths)):
-        if not _below(path, map(str, found)):
+        if not below(path, map(str, found)):
             found.append(path)
     return tuple(found)
 
 
-def _below(path: Path, folders: Iterable[str]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)
+def below(path: Path, folders: Iterable[str]) -> bool:
+    """Whether a path is one of these, or lies below one. As text: it is asked often, and paths are slow."""
+    text = str(path)
+    return any(text == folder or text.startswith(f"{folder}/") for folder in folders)
