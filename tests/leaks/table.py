@@ -42,7 +42,10 @@ def of(reports: Iterable[pytest.TestReport]) -> str:
         rows.append([level, way, *(_shown(found.get(kind)) for kind in kinds)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
-    legend = "Milliseconds from the end until a look from outside found nothing of it; ! it was still there."
+    legend = (
+        "Milliseconds from the end until a look from outside found nothing of it, at a next start with that\n"
+        "start in them; ! it was still there."
+    )
     return "\n".join(["", *lines, "", legend])
 
 

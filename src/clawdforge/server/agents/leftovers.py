@@ -8,8 +8,9 @@ end a process by its name. Blocking (it reads /proc): call it from a thread. Lin
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from clawdforge.server.agents.proc import ProcessStat
 
 _QUIET_LOOKS: Final = 2
 _END_WITHIN_S: Final = 10.0
+_DIES_WITHIN_MS: Final = 100
 
 
 def end(gateway_id: str, places: Sequence[Path], agent_uid: int | None) -> list[int]:
@@ -34,28 +36,33 @@ def end(gateway_id: str, places: Sequence[Path], agent_uid: int | None) -> list[
     quiet_looks = 0
     give_up_at = time.monotonic() + _END_WITHIN_S
     while quiet_looks < _QUIET_LOOKS and time.monotonic() < give_up_at:  # they may start others meanwhile
-        spared = _own_line()
-        found = [
-            each
-            for each in proc.processes()
-            if each.pid not in spared
-            and not each.zombie
-            and (marks.is_of(each.pid, gateway_id) or _of_agents(each, agent_uid, places))
-        ]
-        proc.kill(found)
-        ended.update(each.pid for each in found)
+        own = _own_line()
+        found = []
+        for each in proc.processes():
+            if each.pid in own or each.zombie:
+                continue
+            if marks.is_of(each.pid, gateway_id) or _of_agents(each, agent_uid, places):
+                _kill(each, own.values())
+                found.append(each.pid)
+        proc.wait_for_ends(found, _DIES_WITHIN_MS)
+        ended.update(found)
         quiet_looks = 0 if found else quiet_looks + 1
     return sorted(ended)
 
 
-def _own_line() -> set[int]:
-    """This process and those that it descends from: a gateway can have been started from within an agent."""
-    line: set[int] = set()
+def _own_line() -> dict[int, int]:
+    """This process and those that it descends from, with their groups: an agent can have started a gateway."""
+    line: dict[int, int] = {}
     pid = os.getpid()
     while pid not in line and (seen := proc.stat_of(pid)) is not None:
-        line.add(pid)
+        line[pid] = seen.group
         pid = seen.parent
     return line
+
+
+def _kill(process: ProcessStat, own_groups: Collection[int]) -> None:
+    if (fd := proc.sent(process, signal.SIGKILL, group=process.group not in own_groups)) is not None:
+        os.close(fd)
 
 
 def _of_agents(process: ProcessStat, agent_uid: int | None, places: Sequence[Path]) -> bool:

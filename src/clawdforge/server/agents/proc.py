@@ -20,7 +20,6 @@ from typing import Final, TypeVar
 SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors that say that nothing can be seen at all, not that nothing is there."""
 
-_DIES_WITHIN_MS: Final = 100
 _WAITED_FOR_LIMIT: Final = 64
 _READ_BYTES: Final = 16 * 1024
 T = TypeVar("T")
@@ -122,26 +121,11 @@ def wait_for_ends(pids: Iterable[int], limit_ms: int) -> None:
     _poll_ends(pinned, limit_ms)
 
 
-def kill(targets: Sequence[ProcessStat]) -> None:
-    """Kills processes, and waits until the kernel has taken them down (or for a tenth of a second).
+def sent(stat: ProcessStat, number: signal.Signals, *, group: bool = False) -> int | None:
+    """Signals one process, or its whole group: so one that starts another and ends does not get away.
 
-    Of many, only some are waited for: each that is takes a file meanwhile.
+    Returns a descriptor of the process, which tells its end; None where it was gone already.
     """
-    pinned: list[int] = []
-    try:
-        for each in targets:
-            if (fd := sent(each, signal.SIGKILL)) is None:
-                continue
-            if len(pinned) < _WAITED_FOR_LIMIT:
-                pinned.append(fd)
-            else:
-                os.close(fd)
-    finally:
-        _poll_ends(pinned, _DIES_WITHIN_MS)
-
-
-def sent(stat: ProcessStat, number: signal.Signals) -> int | None:
-    """Signals one process. Returns a descriptor of it, which tells its end; None where it was gone already."""
     try:
         fd = os.pidfd_open(stat.pid)
         with ExitStack() as unless_sent:
@@ -149,7 +133,10 @@ def sent(stat: ProcessStat, number: signal.Signals) -> int | None:
             # The descriptor pins the process; only now is it sure that the pid is still the one that was seen.
             now = stat_of(stat.pid)
             if now is not None and now.started == stat.started:
-                signal.pidfd_send_signal(fd, number)
+                if group:
+                    os.killpg(now.group, number)
+                else:
+                    signal.pidfd_send_signal(fd, number)
                 unless_sent.pop_all()
                 return fd
     except OSError as error:
