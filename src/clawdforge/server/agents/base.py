@@ -23,11 +23,10 @@ from clawdforge.wire.sandbox import Sandbox
 class OpenAgent:
     """Everything that is needed to start an agent for a session.
 
-    `workspace` is the session's directory, `app_id` whose login home it gets.
+    `workspace` is the session's directory.
     """
 
     session_id: str
-    app_id: str
     options: AgentOptions
     workspace: Path
     startup_timeout_s: float

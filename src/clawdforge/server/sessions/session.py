@@ -109,7 +109,7 @@ class LiveSession:
             AgentFailed: it could not be started.
             Problem: what was chosen for it cannot be, or is refused by it.
         """
-        request = OpenAgent(self.row.session_id, self.row.app_id, self.options, self.workspace, startup_timeout_s)
+        request = OpenAgent(self.row.session_id, self.options, self.workspace, startup_timeout_s)
         agent = await self._host.open(request, self)
         self.agent = agent
         self._note(Draft(events.AGENT_START, {"how": "new", "sandbox": self._host.sandbox.level}))
