@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clawdforge.server.workspaces import removal
 from clawdforge.testing import fake_agent
 from harness import agents
 from harness.gateway import Gateway
@@ -52,4 +53,4 @@ def gateway_at(level: str | None, **settings: Any) -> Iterator[Gateway]:
         finally:
             gateway.close()
     finally:
-        shutil.rmtree(root)
+        removal.remove(root)  # whatever agents have made of it

@@ -95,6 +95,7 @@ class AgentHome:
         for path in (self.path, self.tmp):
             with suppress(FileExistsError):
                 paths.make_own(path, self._agent_uid)
+            os.close(beneath.directory(path))
         for name in resets:
             beneath.remove(self.path, name, keeps)
         for name, text in (home_files or {}).items():

@@ -18,10 +18,35 @@ from typing import Final
 
 from clawdforge.server.workspaces import removal
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
+
+
+def directory(path: str | Path, within: int | None = None, rights: int = 0o700) -> int:
+    """Opens a directory, never through a link that it is itself, whatever its agent has made of its mode.
+
+    What it has shut would be shut for the next one, and, where the gateway is not root, for the gateway too.
+
+    Args:
+        path: of the directory.
+        within: the open directory from which the path starts.
+        rights: what its owner must be allowed, and is from now on; 0: no mode is changed.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    place = os.open(path, _PLACE, dir_fd=within)
+    try:
+        itself = f"/proc/self/fd/{place}"  # what is open, not what its name may lead to by now
+        mode = stat.S_IMODE(os.fstat(place).st_mode)
+        if mode & rights != rights:
+            os.chmod(itself, mode | rights)  # noqa: PTH101
+        return os.open(itself, _DIRECTORY)
+    finally:
+        os.close(place)
 
 
 def read(root: Path, name: str, limit_bytes: int) -> bytes | None:
@@ -45,7 +70,7 @@ def open_file(root: Path, name: str, flags: int) -> int:
     Raises:
         OSError: it cannot be opened.
     """
-    with _folder_of(root, name) as (folder, last):
+    with _folder_of(root, name, rights=0) as (folder, last):
         fd = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
         owner = os.fstat(folder).st_uid
         if flags & os.O_CREAT and os.fstat(fd).st_uid != owner:
@@ -134,24 +159,28 @@ def _leads_to(pattern: str, name: str) -> bool:
 
 
 @contextmanager
-def _folder_of(root: Path, name: str, make_for: tuple[int | None] | None = None) -> Iterator[tuple[int, str]]:
+def _folder_of(
+    root: Path, name: str, make_for: tuple[int | None] | None = None, rights: int = 0o700
+) -> Iterator[tuple[int, str]]:
     """The open directory in which something lies, and how it is called there."""
     *folders, last = name.split("/")
-    start = os.open(root, _DIRECTORY)
+    start = directory(root, rights=rights)
     try:
-        with _opened(start, folders, make_for) as folder:
+        with _opened(start, folders, make_for, rights) as folder:
             yield folder, last
     finally:
         os.close(start)
 
 
 @contextmanager
-def _opened(start: int, names: Sequence[str], make_for: tuple[int | None] | None = None) -> Iterator[int]:
+def _opened(
+    start: int, names: Sequence[str], make_for: tuple[int | None] | None = None, rights: int = 0o700
+) -> Iterator[int]:
     """A directory below an open one."""
     folder = os.dup(start)
     try:
         for name in names:
-            below = _step(folder, name) if make_for is None else _made(folder, name, *make_for)
+            below = directory(name, folder, rights) if make_for is None else _made(folder, name, *make_for)
             os.close(folder)
             folder = below
         yield folder
@@ -159,20 +188,16 @@ def _opened(start: int, names: Sequence[str], make_for: tuple[int | None] | None
         os.close(folder)
 
 
-def _step(folder: int, name: str) -> int:
-    return os.open(name, _DIRECTORY, dir_fd=folder)
-
-
 def _made(folder: int, name: str, owner: int | None) -> int:
     try:
-        return _step(folder, name)
+        return directory(name, folder)
     except OSError as error:
         if error.errno in _IN_THE_WAY:
             os.unlink(name, dir_fd=folder)
         elif error.errno != errno.ENOENT:
             raise
     os.mkdir(name, 0o700, dir_fd=folder)
-    made = _step(folder, name)
+    made = directory(name, folder)
     _give(made, owner)
     return made
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.workspaces import removal
+from clawdforge.server.workspaces import beneath, removal
 from clawdforge.server.workspaces.names import clean, numbered
 
 PROTECTED: Final = frozenset({".claude", ".codex", ".gemini", ".git"})
@@ -24,7 +24,6 @@ NAMES_TRIED: Final = 1000
 COPY_BYTES: Final = 16 * 1024 * 1024
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_COPY_RANGE: Final = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -140,7 +139,7 @@ def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
         OSError: it cannot be written.
     """
     wanted = clean(name)
-    directory = os.open(root, _DIRECTORY)
+    directory = beneath.directory(root)
     try:
         written_as, fd = _create(directory, wanted)
         try:
@@ -161,7 +160,7 @@ def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
 def take_back(path: Path) -> None:
     """Removes what was laid here, or what an agent has put in its place; a directory stays."""
     with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        directory = os.open(path.parent, _DIRECTORY)
+        directory = beneath.directory(path.parent)
         try:
             os.unlink(path.name, dir_fd=directory)
         finally:

@@ -1,6 +1,7 @@
 """How much of a disk directories take, whatever an agent has made of them: deep, wide, unreadable, full of links.
 
-No link is followed, and nothing is changed but the mode of a directory that cannot be read. Blocking: 7 µs a file.
+No link is followed, and nothing is changed but the mode of a directory that cannot be read or passed. Blocking:
+7 µs a file.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from clawdforge.server.workspaces import beneath
+
 LEAST_BYTES: Final = 4096
 """What each entry counts at least: names and inodes are room as well."""
 
 _BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system's own are. Source: stat(2)
 _PATH_BYTES: Final = 3_000
 _HELD_LIMIT: Final = 64
-_PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_AND_PASS: Final = 0o500
 
 
 class TooDeep(Exception):
@@ -45,7 +47,7 @@ def _below(top: str, seen: set[tuple[int, int]]) -> int:
         while waiting:
             anchor, path = waiting.pop()
             try:
-                directory = _opened(anchor, path)
+                directory = beneath.directory(path, anchor, _READ_AND_PASS)
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
             keep = len(path) > _PATH_BYTES
@@ -72,19 +74,5 @@ def _below(top: str, seen: set[tuple[int, int]]) -> int:
 def _entries(directory: int) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
     with os.scandir(directory) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, PermissionError):  # gone, or shut again meanwhile
                 yield entry, entry.stat(follow_symlinks=False)
-
-
-def _opened(anchor: int | None, path: str) -> int:
-    """A directory, open, and made readable where it is not."""
-    try:
-        return os.open(path, _READ, dir_fd=anchor)
-    except PermissionError:
-        place = os.open(path, _PLACE, dir_fd=anchor)
-    try:
-        itself = f"/proc/self/fd/{place}"  # what is open, not what its name may lead to by now
-        os.chmod(itself, 0o700)  # noqa: PTH101
-        return os.open(itself, _READ & ~os.O_NOFOLLOW)
-    finally:
-        os.close(place)

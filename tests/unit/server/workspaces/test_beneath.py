@@ -42,6 +42,29 @@ def test_what_is_written_belongs_to_its_owner_with_all_that_was_made_for_it(root
     assert os.listdir(root / "a/b") == ["file"]
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o500])
+@pytest.mark.parametrize("place", ["", "a", "a/b"])
+def test_a_directory_that_its_owner_has_shut_is_in_nobody_s_way(root: Path, place: str, mode: int) -> None:
+    beneath.write(root, "a/b/file", b"text")
+    (root / place).chmod(mode)
+    assert beneath.read(root, "a/b/file", KIB) == b"text"
+    (root / place).chmod(mode)
+    assert beneath.modified(root, "a/b/file") > 0
+    (root / place).chmod(mode)
+    beneath.write(root, "a/b/file", b"new")
+    (root / place).chmod(mode)
+    beneath.remove(root, "a/b/file")
+    assert os.listdir(root / "a/b") == []
+
+
+def test_what_an_agent_asks_for_changes_no_mode(root: Path) -> None:
+    (root / "a").mkdir()
+    (root / "a/file").write_text("text")
+    (root / "a").chmod(0o500)
+    os.close(beneath.open_file(root, "a/file", os.O_RDONLY))
+    assert stat.S_IMODE((root / "a").stat().st_mode) == 0o500
+
+
 @pytest.mark.parametrize("place", ["a", "a/b", "a/b/file"])
 @pytest.mark.parametrize("what", ["link", "link to nowhere", "directory", "file", "pipe"])
 def test_whatever_was_planted_in_its_way_is_replaced(root: Path, elsewhere: Path, place: str, what: str) -> None:

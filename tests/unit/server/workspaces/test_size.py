@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,20 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert size_bytes(inside / "folder") == 0
 
 
-def test_what_its_owner_has_shut_is_seen_all_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o000, 0o100, 0o400])
+def test_what_its_owner_has_shut_is_seen_all_the_same(tmp_path: Path, mode: int) -> None:
     shut = tmp_path / "shut"
     (shut / "inner").mkdir(parents=True)
     (shut / "inner" / "file").write_bytes(bytes(MIB))
-    (shut / "inner").chmod(0)
-    shut.chmod(0)
+    (shut / "inner").chmod(mode)
+    shut.chmod(mode)
     assert size_bytes(tmp_path) >= MIB
+
+
+def test_what_its_owner_made_read_only_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir(mode=0o555)
+    size_bytes(tmp_path)
+    assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o555
 
 
 def dig(top: Path, levels: int) -> int:
