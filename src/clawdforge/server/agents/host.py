@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from clawdforge.server.agents import available, endpoints, homes, launch, leftovers, watchdog
+from clawdforge.server.agents import aiming, available, homes, launch, leftovers, watchdog
 from clawdforge.server.agents.acp import AcpAgent, not_started
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
@@ -48,7 +48,7 @@ class LocalHost:
         bounds: Bounds,
         line_limit_bytes: int,
     ) -> None:
-        self._entries = {name: endpoints.placed(entry, network) for name, entry in entries.items()}
+        self._entries = {name: aiming.placed(entry, network) for name, entry in entries.items()}
         self._data_dir = data_dir
         self._gateway_id = gateway_id
         self._line_limit_bytes = line_limit_bytes

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.agents import endpoints, programs, reach, redact, ways
+from clawdforge.server.agents import aiming, programs, reach, redact, ways
 from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_WORKSPACE, Network, Space, View, Wall
@@ -181,9 +181,9 @@ def _chosen_login(choice: LoginChoice, env: Mapping[str, str], home: AgentHome) 
     return {}
 
 
-def _aim(entry: AgentEntry, env: Mapping[str, str], network: Network) -> endpoints.Aim:
+def _aim(entry: AgentEntry, env: Mapping[str, str], network: Network) -> aiming.Aim:
     try:
-        return endpoints.aim(entry, env, network)
+        return aiming.aim(entry, env, network)
     except ValueError as error:
         raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {error}") from None
 
