@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from clawdforge import Forge, ForgeAPIError, Session
 from clawdforge.testing.fake_model import FakeModel
 from clawdforge.wire.turns import TurnResult
+from harness.gateway import until
 from harness.traps import Trap
 
 TRIES, STREAMS = 3, 2  # what the catalog's way to a scripted model allows: each stream is asked for three times
@@ -208,14 +210,22 @@ def test_a_model_that_fails_is_an_error_after_a_few_tries(
     assert codex.turn("[[ERR 500 2]]").text() == "recovered"
 
 
+def name_of(process: psutil.Process) -> str:
+    """How a process is called; "" where it is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
 def test_it_runs_without_its_wrapper_and_is_gone_when_its_session_is_closed(
     app: Forge, tree: Callable[[Session], list[psutil.Process]]
 ) -> None:
     with app.session("codex", permissions="allow") as session:
         session.turn(command("(setsid sleep 985 > /dev/null 2>&1 &) ; true", escalated=True))
+        # Its shell does not wait until that runs.
+        until(lambda: "sleep" in map(name_of, tree(session)), "what it has started to run")
         processes = tree(session)
-        names = {each.name() for each in processes}
-        assert "sleep" in names
-        assert [name for name in names if name.startswith("codex-acp")]
+        names = set(map(name_of, processes))
+        assert [each for each in names if each.startswith("codex-acp")]
         assert "node" not in names
     assert [each for each in processes if each.is_running()] == []
