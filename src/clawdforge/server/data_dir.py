@@ -5,6 +5,7 @@ admin-token     0600                 homes/        the private homes of their ag
 blobs/          uploaded bytes       tmp/          what these have for as long as they run
 logins/         who has a login now  agents/       agents installed here
 tested/         how tests ended      models/       weights of the embedded agent
+wall/           what agents see as /etc
 
 Where the gateway is root its agents are not: they may pass this directory, and find open to them what is their own
 and the programs in `agents/` and `models/`. All else is for the gateway's user alone.
@@ -24,8 +25,6 @@ from clawdforge.wire.problems import Problem
 
 _LOCK: Final = "gateway.lock"
 _ID: Final = "gateway-id"
-
-
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

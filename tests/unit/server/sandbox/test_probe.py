@@ -74,6 +74,11 @@ def test_the_system_s_bubblewrap_goes_before_the_wheel_s(passable: Path, monkeyp
     assert taken(passable) == of_the_wheel, "where it lies"
     program(bin_dir, "bwrap", f'exec {of_the_wheel} "$@"')
     assert taken(passable) == str(bin_dir / "bwrap")
+    program(bin_dir, "bwrap", "echo bubblewrap 0.6.1")
+    assert taken(passable) == of_the_wheel, "the system's is too old"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(WallUnavailable, match=r"^bwrap: .*/bwrap is version 0\.6: install .*0\.8 or newer"):
+        taken(passable)
 
 
 def taken(directory: Path) -> str:
