@@ -42,8 +42,15 @@ def share_bytes(pids: Iterable[int]) -> int:
 
     Costs a hundred times as much as `taken`.
     """
-    told = [_numbers(f"/proc/{pid}/smaps_rollup") for pid in pids]
-    return sum(each.get(b"Pss", 0) + each.get(b"SwapPss", 0) for each in told) * _KIB
+    return sum(_share_kib(pid) for pid in pids) * _KIB
+
+
+def _share_kib(pid: int) -> int:
+    told = _numbers(f"/proc/{pid}/smaps_rollup")
+    if b"Pss" in told:
+        return told[b"Pss"] + told.get(b"SwapPss", 0)
+    # It is gone, or lets only root look into it (PR_SET_DUMPABLE): then all that it shares is its own.
+    return taken((pid,)).memory_bytes // _KIB
 
 
 def unlinked_bytes(pids: Iterable[int], device: int) -> int:

@@ -55,6 +55,14 @@ def test_what_forks_share_is_one_share() -> None:
         assert 100 * MIB <= footprint.share_bytes(pids) < 200 * MIB
 
 
+def test_what_lets_nobody_look_into_it_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an ordinary user sees a process that has made itself undumpable."""
+    told = footprint._numbers
+    monkeypatch.setattr(footprint, "_numbers", lambda path: {} if path.endswith("/smaps_rollup") else told(path))
+    with holding(64 * MIB, forks=2) as pids:
+        assert footprint.share_bytes(pids) == footprint.taken(pids).memory_bytes > 3 * 64 * MIB
+
+
 def test_every_thread_counts() -> None:
     with holding(forks=3, threads=5) as pids:
         assert footprint.taken(pids).threads == 1 + 5 + 3
