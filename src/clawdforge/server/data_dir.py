@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -43,7 +44,8 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         """Makes the directory if need be, and takes it.
 
-        It is closed to all others (0700). Where the gateway is root they may pass it (0711): agents are not root.
+        It is closed to all others (0700), also where it was not; where the gateway is root they may pass it (0711),
+        for agents are not root.
 
         Raises:
             DirectoryBusy: another gateway has it, or it cannot be made or written.
@@ -51,8 +53,7 @@ class DataDirectory:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path = path.resolve()
-            if os.geteuid() == 0:
-                _let_pass(self.path)
+            _close(self.path)
             self._lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DirectoryBusy(f"the data directory {path} cannot be used: {error.strerror}") from error
@@ -87,8 +88,17 @@ class DataDirectory:
         return made
 
 
-def _let_pass(directory: Path) -> None:
-    """Lets other users through a directory; the files that lie in it are none of theirs."""
+def _close(directory: Path) -> None:
+    """Closes a directory to others, who may at most pass it; the files that lie in it are none of theirs."""
+    if directory.stat().st_mode & stat.S_ISVTX:
+        raise DirectoryBusy(
+            f"the data directory {directory} is shared by all users: give the gateway one of its own, such as "
+            f"--data-dir {directory / 'clawdforge'}"
+        )
+    if os.geteuid() != 0:
+        with suppress(PermissionError):  # another user's, who lets us in
+            directory.chmod(0o700)
+        return
     directory.chmod(0o711)
     for each in directory.iterdir():
         if each.is_file() and not each.is_symlink():

@@ -214,7 +214,7 @@ def test_doctor_says_why_a_sandbox_is_not_the_best(
     invoke: Invoke, http: responses.RequestsMock, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     http.get(f"{URL}/healthz", body=requests.ConnectionError("refused"))
-    monkeypatch.setattr(probe, "_bwrap_program", lambda: None)
+    monkeypatch.setattr(probe, "_bwrap_programs", lambda: iter(()))
 
     with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # agents of root's must be able to pass it
         Path(place).chmod(0o711)

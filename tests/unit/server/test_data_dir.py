@@ -34,6 +34,21 @@ def test_it_is_closed_and_only_agents_of_another_user_may_pass_it(tmp_path: Path
     assert {stat.S_IMODE(each.stat().st_mode) for each in directory.iterdir()} == {0o600}
 
 
+def test_one_that_was_open_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    gateway_id(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == (0o711 if ROOT else 0o700)
+
+
+def test_a_directory_that_all_users_share_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "of-somebody").touch(0o644)
+    with pytest.raises(DirectoryBusy, match=f"shared by all users: .*--data-dir {tmp_path}/clawdforge"):
+        DataDirectory(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+    assert stat.S_IMODE((tmp_path / "of-somebody").stat().st_mode) == 0o644
+
+
 @pytest.mark.parametrize("left", ["", "\n"])
 def test_an_empty_id_is_made_anew(tmp_path: Path, left: str) -> None:
     (tmp_path / "gateway-id").write_text(left)

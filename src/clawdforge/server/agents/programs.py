@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -52,14 +53,17 @@ def consists_of(
     return _consists_of(tuple(argv), tuple(readable), data_dir, found_now(argv))
 
 
-def found_now(argv: Sequence[str]) -> tuple[str | None, ...]:
-    """What changes where an agent is installed anew: it lies elsewhere, under the same name."""
-    return os.path.realpath(argv[0]), os.environ.get("PATH")
+def found_now(argv: Sequence[str]) -> tuple[str | int | None, ...]:
+    """What changes where an agent is installed anew: where it really lies, or when it was written."""
+    real = os.path.realpath(argv[0])
+    with suppress(OSError):
+        return real, os.stat(real).st_mtime_ns, os.environ.get("PATH")  # noqa: PTH116 - at every start
+    return real, None, os.environ.get("PATH")
 
 
 @lru_cache(maxsize=64)
 def _consists_of(
-    argv: tuple[str, ...], readable: tuple[str, ...], data_dir: Path | None, _now: tuple[str | None, ...]
+    argv: tuple[str, ...], readable: tuple[str, ...], data_dir: Path | None, _now: tuple[str | int | None, ...]
 ) -> tuple[Path, ...]:
     bounds = _Bounds(data_dir)
     wanted: list[Path] = []

@@ -64,7 +64,7 @@ def check_way(argv: Sequence[str], programs: Sequence[Path], uid: int, *, bound:
 
 @lru_cache(maxsize=64)
 def _way(
-    argv: tuple[str, ...], programs: tuple[Path, ...], bound: bool, _now: tuple[str | None, ...]
+    argv: tuple[str, ...], programs: tuple[Path, ...], bound: bool, _now: tuple[str | int | None, ...]
 ) -> tuple[tuple[str, _Doing], ...]:
     """Every directory and file on the way to a program, and what agents must be able to do with it."""
     run = [place for program in run_by(Path(argv[0])) for place in places_of(program)]

@@ -210,3 +210,12 @@ def test_a_path_has_what_is_seen_and_the_usual_directories() -> None:
     own = (Path("/opt/tool"), Path("/home/user/bin/agent"))
     path = "/home/user/bin:relative::/opt/tool/bin:/opt/other/bin:/sbin:/usr/bin:/usr/bin"
     assert path_inside(path, own) == "/home/user/bin:/opt/tool/bin:/sbin:/usr/bin:/usr/local/bin:/bin"
+
+
+def test_a_program_that_is_written_anew_is_looked_at_anew(home: Path, made: Made) -> None:
+    first, second = made("one/bin/interpreter"), made("two/bin/interpreter")
+    script = made("agent", script_of=str(first))
+    assert shown(script) == {script, first}
+    script.write_text(f"#!{second}\n")
+    os.utime(script, ns=(0, script.stat().st_mtime_ns + 1))  # a clock may be coarse
+    assert shown(script) == {script, second}
