@@ -44,8 +44,8 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         """Makes the directory if need be, and takes it.
 
-        It is closed to all others (0700), also where it was not; where the gateway is root they may pass it (0711),
-        for agents are not root.
+        It is closed to all others (0700), also where it was not; where the gateway is root they may pass it
+        (0711), for agents are not root.
 
         Raises:
             DirectoryBusy: another gateway has it, or it cannot be made or written.

@@ -40,6 +40,8 @@ _ADVICE: Final = {
     **dict.fromkeys(("E404", "ETARGET"), "The package registry that npm uses does not have this release"),
     "EINTEGRITY": "What came is not what was published: empty npm's cache with `npm cache clean --force`",
 }
+_FOR_ALL_TO_READ: Final = 0o022
+"""Programs are nobody's secret, and the agents of a gateway that is root are another user."""
 _NOISE: Final = re.compile(r"(code|errno|syscall|path|dest)\s|\s|\}|$")
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s@]+@")
@@ -63,6 +65,7 @@ def install(entry: AgentEntry, data_dir: Path, progress: Progress) -> str:
     Raises:
         InstallError: there is nothing to install by that name, or it did not work.
     """
+    usual = os.umask(_FOR_ALL_TO_READ)
     try:
         if entry.name == "local":
             path = weights.install(
@@ -81,6 +84,8 @@ def install(entry: AgentEntry, data_dir: Path, progress: Progress) -> str:
         raise InstallError(str(error)) from error
     except OSError as error:
         raise InstallError(f"{entry.title} could not be installed below {data_dir}: {error}") from error
+    finally:
+        os.umask(usual)
 
 
 def _install_package(entry: AgentEntry, package: str, place: Path, progress: Progress) -> str:

@@ -27,6 +27,8 @@ from clawdforge.local_agent import weights
 from clawdforge.server.agents.available import find, version_of
 from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
 from clawdforge.server.agents.install import InstallError, install
+from clawdforge.server.agents.programs import consists_of
+from clawdforge.server.agents.reach import check_way
 
 TINY = AgentEntry(name="tiny", title="Tiny Agent", argv=("tiny-agent",), package="tiny-agent@1.2.3")
 PROGRAM = "#!/usr/bin/env node\nconsole.log('tiny');\n"
@@ -147,6 +149,24 @@ def test_the_pinned_release_is_installed_and_can_be_started(registry: Registry, 
     (program,) = find(TINY, tmp_path / "data")
     assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == "tiny\n"
     assert version_of(Path(program)) == "1.2.3"
+
+
+def test_whoever_installs_it_agents_that_are_another_user_can_run_it(registry: Registry, tmp_path: Path) -> None:
+    registry.add("1.2.3", tarball("1.2.3"))
+    usual = os.umask(0o077)
+    try:
+        install(TINY, tmp_path / "data", lambda *_: None)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(usual)
+    closed = [
+        each
+        for each in (tmp_path / "data" / "agents").resolve().rglob("node_modules/**/*")
+        if not each.stat().st_mode & 0o004
+    ]
+    argv = find(TINY, tmp_path / "data")
+    check_way(argv, consists_of(argv, (), tmp_path / "data"), 64_001, bound=True)
+    assert closed == []
 
 
 def test_a_package_runs_nothing_of_its_own_while_it_is_installed(registry: Registry, tmp_path: Path) -> None:
