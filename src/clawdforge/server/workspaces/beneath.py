@@ -60,7 +60,7 @@ def read(root: Path, name: str, limit_bytes: int) -> bytes | None:
 
 
 def open_file(root: Path, name: str, flags: int) -> int:
-    """Opens a file; one that is made is readable (0644), and belongs to whom its directory belongs.
+    """Opens a file; one that is made is readable (0644 less the umask), and belongs to whom its directory belongs.
 
     Args:
         root: a directory that nobody but us can replace.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -122,6 +122,15 @@ def test_a_link_is_removed_and_not_what_it_leads_to(root: Path, elsewhere: Path)
 WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """Whatever that of who runs the tests is."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
 def test_a_file_that_is_opened_belongs_to_whom_its_directory_belongs(root: Path) -> None:
     (root / "a/b").mkdir(parents=True)
     os.chown(root / "a/b", OWNER, OWNER)

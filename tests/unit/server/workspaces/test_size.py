@@ -65,7 +65,8 @@ def test_what_its_owner_has_shut_is_seen_all_the_same(tmp_path: Path, mode: int)
 
 
 def test_what_its_owner_made_read_only_stays_so(tmp_path: Path) -> None:
-    (tmp_path / "kept").mkdir(mode=0o555)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept").chmod(0o555)
     size_bytes(tmp_path)
     assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o555
 
