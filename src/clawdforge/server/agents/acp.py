@@ -31,6 +31,7 @@ from clawdforge.server.agents.process import ChildProcess
 from clawdforge.server.agents.redact import Redactor
 from clawdforge.server.agents.spawner import Command, Spawner
 from clawdforge.server.agents.translate import Translator
+from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.agents.usage import Meter, Told
 from clawdforge.server.sandbox.limits import Exceeded
 from clawdforge.wire.permissions import Decision, PermissionAsk
@@ -113,7 +114,7 @@ class AcpAgent:
             command = Command(launch.argv, launch.env, launch.space, mark, line_limit_bytes)
             self._process = await ChildProcess.start(spawner, command, self)
         except BaseException as error:
-            await self._clear()
+            await uncut(self._clear())
             if not isinstance(error, OSError):
                 raise
             raise not_started(error) from error
@@ -210,8 +211,11 @@ class AcpAgent:
             await asyncio.to_thread(self._home.keep_login)
 
     async def end(self, *, now: bool) -> None:
-        """Ends the agent with its tree, keeps its login, removes its temporary files."""
+        """Ends the agent with its tree, keeps its login, removes its temporary files; all of it, once begun."""
         self._ending = True
+        await uncut(self._end(now))
+
+    async def _end(self, now: bool) -> None:
         await self._process.end(now=now, heeds_eof=self._entry.heeds_eof)
         await self._clear()
 

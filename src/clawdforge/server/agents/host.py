@@ -16,6 +16,7 @@ from clawdforge.server.agents.launch import Launch
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.programs import CannotBeShown
 from clawdforge.server.agents.spawner import Spawner
+from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.sandbox import limits
 from clawdforge.server.sandbox.base import Network, Space, Wall
@@ -139,8 +140,7 @@ class LocalHost:
             prepared = await asyncio.shield(preparing)
             return await launch.led(prepared, home.tmp / "door", self._wall.agent_uid)
         except BaseException as error:
-            await asyncio.wait({preparing})  # a thread cannot be cut off
-            await asyncio.to_thread(home.clear)
+            await uncut(_undone(preparing, home))
             if isinstance(error, OSError):
                 tell_if_full(error)
                 raise not_started(error) from error
@@ -171,3 +171,8 @@ class LocalHost:
             return available.find(entry, self._data_dir)
         except available.Unavailable as problem:
             raise Problem("agent_unavailable", f"the agent {entry.name!r} cannot run here: {problem}") from problem
+
+
+async def _undone(preparing: asyncio.Future[Launch], home: AgentHome) -> None:
+    await asyncio.wait({preparing})  # a thread cannot be cut off
+    await asyncio.to_thread(home.clear)

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from clawdforge.server.agents.keeping import Keeper
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
 from clawdforge.server.agents.spawner import Command, Spawned, Spawner
+from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.sandbox.limits import Exceeded
 
 _STDERR_KEPT_BYTES: Final = 16 * 1024
@@ -74,12 +75,7 @@ class ChildProcess:
         try:
             process = await asyncio.shield(task)
         except asyncio.CancelledError:
-            # A start is not cut off half-way, where nobody would own the child: it takes milliseconds.
-            process = await task
-            process._owner = _Nobody()
-            process.deafen()
-            process._listen()
-            await process.end(now=True)
+            await uncut(cls._undone(task))
             raise
         process._loop.call_soon(process._listen)
         return process
@@ -102,6 +98,16 @@ class ChildProcess:
         self._stdout.max_size = _READ_BYTES  # type: ignore[attr-defined]  # asyncio's, and no method sets it
         self._stdout.pause_reading()
         return self
+
+    @classmethod
+    async def _undone(cls, starting: asyncio.Task[ChildProcess]) -> None:
+        """A start is not cut off half-way, where nobody would own the child: it takes milliseconds."""
+        with suppress(OSError):  # then there is none
+            process = await starting
+            process._owner = _Nobody()
+            process.deafen()
+            process._listen()
+            await process.end(now=True)
 
     def _listen(self) -> None:
         self._stdout.resume_reading()

@@ -169,7 +169,7 @@ class Spawner:
                     popen.kill()
                 self._unreaped.discard(popen.pid)
                 raise
-        except OSError:
+        except BaseException:
             _remove(group)
             raise
         return Spawned(popen, pidfd, number, command.mark, group)

@@ -270,16 +270,21 @@ async def test_a_grandchild_that_holds_the_pipe_holds_nobody_up(spawner: Spawner
     await process.end(now=True)
 
 
-async def test_a_start_that_is_cut_off_leaves_nothing_and_tells_nobody(spawner: Spawner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_start_that_is_cut_off_leaves_nothing_and_tells_nobody(
+    spawner: Spawner, tmp_path: Path, times: int
+) -> None:
     owner = Owner()
     pid_file = tmp_path / "pid"
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     starting = asyncio.ensure_future(start(spawner, owner, tmp_path, code))
-    await asyncio.sleep(0)
-    starting.cancel()
+    for _ in range(times):
+        await asyncio.sleep(0)
+        starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert (owner.lines, owner.broken, owner.exit_code) == ([], [], None)
+    assert psutil.Process().children() == []
     assert not pid_file.exists() or not lives(int(pid_file.read_text()))
 
 
