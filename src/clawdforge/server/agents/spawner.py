@@ -30,7 +30,7 @@ from clawdforge.server.sandbox.bounds import Bounds
 from clawdforge.server.sandbox.group import Group
 
 _log: Final = logging.getLogger(__name__)
-_REMOVALS: Final = 100
+_REMOVED_WITHIN_S: Final = 2.0
 _REMOVED_AGAIN_S: Final = 0.01
 _REAPED_AFTER_S: Final = 0.02
 
@@ -256,7 +256,8 @@ def _remove(group: Group | None) -> None:
     """Removes a group of which nothing is left, or about to be."""
     if group is None:
         return
-    for _ in range(_REMOVALS):
+    give_up_at = time.monotonic() + _REMOVED_WITHIN_S
+    while time.monotonic() < give_up_at:
         try:
             group.remove()
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ Controller = Literal["memory", "pids", "cpu"]
 CONTROLLERS: Final[tuple[Controller, ...]] = ("memory", "pids", "cpu")
 
 _AT_ONCE: Final = 64
-_LOOKS: Final = 200
+_ENDS_WITHIN_S: Final = 5.0
 _DIES_WITHIN_MS: Final = 100
 
 
@@ -54,7 +55,7 @@ class Group(Protocol):
         """Has nothing started in it any more, and its processes killed where one call can do that; at once."""
 
     def kill(self) -> None:
-        """Shuts it, and kills all that is in it. Blocking: until it is empty."""
+        """Shuts it, and kills all that is in it. Blocking: until it is empty, or some seconds have passed."""
 
     def reached(self) -> LimitName | None:
         """The limit that something in it has met, the memory's first; None where none was."""
@@ -64,10 +65,12 @@ class Group(Protocol):
 
 
 def kill_each(group: Group) -> None:
-    """Kills what is in a group, look by look, until nothing is. Where something can be started, it may not end."""
-    for _ in range(_LOOKS):
-        if not (pids := group.pids()):
-            return
+    """Kills what is in a group, look by look, until nothing is.
+
+    It gives up after a while: something can be started meanwhile, or the kernel holds a process.
+    """
+    give_up_at = time.monotonic() + _ENDS_WITHIN_S
+    while (pids := group.pids()) and time.monotonic() < give_up_at:
         pinned = {pid: fd for pid in pids[:_AT_ONCE] if (fd := _pidfd(pid)) is not None}
         try:
             for pid in pinned.keys() & set(group.pids()):  # still in it, so the descriptor is not another's
