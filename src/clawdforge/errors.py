@@ -91,6 +91,12 @@ class ForgeAPIError(ForgeError):
         value = self.body.get("stop_reason")
         return value if isinstance(value, str) else None
 
+    @property
+    def limit(self) -> str | None:
+        """The limit of the session that was passed (`memory`, `processes`, `file`, `workspace`), or None."""
+        value = self.body.get("limit")
+        return value if isinstance(value, str) else None
+
 
 class ForgeAuthError(ForgeAPIError):
     """The token is missing, unknown or revoked (401), or not allowed to do this from here (403)."""

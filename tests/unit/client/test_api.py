@@ -77,7 +77,14 @@ def test_an_error_of_the_contract_keeps_all_its_fields() -> None:
     assert (error.session_id, error.turn_index, error.stop_reason) == ("sess_1", 3, "timeout")
     assert error.retry_after == 12
     assert error.body["phase"] == "idle"
+    assert error.limit is None
     assert str(error) == "HTTP 504 timeout: the agent took too long (req_1)"
+
+
+@pytest.mark.parametrize(("told", "read"), [("memory", "memory"), (7, None), (None, None)])
+def test_the_limit_that_an_agent_ended_for_is_read(told: object, read: str | None) -> None:
+    body = {"detail": "too much", "code": "agent_failed", "limit": told}
+    assert problem(502, body).limit == read
 
 
 @pytest.mark.parametrize("status", [401, 403])

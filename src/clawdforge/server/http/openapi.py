@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from clawdforge.server.http.problems import Front, MethodNotAllowed
+from clawdforge.server.sandbox.base import LimitName
 from clawdforge.wire.problems import STATUS, Problem
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
@@ -48,6 +49,20 @@ ERROR_SCHEMA: Final[Schema] = {
                 },
             },
         },
+        "session_id": {"type": "string"},
+        "turn_index": {"type": "integer", "minimum": 1},
+        "stop_reason": {"type": "string"},
+        "phase": {"type": "string", "enum": ["startup", "idle", "total"], "description": "Whose time was over."},
+        "limit": {
+            "type": "string",
+            "enum": [*get_args(LimitName)],
+            "description": "What the session may not pass.",
+        },
+        "exit_code": {
+            "type": ["integer", "null"],
+            "description": "Of the agent; a signal as its negative number.",
+        },
+        "stderr_tail": {"type": "string"},
     },
 }
 
