@@ -8,10 +8,10 @@ anything: who is watched does.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from clawdforge.server.sandbox.base import Limits
 from clawdforge.server.sandbox.limits import Exceeded
 from clawdforge.server.workspaces import size
 
+_log: Final = logging.getLogger(__name__)
 _INTERVAL_S: Final = 1.0
 _REST: Final = 19
 """So many times as long as a costly look at a session has taken there is no other of its kind."""
@@ -157,9 +158,15 @@ class Watchdog:
         """In a thread. What is found is told at once: to count others can take a while."""
         sight = Sight()
         for each in watched:
-            with suppress(OSError):  # it is gone, or there are no files left to look with: so at the next round
-                if (exceeded := each.look(sight)) is not None:
-                    loop.call_soon_threadsafe(self._tell, each, exceeded)
+            try:
+                exceeded = each.look(sight)
+            except OSError:  # it is gone, or there are no files left to look with: so at the next round
+                continue
+            except Exception:  # noqa: BLE001 - a fault of ours: it must not end the looks at all others
+                _log.exception("an agent's limits could not be looked after")
+                continue
+            if exceeded is not None:
+                loop.call_soon_threadsafe(self._tell, each, exceeded)
 
     def _tell(self, watched: Watched, exceeded: Exceeded) -> None:
         if watched in self._watched:

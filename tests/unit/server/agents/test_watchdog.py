@@ -72,6 +72,24 @@ async def test_who_has_left_hears_nothing_and_nobody_is_looked_after(tmp_path: P
     assert dog._task is None
 
 
+async def test_a_look_that_fails_by_a_fault_of_ours_is_told_and_ends_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(_: Sight) -> list[int]:
+        raise ValueError("a fault of ours")
+
+    told, dog = Told(), Watchdog(0.01)
+    faulted = told.watched(Limits(processes=0), tmp_path, pids=faulty)
+    sound = told.watched(Limits(processes=0), tmp_path)
+    for each in (faulted, sound):
+        dog.watch(each)
+    for _ in range(3):
+        await told.next()
+    for each in (faulted, sound):
+        dog.leave(each)
+    assert "a fault of ours" in caplog.text
+
+
 async def test_one_that_cannot_be_seen_does_not_hide_the_others(tmp_path: Path) -> None:
     def refused(_: Sight) -> list[int]:
         raise OSError("nothing can be seen")
