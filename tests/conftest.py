@@ -25,7 +25,7 @@ from clawdforge.server.agents.tree import adopt_orphans
 
 LEFTOVERS_END_WITHIN_S = 2.0
 
-# A shell's background job has it ignored, and what the tests start would inherit that: Ctrl-C would do nothing there.
+# A shell's background job ignores it, and so would what the tests start: Ctrl-C would do nothing there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Left = TypeVar("Left", set[int], dict[int, str])
