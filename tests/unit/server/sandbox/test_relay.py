@@ -391,17 +391,22 @@ async def test_a_way_that_no_door_was_brought_to_ends_as_well(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-async def test_what_a_start_that_was_cut_off_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(tmp_path / "door"))
+async def check_answered(folder: Path) -> None:
+    """An agent whose way begins in this folder gets its model's answer."""
     async with (
         asyncio.timeout(DEADLINE_S),
         a_model(obliging) as (_, url),
-        a_way(url, tmp_path) as port,
+        a_way(url, folder) as port,
         an_agent(port) as (reader, writer),
     ):
         writer.write(ASKED)
         assert await reader.readexactly(len(ANSWER)) == ANSWER
+
+
+async def test_what_a_start_that_was_cut_off_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "door"))
+    await check_answered(tmp_path)
 
 
 async def test_what_is_no_door_is_not_taken(tmp_path: Path) -> None:
@@ -418,14 +423,7 @@ async def test_what_is_no_door_is_not_taken(tmp_path: Path) -> None:
 async def test_the_socket_may_lie_deep(tmp_path: Path) -> None:
     folder = tmp_path.joinpath(*["a-long-name-of-a-directory"] * 8)
     folder.mkdir(parents=True)
-    async with (
-        asyncio.timeout(DEADLINE_S),
-        a_model(obliging) as (_, url),
-        a_way(url, folder) as port,
-        an_agent(port) as (reader, writer),
-    ):
-        writer.write(ASKED)
-        assert await reader.readexactly(len(ANSWER)) == ANSWER
+    await check_answered(folder)
 
 
 async def test_a_path_where_nothing_can_be_made_is_an_error(tmp_path: Path) -> None:
