@@ -212,7 +212,7 @@ async def test_a_removed_session_is_gone_with_its_turns_and_events_but_not_its_a
     await store.write(RemoveSession("s"))
     assert await store.session("s") is None
     assert await store.turn("s", 1) is None
-    assert await store.running_turns() == []
+    assert await store.unfinished_turns() == []
     assert (await store.events("s"), await store.last_seq("s")) == ([], 0)
     assert await store.audit() == [audit_row(1)]
     await store.write(RemoveSession("s"))
@@ -227,7 +227,7 @@ async def test_a_removed_session_is_gone_with_its_turns_and_events_but_not_its_a
 async def test_a_turn_from_start_to_end(store: Store) -> None:
     await store.write(AddSession(session_row()))
     await store.write(StartTurn(turn_row()))
-    assert await store.running_turns() == [turn_row()]
+    assert await store.unfinished_turns() == [turn_row()]
     session = await store.session("s")
     assert session is not None
     assert (session.turn_count, session.last_turn_at) == (1, 5000)
@@ -237,7 +237,7 @@ async def test_a_turn_from_start_to_end(store: Store) -> None:
     )  # fmt: skip
     await store.write(EndTurn(ended))
     assert await store.turn("s", 1) == ended
-    assert await store.running_turns() == []
+    assert await store.unfinished_turns() == []
     assert await store.turn("s", 2) is None
 
 
@@ -660,7 +660,7 @@ async def _compare(place: Place, units: list[tuple[list[Change], bool]]) -> None
             for turn_index in range(1, 5):
                 assert await store.turn(session_id, turn_index) == model.turns.get((session_id, turn_index))
         running = [row for row in model.turns.values() if row.status == "running"]
-        assert sorted(await store.running_turns(), key=str) == sorted(running, key=str)
+        assert sorted(await store.unfinished_turns(), key=str) == sorted(running, key=str)
         assert {row.token for row in await store.uploads_expired(10**9, 10)} == set(model.uploads)
         await store.close()
         store = await place.open()

@@ -68,7 +68,7 @@ class LiveSessions:
                 return live
             if live is not None:
                 await live.end_agent(now=True)
-            for turn in await self._store.running_turns():
+            for turn in await self._store.unfinished_turns():
                 if turn.session_id == row.session_id:
                     await recovery.interrupt(self._store, self._audit, turn)
             last_seq = await self._store.last_seq(row.session_id)
@@ -87,6 +87,6 @@ class LiveSessions:
         """Ends turns that nobody runs `interrupted`: their ends are lost."""
         async with self._mending:
             live = set(self._live)  # one may end, and be let go, while the store is asked
-            for turn in await self._store.running_turns():
+            for turn in await self._store.unfinished_turns():
                 if turn.session_id not in live | self._live.keys():
                     await recovery.interrupt(self._store, self._audit, turn)

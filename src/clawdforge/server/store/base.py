@@ -15,6 +15,7 @@ from clawdforge.wire.events import EncodedEvent, Event
 from clawdforge.wire.usage import By, UsageReport
 
 SessionKind = Literal["session", "run"]
+TurnStatus = Literal["queued", "running", "done", "failed"]
 
 
 class StorageError(Exception):
@@ -77,15 +78,17 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class TurnRow:
-    """One accepted prompt. `status` is `running` until the turn ends, then `done` or `failed`.
+    """One accepted prompt. `status` is `queued` or `running` until the turn ends, then `done` or `failed`.
 
-    `error` is the code of the error that a failed turn was answered with, `detail` its sentence. `usage` is a
-    `wire.usage.Usage` as a JSON object, `model` what the caller chose, else what the agent told.
+    `started_at_ms` is when it was accepted until it runs, then when that began. `error` is the code of the error
+    that a failed turn was answered with, `detail` its sentence, `extra` whatever else its answer had that is not
+    in its events, a JSON object. `usage` is a `wire.usage.Usage` as a JSON object, `model` what the caller chose,
+    else what the agent told.
     """
 
     session_id: str
     turn_index: int
-    status: Literal["running", "done", "failed"]
+    status: TurnStatus
     started_at_ms: int
     stop_reason: str | None = None
     ok: bool | None = None
@@ -94,6 +97,7 @@ class TurnRow:
     detail: str | None = None
     usage: dict[str, Any] | None = None
     model: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,23 @@ class UploadRow:
     sha256: str
     created_at: int
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """What came of the first POST with an idempotency key. `created_at` is epoch seconds.
+
+    `fingerprint` is the hash of what was asked, 32 bytes. `answer` is what was answered; of a turn it is None, and
+    `turn_index` says which one it was.
+    """
+
+    app_id: str
+    key: str
+    fingerprint: bytes
+    created_at: int
+    session_id: str | None = None
+    turn_index: int | None = None
+    answer: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +225,7 @@ class RemoveSession:
 
 @dataclass(frozen=True, slots=True)
 class StartTurn:
-    """Adds a running turn, and sets the session's `turn_count` and `last_turn_at` (epoch seconds) from it.
+    """Adds a running or queued turn, and sets the session's `turn_count` and `last_turn_at` (epoch s) from it.
 
     StorageError when the session is closed or gone, or the turn does not follow on its last one.
     """
@@ -213,10 +234,19 @@ class StartTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class EndTurn:
-    """Ends a running turn: status and the fields after `started_at_ms` are taken from the row.
+class BeginTurn:
+    """Has a queued turn run from `started_at_ms` on. StorageError when it is not queued."""
 
-    StorageError when it is not running: a turn ends once.
+    session_id: str
+    turn_index: int
+    started_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndTurn:
+    """Ends a queued or running turn: status and the fields after `started_at_ms` are taken from the row.
+
+    StorageError when it has ended: a turn ends once.
     """
 
     row: TurnRow
@@ -245,6 +275,20 @@ class RemoveUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class AddKey:
+    """Adds what came of an idempotency key. StorageError when the app has used it."""
+
+    row: KeyRow
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveKeys:
+    """Removes all idempotency keys that are older than a time (epoch seconds)."""
+
+    created_before: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddAudit:
     """Adds a line to the audit."""
 
@@ -259,10 +303,13 @@ Change = (
     | CloseSession
     | RemoveSession
     | StartTurn
+    | BeginTurn
     | EndTurn
     | AppendEvents
     | AddUpload
     | RemoveUpload
+    | AddKey
+    | RemoveKeys
     | AddAudit
 )
 
@@ -310,11 +357,17 @@ class Store(Protocol):
     async def closed_before(self, closed_at: int, limit: int) -> list[SessionRow]:
         """Sessions and runs that were closed before a time, oldest first."""
 
-    async def running_turns(self) -> list[TurnRow]:
-        """Turns that have not ended: after a start, those that an earlier gateway left."""
+    async def unfinished_turns(self) -> list[TurnRow]:
+        """Turns, running or queued, that have not ended: after a start, those that an earlier gateway left."""
 
     async def turn(self, session_id: str, turn_index: int) -> TurnRow | None:
         """One turn."""
+
+    async def turns(self, session_id: str, *, limit: int, before: int | None = None) -> list[TurnRow]:
+        """A session's turns, newest first; `before` is the `turn_index` of the last row of the page before."""
+
+    async def key(self, app_id: str, key: str) -> KeyRow | None:
+        """What came of an app's idempotency key."""
 
     async def events(
         self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int | None = None
@@ -322,7 +375,7 @@ class Store(Protocol):
         """A session's events with `seq` greater than `after`, in order."""
 
     async def encoded_events(
-        self, session_id: str, *, after: int = 0, limit: int, limit_bytes: int
+        self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int, limit_bytes: int
     ) -> list[EncodedEvent]:
         """The same as they lie in the store: at most `limit`, and none after `limit_bytes` of them."""
 

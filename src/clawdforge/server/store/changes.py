@@ -129,17 +129,32 @@ def _start_turn(change: base.StartTurn) -> tuple[Op, int]:
     )  # fmt: skip
 
 
+def _begin_turn(change: base.BeginTurn) -> tuple[Op, int]:
+    return _all(
+        _one(
+            "UPDATE turns SET status = 'running', started_at_ms = ?"
+            f" WHERE session_key = {_KEY} AND turn_index = ? AND status = 'queued'",
+            change.started_at_ms, change.session_id, change.turn_index,
+            unless=f"Turn {change.turn_index} cannot begin: it is not queued.",
+        ),
+        _one(
+            "UPDATE sessions SET last_turn_at = ? WHERE session_id = ?",
+            change.started_at_ms // 1000, change.session_id,
+        ),
+    )  # fmt: skip
+
+
 def _end_turn(change: base.EndTurn) -> tuple[Op, int]:
     row = change.row
     sql = (
         "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?,"
-        " model = ?"
-        f" WHERE session_key = {_KEY} AND turn_index = ? AND status = 'running'"
+        " model = ?, extra = ?"
+        f" WHERE session_key = {_KEY} AND turn_index = ? AND status IN ('queued', 'running')"
     )
     return _one(
         sql, row.status, row.stop_reason, row.ok, row.duration_ms, row.error, row.detail, row.usage,
-        row.model, row.session_id, row.turn_index,
-        unless=f"Turn {row.turn_index} cannot end: it is not running.",
+        row.model, row.extra, row.session_id, row.turn_index,
+        unless=f"Turn {row.turn_index} cannot end: it has ended.",
     )  # fmt: skip
 
 
@@ -191,9 +206,12 @@ _ENCODERS: Final[dict[type[Any], Callable[[Any], tuple[Op, int]]]] = {
     base.CloseSession: _close_session,
     base.RemoveSession: _remove_session,
     base.StartTurn: _start_turn,
+    base.BeginTurn: _begin_turn,
     base.EndTurn: _end_turn,
     base.AppendEvents: _append_events,
     base.AddUpload: lambda change: _add("uploads", change.row),
     base.RemoveUpload: lambda change: _one("DELETE FROM uploads WHERE token = ?", change.token),
+    base.AddKey: lambda change: _add("keys", change.row),
+    base.RemoveKeys: lambda change: _one("DELETE FROM keys WHERE created_at < ?", change.created_before),
     base.AddAudit: lambda change: _add("audit", change.row),
 }

@@ -11,7 +11,16 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from clawdforge.server.store.base import AppRow, AuditRow, RunRow, SessionKind, SessionRow, TurnRow, UploadRow
+from clawdforge.server.store.base import (
+    AppRow,
+    AuditRow,
+    KeyRow,
+    RunRow,
+    SessionKind,
+    SessionRow,
+    TurnRow,
+    UploadRow,
+)
 from clawdforge.server.store.rows import columns, from_values
 from clawdforge.wire.events import EncodedEvent, Event
 
@@ -22,6 +31,7 @@ _APP: Final = f"SELECT {', '.join(columns(AppRow))} FROM apps"
 _SESSION: Final = f"SELECT {', '.join(columns(SessionRow))} FROM sessions"
 _TURN: Final = f"SELECT {', '.join(columns(TurnRow))} FROM turns JOIN sessions USING (session_key)"
 _UPLOAD: Final = f"SELECT {', '.join(columns(UploadRow))} FROM uploads"
+_IDEMPOTENCY_KEY: Final = f"SELECT {', '.join(columns(KeyRow))} FROM keys"
 _AUDIT: Final = f"SELECT {', '.join(columns(AuditRow))} FROM audit"
 _RUN: Final = (
     f"SELECT {', '.join((*columns(SessionRow), *columns(TurnRow)))}"
@@ -101,8 +111,8 @@ def closed_before(connection: sqlite3.Connection, closed_at: int, limit: int) ->
     return [from_values(SessionRow, row) for row in found]
 
 
-def running_turns(connection: sqlite3.Connection) -> list[TurnRow]:
-    found = connection.execute(f"{_TURN} WHERE status = 'running' ORDER BY session_key, turn_index")
+def unfinished_turns(connection: sqlite3.Connection) -> list[TurnRow]:
+    found = connection.execute(f"{_TURN} WHERE status IN ('queued', 'running') ORDER BY session_key, turn_index")
     return [from_values(TurnRow, row) for row in found]
 
 
@@ -112,37 +122,55 @@ def turn(connection: sqlite3.Connection, session_id: str, turn_index: int) -> Tu
     return None if found is None else from_values(TurnRow, found)
 
 
+def turns(connection: sqlite3.Connection, session_id: str, *, limit: int, before: int | None) -> list[TurnRow]:
+    found = connection.execute(
+        f"{_TURN} WHERE session_id = ? AND turn_index < ? ORDER BY turn_index DESC LIMIT ?",
+        (session_id, LAST_KEY if before is None else before, limit),
+    )
+    return [from_values(TurnRow, row) for row in found]
+
+
+def key(connection: sqlite3.Connection, app_id: str, name: str) -> KeyRow | None:
+    found = connection.execute(f"{_IDEMPOTENCY_KEY} WHERE app_id = ? AND key = ?", (app_id, name)).fetchone()
+    return None if found is None else from_values(KeyRow, found)
+
+
 def events(
     connection: sqlite3.Connection, session_id: str, *, after: int, turn_index: int | None, limit: int | None
 ) -> list[Event]:
-    where = f"session_key = {_KEY} AND seq > ?"
-    values: list[Any] = [session_id, after]
-    if turn_index is not None:
-        where += " AND turn_index = ?"
-        values.append(turn_index)
-    values.append(NO_LIMIT if limit is None else limit)
-    found = connection.execute(
-        f"SELECT seq, type, turn_index, ts, data FROM events WHERE {where} ORDER BY seq LIMIT ?", values
-    )
+    found = _events(connection, session_id, after, turn_index, NO_LIMIT if limit is None else limit)
     return [Event(seq, type_, turn, ts, json.loads(data)) for seq, type_, turn, ts, data in found]
 
 
 def encoded_events(
-    connection: sqlite3.Connection, session_id: str, *, after: int, limit: int, limit_bytes: int
+    connection: sqlite3.Connection,
+    session_id: str,
+    *,
+    after: int,
+    turn_index: int | None,
+    limit: int,
+    limit_bytes: int,
 ) -> list[EncodedEvent]:
-    found = connection.execute(
-        f"SELECT seq, type, turn_index, ts, data FROM events WHERE session_key = {_KEY} AND seq > ?"
-        " ORDER BY seq LIMIT ?",
-        (session_id, after, limit),
-    )
     page: list[EncodedEvent] = []
     size = 0
-    for row in found:
+    for row in _events(connection, session_id, after, turn_index, limit):
         page.append(EncodedEvent(*row))
         size += len(page[-1].data)
         if size >= limit_bytes:
             break
     return page
+
+
+def _events(
+    connection: sqlite3.Connection, session_id: str, after: int, turn_index: int | None, limit: int
+) -> sqlite3.Cursor:
+    where = f"session_key = {_KEY} AND seq > ?"
+    values: list[Any] = [session_id, after]
+    if turn_index is not None:
+        where += " AND turn_index = ?"
+        values.append(turn_index)
+    sql = f"SELECT seq, type, turn_index, ts, data FROM events WHERE {where} ORDER BY seq LIMIT ?"
+    return connection.execute(sql, (*values, limit))
 
 
 def last_seq(connection: sqlite3.Connection, session_id: str) -> int:

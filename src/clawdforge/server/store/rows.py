@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from clawdforge.server.store.base import AppRow, AuditRow, SessionRow, StorageError, TurnRow, UploadRow
+from clawdforge.server.store.base import AppRow, AuditRow, KeyRow, SessionRow, StorageError, TurnRow, UploadRow
 from clawdforge.wire import codec
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 _COLUMNS: Final[Mapping[type[Any], tuple[str, ...]]] = {
     cls: tuple(field.name for field in dataclasses.fields(cls))
-    for cls in (AppRow, SessionRow, TurnRow, UploadRow, AuditRow)
+    for cls in (AppRow, SessionRow, TurnRow, UploadRow, KeyRow, AuditRow)
 }
 _VALUES: Final[Mapping[type[Any], Callable[[Any], tuple[Any, ...]]]] = {
     cls: operator.attrgetter(*names) for cls, names in _COLUMNS.items()
@@ -32,7 +32,8 @@ _AS_THEY_ARE: Final = frozenset({int, float, bool, bytes, type(None)})
 _READ: Final[Mapping[type[Any], Mapping[str, Callable[[Any], Any]]]] = {
     AppRow: {"ip_cidrs": lambda text: tuple(json.loads(text))},
     SessionRow: {"options": json.loads, "meta": json.loads},
-    TurnRow: {"ok": bool, "usage": json.loads},
+    TurnRow: {"ok": bool, "usage": json.loads, "extra": json.loads},
+    KeyRow: {"answer": json.loads},
     AuditRow: {"ok": bool, "estimated": bool},
 }
 

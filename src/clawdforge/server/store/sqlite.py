@@ -19,6 +19,7 @@ from clawdforge.server.store.base import (
     AppRow,
     AuditRow,
     Change,
+    KeyRow,
     RemoveSession,
     RunRow,
     SessionKind,
@@ -120,11 +121,17 @@ class SqliteStore:
     async def closed_before(self, closed_at: int, limit: int) -> list[SessionRow]:
         return await self._read(queries.closed_before, closed_at, limit)
 
-    async def running_turns(self) -> list[TurnRow]:
-        return await self._read(queries.running_turns)
+    async def unfinished_turns(self) -> list[TurnRow]:
+        return await self._read(queries.unfinished_turns)
 
     async def turn(self, session_id: str, turn_index: int) -> TurnRow | None:
         return await self._read(queries.turn, session_id, turn_index)
+
+    async def turns(self, session_id: str, *, limit: int, before: int | None = None) -> list[TurnRow]:
+        return await self._read(queries.turns, session_id, limit=limit, before=before)
+
+    async def key(self, app_id: str, key: str) -> KeyRow | None:
+        return await self._read(queries.key, app_id, key)
 
     async def events(
         self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int | None = None
@@ -132,10 +139,11 @@ class SqliteStore:
         return await self._read(queries.events, session_id, after=after, turn_index=turn_index, limit=limit)
 
     async def encoded_events(
-        self, session_id: str, *, after: int = 0, limit: int, limit_bytes: int
+        self, session_id: str, *, after: int = 0, turn_index: int | None = None, limit: int, limit_bytes: int
     ) -> list[EncodedEvent]:
+        question = queries.encoded_events
         return await self._read(
-            queries.encoded_events, session_id, after=after, limit=limit, limit_bytes=limit_bytes
+            question, session_id, after=after, turn_index=turn_index, limit=limit, limit_bytes=limit_bytes
         )
 
     def watch(self, on_stored: Callable[[Sequence[AppendEvents]], None]) -> None:

@@ -48,10 +48,11 @@ CREATE TABLE turns (
     detail         TEXT,
     usage          TEXT,
     model          TEXT,
+    extra          TEXT,
     PRIMARY KEY (session_key, turn_index)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX turns_running ON turns (session_key, turn_index) WHERE status = 'running';
+CREATE INDEX turns_unfinished ON turns (session_key, turn_index) WHERE status IN ('queued', 'running');
 
 -- With a rowid: rows of all sessions are then appended at one place and only the small index is written all
 -- over. Under interleaved sessions that was measured to take twice as many rows a second as WITHOUT ROWID.
@@ -82,6 +83,20 @@ CREATE TABLE uploads (
 
 CREATE INDEX uploads_expiry ON uploads (expires_at);
 CREATE INDEX uploads_blob ON uploads (sha256);
+
+-- What came of POSTs that named a key, so that the same POST again does nothing again.
+CREATE TABLE keys (
+    app_id       TEXT    NOT NULL,
+    key          TEXT    NOT NULL,
+    fingerprint  BLOB    NOT NULL,
+    created_at   INTEGER NOT NULL,
+    session_id   TEXT,
+    turn_index   INTEGER,
+    answer       TEXT,
+    PRIMARY KEY (app_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX keys_age ON keys (created_at);
 
 CREATE TABLE audit (
     audit_key            INTEGER PRIMARY KEY,
