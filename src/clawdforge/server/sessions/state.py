@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from clawdforge.server.agents.base import Answered, Failed, PromptEnd
+from clawdforge.server.agents.base import Answered, PromptEnd
 from clawdforge.server.store.base import TurnRow
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft
@@ -73,16 +73,14 @@ class TurnEnd:
 
 def by_agent(end: PromptEnd) -> TurnEnd:
     """The end of a turn that its agent ended, well or badly."""
-    match end:
-        case Answered(stop_reason):
-            return TurnEnd(stop_reason)
-        case Failed() if end.phase is not None:
-            return timed_out(end.phase, end.detail)
-        case Failed():
-            extra: dict[str, Any] = {"exit_code": end.exit_code, "stderr_tail": end.stderr_tail}
-            if end.limit is not None:
-                extra["limit"] = end.limit
-            return TurnEnd("agent_failed", end.detail, extra, agent_usable=end.alive)
+    if isinstance(end, Answered):
+        return TurnEnd(end.stop_reason)
+    if end.phase is not None:
+        return timed_out(end.phase, end.detail)
+    extra: dict[str, Any] = {"exit_code": end.exit_code, "stderr_tail": end.stderr_tail}
+    if end.limit is not None:
+        extra["limit"] = end.limit
+    return TurnEnd("agent_failed", end.detail, extra, agent_usable=end.alive)
 
 
 def timed_out(phase: str, detail: str) -> TurnEnd:

@@ -1,6 +1,8 @@
-"""The table of ends, row by row."""
+"""The table of ends, row by row, and against the contract's own."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -9,6 +11,7 @@ from clawdforge.server.sessions import state
 from clawdforge.server.sessions.state import ENDS, EndKind, TurnEnd
 from clawdforge.server.store.base import TurnRow
 from clawdforge.wire.problems import STATUS, Problem
+from harness import documents
 
 # stop reason: record's status, error code, its HTTP status, ok
 TABLE = {
@@ -24,8 +27,34 @@ TABLE = {
 }
 
 
+HEAD = ("stop_reason", "HTTP when blocking", "ok")
+"""The contract's table, in docs/api.md."""
+
+
+def promised() -> dict[str, tuple[int, str | None, str]]:
+    """What the contract says of each end: the HTTP status, the error code, and its words on `ok`."""
+    found: dict[str, tuple[int, str | None, str]] = {}
+    for reasons, answer, ok in documents.rows("docs/api.md", HEAD):
+        status, code = re.match(r"(\d+)(?: `(\w+)`)?", answer).groups()  # type: ignore[union-attr]  # all begin so
+        for reason in re.findall(r"`(\w+)`", reasons):
+            assert reason not in found
+            found[reason] = (int(status), code, ok)
+    return found
+
+
 def test_the_table_has_the_contract_s_rows_and_no_more() -> None:
-    assert set(ENDS) == set(TABLE)
+    assert set(ENDS) == set(TABLE) == set(promised())
+
+
+@pytest.mark.parametrize("reason", TABLE)
+def test_a_row_is_the_contract_s_own(reason: str) -> None:
+    http_status, code, ok = promised()[reason]
+    kind = ENDS[reason]
+    assert kind.error == code
+    assert (200 if kind.error is None else STATUS[kind.error]) == http_status
+    assert ok.split(";")[0] == ("–" if kind.error else str(kind.ok).lower())
+    spoiled = TurnEnd(reason).ok(empty=False) and not TurnEnd(reason).ok(empty=True)
+    assert ("false with `empty: true`" in ok) is spoiled
 
 
 @pytest.mark.parametrize("reason", TABLE)
@@ -84,6 +113,11 @@ def test_after_an_interruption_the_agent_is_not_asked_again() -> None:
     end = state.interrupted()
     assert (end.stop_reason, end.agent_usable) == ("interrupted", False)
     assert "not known" in end.detail
+
+
+def test_after_a_fault_of_the_gateway_s_own_the_agent_is_not_asked_again() -> None:
+    end = state.broken()
+    assert (end.stop_reason, end.agent_usable, end.extra) == ("agent_failed", False, {})
 
 
 def test_after_a_cancel_the_agent_can_be_asked_again_unless_it_was_lost() -> None:
