@@ -28,6 +28,7 @@ from clawdforge.server.store.base import (
     CloseSession,
     EndTurn,
     NameTaken,
+    NoteAgentSession,
     RemoveSession,
     RemoveUpload,
     RevokeApp,
@@ -199,6 +200,19 @@ async def test_open_and_closed_sessions_of_all_apps(store: Store) -> None:
     assert [row.session_id for row in await store.closed_before(21, 10)] == ["s3", "s2"]
     assert [row.session_id for row in await store.closed_before(20, 10)] == ["s3"]
     assert [row.session_id for row in await store.closed_before(99, 1)] == ["s3"]
+
+
+async def test_what_the_agent_calls_its_conversation_is_noted_and_forgotten(store: Store) -> None:
+    row = replace(session_row(), agent_session_id="a1")
+    await store.write(AddSession(row))
+    assert await store.session("s") == row
+    for noted in ("née/../*\n' --", "x" * 100_000, None):
+        await store.write(NoteAgentSession("s", noted))
+        assert await store.session("s") == replace(row, agent_session_id=noted)
+    await store.write(NoteAgentSession("nobody", "a2"))
+    assert await store.session("nobody") is None
+    with pytest.raises(StorageError):
+        await store.write(NoteAgentSession("s", "half \ud800"))
 
 
 async def test_a_session_id_is_given_once(store: Store) -> None:

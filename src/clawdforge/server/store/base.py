@@ -59,6 +59,7 @@ class SessionRow:
     """A session, or a run: a session of one turn. Times are epoch seconds.
 
     `options` is what the caller chose about the agent, `meta` what the app noted for itself; both JSON objects.
+    `agent_session_id` is the agent's own word for the conversation that it keeps in its home, if it has one.
     """
 
     session_id: str
@@ -74,6 +75,7 @@ class SessionRow:
     turn_count: int = 0
     closed_at: int | None = None
     close_reason: str | None = None
+    agent_session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,14 @@ class AddSession:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteAgentSession:
+    """Notes by what id the session's agent knows their conversation; a session that is gone is passed over."""
+
+    session_id: str
+    agent_session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CloseSession:
     """Closes a session; one that is closed keeps its time and reason, one that is gone is passed over."""
 
@@ -300,6 +310,7 @@ Change = (
     | TouchApp
     | RevokeApp
     | AddSession
+    | NoteAgentSession
     | CloseSession
     | RemoveSession
     | StartTurn

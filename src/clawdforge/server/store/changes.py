@@ -203,6 +203,9 @@ _ENCODERS: Final[dict[type[Any], Callable[[Any], tuple[Op, int]]]] = {
         "UPDATE apps SET revoked_at = ? WHERE app_id = ? AND revoked_at IS NULL", change.revoked_at, change.app_id
     ),
     base.AddSession: lambda change: _add("sessions", change.row),
+    base.NoteAgentSession: lambda change: _one(
+        "UPDATE sessions SET agent_session_id = ? WHERE session_id = ?", change.agent_session_id, change.session_id
+    ),
     base.CloseSession: _close_session,
     base.RemoveSession: _remove_session,
     base.StartTurn: _start_turn,

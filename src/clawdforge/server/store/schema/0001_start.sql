@@ -16,20 +16,21 @@ CREATE UNIQUE INDEX apps_name ON apps (name) WHERE revoked_at IS NULL;
 -- `session_key` stands for the session in the large tables. It is never given twice (AUTOINCREMENT), because
 -- the events of a removed session may still wait to be deleted.
 CREATE TABLE sessions (
-    session_key   INTEGER PRIMARY KEY AUTOINCREMENT,
-    session_id    TEXT    NOT NULL UNIQUE,
-    app_id        TEXT    NOT NULL,
-    app_name      TEXT    NOT NULL,
-    kind          TEXT    NOT NULL,
-    agent         TEXT    NOT NULL,
-    cwd           TEXT    NOT NULL,
-    options       TEXT    NOT NULL,
-    meta          TEXT    NOT NULL,
-    created_at    INTEGER NOT NULL,
-    last_turn_at  INTEGER,
-    turn_count    INTEGER NOT NULL,
-    closed_at     INTEGER,
-    close_reason  TEXT
+    session_key       INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id        TEXT    NOT NULL UNIQUE,
+    app_id            TEXT    NOT NULL,
+    app_name          TEXT    NOT NULL,
+    kind              TEXT    NOT NULL,
+    agent             TEXT    NOT NULL,
+    cwd               TEXT    NOT NULL,
+    options           TEXT    NOT NULL,
+    meta              TEXT    NOT NULL,
+    created_at        INTEGER NOT NULL,
+    last_turn_at      INTEGER,
+    turn_count        INTEGER NOT NULL,
+    closed_at         INTEGER,
+    close_reason      TEXT,
+    agent_session_id  TEXT
 ) STRICT;
 
 CREATE INDEX sessions_of_app ON sessions (app_id, kind, created_at, session_key);
