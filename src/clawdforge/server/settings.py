@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     idle_timeout_secs: float = Field(default=300, gt=0)
     turn_timeout_secs: int = Field(default=120, ge=1, le=86_400)
     cancel_timeout_secs: float = Field(default=10, gt=0)
+    permission_timeout_secs: float = Field(default=120, gt=0)
     drain_timeout_secs: float = Field(default=30, ge=0)
     session_ttl_secs: int = Field(default=3_600, ge=1)
     session_hard_ttl_secs: int = Field(default=86_400, ge=1)

@@ -10,7 +10,7 @@ from clawdforge.wire.sandbox import Sandbox
 
 SystemMode = Literal["append", "replace"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
-PermissionPolicy = Literal["allow", "workspace", "reads", "deny"]
+PermissionPolicy = Literal["allow", "workspace", "reads", "ask", "deny"]
 StoryEnd = Literal["works", "fails", "cannot"]
 NAME_LIMIT_CHARS: Final = 200
 Name = Annotated[str, Length(1, NAME_LIMIT_CHARS)]

@@ -34,7 +34,7 @@ from clawdforge.server.agents.translate import Translator
 from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.agents.usage import Meter, Told
 from clawdforge.server.sandbox.limits import Exceeded
-from clawdforge.wire.permissions import Decision, PermissionAsk
+from clawdforge.wire.permissions import PermissionAsk
 from clawdforge.wire.problems import invalid
 
 _log: Final = logging.getLogger(__name__)
@@ -45,21 +45,13 @@ _NOT_STARTED: Final[Mapping[int, str]] = {
     126: "its program, or the one that its first line names, could not be run",
     127: "its program, or the one that its first line names, was not found",
 }
-# What a decision may be answered with, best first. "Allow always" is never chosen for a single "allow": it
-# would answer later requests that nobody has judged.
-_KINDS_FOR: Final[Mapping[Decision, tuple[str, ...]]] = {
-    "allow": ("allow_once",),
-    "allow_always": ("allow_always", "allow_once"),
-    "reject": ("reject_once", "reject_always"),
-    "reject_always": ("reject_always", "reject_once"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenAsk:
-    """A permission request as the agent made it, and how it hears the id of the option that was chosen."""
+    """The options' ids as the agent gave them, and how it hears which of them was chosen."""
 
-    ask: PermissionAsk
+    option_ids: tuple[str, ...]
     answered: Callable[[str | None], None]
 
 
@@ -179,17 +171,11 @@ class AcpAgent:
         self._redactor.flush()
         self._peer.notify("session/cancel", {"sessionId": self._acp_session})
 
-    def answer(self, ask: PermissionAsk, decision: Decision) -> str | None:
+    def answer(self, permission_id: str, place: int | None) -> None:
         """Answers a permission request (see `base.Agent`); one that is no longer open is left alone."""
-        asked = self._asks.pop(ask.permission_id, None)
-        if asked is None:
-            return None
-        chosen = next(
-            (each.option_id for kind in _KINDS_FOR[decision] for each in asked.ask.options if each.kind == kind),
-            None,
-        )
-        asked.answered(chosen)
-        return None if chosen is None else str(self._redactor.hide(chosen))
+        asked = self._asks.pop(permission_id, None)
+        if asked is not None:
+            asked.answered(None if place is None else asked.option_ids[place])
 
     def take_usage(self) -> Told:
         """What was told of the prompt's tokens and cost (see `base.Agent`)."""
@@ -213,6 +199,7 @@ class AcpAgent:
     async def end(self, *, now: bool) -> None:
         """Ends the agent with its tree, keeps its login, removes its temporary files; all of it, once begun."""
         self._ending = True
+        self._drop_asks()
         await uncut(self._end(now))
 
     async def _end(self, now: bool) -> None:
@@ -263,6 +250,7 @@ class AcpAgent:
         self._failure = failure
         self._process.deafen()
         self._peer.close(failure.detail)
+        self._drop_asks()
         if self._acp_session is not None and not self._ending:
             self._owner.on_exit(failure)
 
@@ -333,15 +321,16 @@ class AcpAgent:
     # --- ---------------------------------------------------------------------------------------------------
 
     def _ask(self, ask: PermissionAsk, answered: Callable[[str | None], None]) -> None:
-        self._asks[ask.permission_id] = _OpenAsk(ask, answered)
+        self._asks[ask.permission_id] = _OpenAsk(tuple(each.option_id for each in ask.options), answered)
         self._redactor.flush()
         self._owner.on_permission(self._redactor.ask(ask))
 
     def _drop_asks(self) -> None:
         """Answers what is still open: no agent waits for an answer that nobody will give."""
         asks, self._asks = self._asks, {}
-        for each in asks.values():
+        for permission_id, each in asks.items():
             each.answered(None)
+            self._owner.on_permission_dropped(permission_id)
 
     def _file_access(self, access: fs.FileAccess, reply: rpc.Reply, allowed: bool) -> None:
         if not allowed:

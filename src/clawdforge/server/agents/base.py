@@ -15,7 +15,7 @@ from clawdforge.server.sandbox.base import LimitName
 from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
-from clawdforge.wire.permissions import Decision, PermissionAsk
+from clawdforge.wire.permissions import PermissionAsk
 from clawdforge.wire.sandbox import Sandbox
 
 
@@ -103,6 +103,9 @@ class AgentOwner(Protocol):
     def on_permission(self, ask: PermissionAsk) -> None:
         """The agent waits for `answer`."""
 
+    def on_permission_dropped(self, permission_id: str) -> None:
+        """Nobody waits for that answer any more: the prompt is over or cancelled, or the agent gone."""
+
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The prompt is over. Comes once for each prompt, after its last update."""
 
@@ -126,8 +129,8 @@ class Agent(Protocol):
     def cancel(self) -> None:
         """Asks the agent to end its prompt; how long to wait for that is the caller's matter."""
 
-    def answer(self, ask: PermissionAsk, decision: Decision) -> str | None:
-        """Answers a permission request by the kind of its options. Returns the chosen option's id, if any."""
+    def answer(self, permission_id: str, place: int | None) -> None:
+        """Answers a permission request by the place of one of its options; None: none of them (`cancelled`)."""
 
     def take_usage(self) -> Told:
         """What it has told of the tokens and the cost of its prompt. Asked once for each, at its end."""

@@ -34,7 +34,8 @@ class FileAccess:
     def ask(self, permission_id: str) -> PermissionAsk:
         """The request as a question to the policy; it is let through by the option `ALLOWED` only."""
         title = f"{self.kind} {self.path}"
-        return PermissionAsk(permission_id, None, title, self.kind, (self.path,), _OPTIONS)
+        held_bytes = len(self.path) + len(self.content or "")
+        return PermissionAsk(permission_id, None, title, self.kind, (self.path,), _OPTIONS, held_bytes)
 
     async def perform(self, workspace: Path, here: str | None, reply: rpc.Reply) -> None:
         """Reads or writes, off the loop, and answers. `here` is the path on this machine, where it has one."""

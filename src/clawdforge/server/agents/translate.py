@@ -17,6 +17,7 @@ from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import PermissionAsk, PermissionOption
 
 _TITLE_KEPT_CHARS: Final = 1_000
+_OPTION_BYTES: Final = 100
 
 
 class Shapeless(Exception):
@@ -72,7 +73,8 @@ class Translator:
             title=str(call.get("title") or known.title),
             kind=kind,
             paths=tuple(dict.fromkeys(chain.from_iterable(paths.values()))),
-            options=tuple(_options(params.get("options"))),
+            options=(options := tuple(_options(params.get("options")))),
+            held_bytes=sum(_OPTION_BYTES + len(each.option_id) for each in options),
         )
 
     def turn_over(self) -> None:

@@ -51,6 +51,8 @@ class LiveSessions:
             rounds=self._rounds,
             last_seq=last_seq,
             policy=row.options.get("permissions") or self._settings.default_permissions,
+            permission_timeout_s=row.options.get("permission_timeout_secs")
+            or self._settings.permission_timeout_secs,
             private=self._settings.data_dir,
             on_idle=self.let_go,
         )

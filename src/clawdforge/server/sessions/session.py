@@ -26,7 +26,8 @@ from clawdforge.server.agents.base import (
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
 from clawdforge.server.events.rounds import Rounds
-from clawdforge.server.sessions import answers, laying, permissions, results, state, usage, verdicts
+from clawdforge.server.sessions import answers, laying, results, state, usage, verdicts
+from clawdforge.server.sessions.asking import Asking
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.store.base import (
@@ -59,6 +60,7 @@ class LiveSession:
         usable: False once its log has failed: the session must be read anew from the store.
         task: the turn's task, from where a turn is let through until its answer is there.
         closing: the task that closes it; from then on it takes no more turns.
+        asking: what its agent asks.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class LiveSession:
         rounds: Rounds,
         last_seq: int,
         policy: PermissionPolicy,
+        permission_timeout_s: float,
         private: Path,
         on_idle: Callable[[LiveSession], None],
     ) -> None:
@@ -92,10 +95,9 @@ class LiveSession:
             on_failure=self._on_log_failure,
             on_settled=lambda: self._on_idle(self),
         )
+        self.asking = Asking(policy, self.workspace, private, self.log, permission_timeout_s)
         self._host = host
         self._audit = audit
-        self._policy = policy
-        self._private = private
         self._on_idle = on_idle
         self._ending: set[asyncio.Task[None]] = set()
         self._log_over = False  # the close has its place in the log: nothing follows on it
@@ -293,24 +295,13 @@ class LiveSession:
             self.turn.on_sign()
 
     def on_permission(self, ask: PermissionAsk) -> None:
-        """The agent asks; the policy answers, and both go into the log. One that is being ended gets no answer."""
-        agent = self.agent
-        if self._log_over or agent is None:
-            return
-        self._note(Draft(events.PERMISSION_REQUEST, {**ask.as_data(), "expires_at": None}))
-        decision = permissions.decide(self._policy, ask, self.workspace, self._private, agent.here)
-        chosen = agent.answer(ask, decision)
-        self._note(
-            Draft(
-                events.PERMISSION_ANSWER,
-                {
-                    "permission_id": ask.permission_id,
-                    "decision": decision,
-                    "option_id": chosen,
-                    "by": f"policy:{self._policy}",
-                },
-            )
-        )
+        """The agent asks. One that is being ended gets no answer."""
+        if not self._log_over and self.agent is not None:
+            self.asking.take(ask, self.agent, self._turn_index)
+
+    def on_permission_dropped(self, permission_id: str) -> None:
+        """The agent waits for an answer no more."""
+        self.asking.dropped(permission_id)
 
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The agent is done with the prompt."""
@@ -328,8 +319,12 @@ class LiveSession:
     def _note(self, draft: Draft) -> None:
         if self._log_over:
             return
-        turn = self.turn if self.turn is not None and self.turn.listening else None
-        self.log.append(draft, None if turn is None else turn.index)
+        self.log.append(draft, self._turn_index)
+
+    @property
+    def _turn_index(self) -> int | None:
+        """The turn that what the agent tells now belongs to."""
+        return self.turn.index if self.turn is not None and self.turn.listening else None
 
     def _on_placed(self, event: Event) -> None:
         if self.turn is not None and event.turn_index == self.turn.index:
