@@ -22,6 +22,7 @@ from bench import (  # noqa: E402 - the harness of the tests had to be found fir
     model_way,
     neighbours,
     opening,
+    replaying,
     report,
     sizes,
     streams,
@@ -33,6 +34,7 @@ from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 BENCHES = (
     turns.BENCH,
     streams.BENCH,
+    replaying.BENCH,
     opening.BENCH,
     *neighbours.BENCHES,
     walled.BENCH,

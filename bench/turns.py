@@ -72,7 +72,7 @@ def _told(samples: Samples) -> str:
 @contextmanager
 def commit_probe(path: Path) -> Iterator[Callable[[], object]]:
     """One durable commit, as bare as SQLite can."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE probe (value)")
