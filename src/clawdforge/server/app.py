@@ -14,6 +14,7 @@ from clawdforge.server.agents.tree import adopt_orphans
 from clawdforge.server.apps.addresses import Address
 from clawdforge.server.apps.admin import AdminToken
 from clawdforge.server.apps.audit import Audit
+from clawdforge.server.apps.keys import Keys
 from clawdforge.server.apps.registry import App, AppRegistry
 from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.data_dir import DataDirectory
@@ -30,6 +31,7 @@ from clawdforge.server.sandbox.bounds import find as find_bounds
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
+from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.sqlite import FILE_NAME, SqliteStore
 
@@ -110,11 +112,13 @@ class Gateway:
         uploads = await Uploads.open(store, directory.path, settings.max_upload_bytes)
         audit = Audit(keep_prompts=settings.audit_prompts)
         fanout = Fanout(store)
-        self._sessions = Sessions(settings, store, host, uploads, audit, Rounds(store, fanout.followed))
+        keys = Keys(store)
+        rounds = Rounds(store, fanout.followed)
+        self._sessions = Sessions(settings, store, host, uploads, audit, rounds, keys)
         await self._sessions.recover()
-        reaper = Reaper(settings, store, self._sessions, uploads)
+        reaper = Reaper(settings, store, self._sessions, uploads, keys)
         self._closing.push_async_callback(reaper.stop)
-        gate = Gate(_Keys(apps, self.admin_token), settings)
+        gate = Gate(_Tokens(apps, self.admin_token), settings)
         self._streams = Streams(fanout, settings)
         self.asgi = application(
             Context(
@@ -123,6 +127,8 @@ class Gateway:
                 apps=apps,
                 sessions=self._sessions,
                 runs=Runs(store),
+                turns=Turns(store),
+                keys=keys,
                 usage=UsageReports(store),
                 streams=self._streams,
                 uploads=uploads,
@@ -132,7 +138,7 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
+class _Tokens:
     """All that opens a door of the gateway (`http.auth.Registry`)."""
 
     apps: AppRegistry

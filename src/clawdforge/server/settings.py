@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     reap_interval_secs: float = Field(default=30, gt=0)
     max_sessions_per_app: int = Field(default=200, ge=1)
     max_running_turns: int = Field(default=200, ge=1)
+    max_queued_turns: int = Field(default=20, ge=0)
 
     max_streams: int = Field(default=500, ge=1)
     max_streams_per_app: int = Field(default=250, ge=1)

@@ -34,7 +34,10 @@ class AgentOptions:
     effort: Effort | None = None
     mode: Name | None = None
     permissions: PermissionPolicy | None = None
+    permission_timeout_secs: Seconds | None = None
+    startup_timeout_secs: Seconds | None = None
     idle_timeout_secs: Seconds | None = None
+    timeout_secs: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from clawdforge.wire.agents import AgentOptions, Seconds
+from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.bounds import Length
+from clawdforge.wire.turns import TurnStatus
 from clawdforge.wire.usage import Usage
 
 
@@ -16,7 +17,6 @@ class RunRequest(AgentOptions):
 
     prompt: Annotated[str, Length(1)]
     files: Annotated[tuple[str, ...], Length(0, 100)] | None = None
-    timeout_secs: Seconds | None = None
     schema: dict[str, Any] | None = None
 
 
@@ -42,6 +42,17 @@ class RunResult:
     usage: dict[str, Any] | None = None
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class RunAccepted:
+    """Answer, 202, of a `POST /run` that does not wait for its end."""
+
+    ok: bool
+    run_id: str
+    session_id: str
+    turn_index: int
+    status: TurnStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,112 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from clawdforge.wire import codec
 from clawdforge.wire.agents import Seconds
-from clawdforge.wire.bounds import Length
+from clawdforge.wire.bounds import Length, Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRequest:
-    """Body of `POST /sessions/{id}/turn`."""
+    """Body of `POST /sessions/{id}/turn`. The times are this turn's own, before the session's.
+
+    `delivery` says what becomes of a prompt while a turn runs: it is refused, or waits for its turn.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     prompt: Annotated[str, Length(1)]
     files: Annotated[tuple[str, ...], Length(0, 100)] | None = None
     timeout_secs: Seconds | None = None
+    startup_timeout_secs: Seconds | None = None
+    idle_timeout_secs: Seconds | None = None
     schema: dict[str, Any] | None = None
+    delivery: Literal["reject", "queue"] | None = None
+
+
+TurnStatus = Literal["queued", "running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnAccepted:
+    """Answer, 202, of a turn that its caller does not wait for."""
+
+    ok: bool
+    session_id: str
+    turn_index: int
+    status: TurnStatus
+
+
+@dataclass(frozen=True, slots=True)
+class TurnError:
+    """What a failed turn was answered with."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnItem:
+    """A row of `GET /sessions/{id}/turns`. What only its end can tell is None until then.
+
+    `started_at` is epoch seconds: when it began, of a queued one when it was accepted.
+    """
+
+    turn_index: int
+    status: TurnStatus
+    started_at: int
+    ok: bool | None
+    stop_reason: str | None
+    duration_ms: int | None
+    error: TurnError | None
+    usage: dict[str, Any] | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnInfo(TurnItem):
+    """Answer of `GET /sessions/{id}/turns/{n}`: one turn, with its events so far, folded as in its answer.
+
+    `extra` is what a failed turn's answer told besides.
+    """
+
+    session_id: str
+    events: list[Any]
+    empty: bool
+    extra: dict[str, Any] | None = field(default=None, metadata={"omit_none": True})
+    result: Any = field(default=None, metadata={"omit_none": True})
+    schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
+    schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPage:
+    """Answer of `GET /sessions/{id}/turns`, newest first. `next_cursor` is None on the last page."""
+
+    ok: bool
+    turns: list[TurnItem]
+    count: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """Body of `POST /sessions/{id}/cancel`: which turn, the running one where it is not said."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    turn_index: Annotated[int, Range(1, 10**9)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCancelled:
+    """Answer of `POST /sessions/{id}/cancel`: whether this call ended a turn, which has ended by now."""
+
+    ok: bool
+    cancelled: bool
+    turn_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

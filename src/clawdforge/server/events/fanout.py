@@ -39,6 +39,17 @@ class Batch:
         self.last_seq = stored[-1].seq
         self.closes = any(event.type == events.SESSION_CLOSED for event in stored)
 
+    def ends(self, turn_index: int | None) -> bool:
+        """Whether nothing follows for who reads one turn, or all."""
+        if turn_index is None:
+            return self.closes
+        return any(_ends_turn(event, turn_index) for event in self._events)
+
+    def frames_of(self, turn_index: int, after: int) -> bytes:
+        """The frames of one turn's events with `seq` greater than `after`."""
+        of_turn = (event for event in self._events if event.turn_index == turn_index and event.seq > after)
+        return sse.frames(event.encoded() for event in of_turn)
+
     def frames(self, after: int = 0) -> bytes:
         """The frames of the events with `seq` greater than `after`."""
         if after >= self.first_seq:
@@ -46,6 +57,10 @@ class Batch:
         if self._frames is None:
             self._frames = sse.frames(event.encoded() for event in self._events)
         return self._frames
+
+
+def _ends_turn(event: Event | EncodedEvent, turn_index: int) -> bool:
+    return event.type == events.TURN_END and event.turn_index == turn_index
 
 
 class Fanout:
@@ -60,9 +75,11 @@ class Fanout:
         """A reader's place; it must be used as a context manager, and hears within it."""
         return Follower(self._followers, session_id)
 
-    def reader(self, follower: Follower, session_id: str, after: int, *, closed: bool) -> Reader:
+    def reader(
+        self, follower: Follower, session_id: str, after: int, turn_index: int | None = None, *, closed: bool
+    ) -> Reader:
         """A way through the log for who follows it (see `Reader`)."""
-        return Reader(self._store, follower, session_id, after, closed=closed)
+        return Reader(self._store, follower, session_id, after, turn_index, closed=closed)
 
     async def page(self, session_id: str, after: int, limit: int) -> list[EncodedEvent]:
         """What is stored after a `seq`, bounded in number and in bytes."""
@@ -158,22 +175,33 @@ class Reader:
         follower: this reader's own, within its context.
         session_id: whose log it is.
         after: the `seq` that the reader has already; it may be greater than any that there is yet.
+        turn_index: the turn whose events alone are wanted, until its end; None for all, until the session's.
         closed: whether the session was closed when the reader came.
     """
 
-    def __init__(self, store: Store, follower: Follower, session_id: str, after: int, *, closed: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        follower: Follower,
+        session_id: str,
+        after: int,
+        turn_index: int | None = None,
+        *,
+        closed: bool,
+    ) -> None:
         self.ended = False
         self._store = store
         self._follower = follower
         self._session_id = session_id
         self._position = after
+        self._turn_index = turn_index
         self._closed = closed
         self._replaying = True
 
     async def next(self) -> bytes:
         """The next frames, in one piece; nothing where there is none yet, which is known after a while or a ring.
 
-        `ended` is true once the session's close is among them: nothing follows on it.
+        `ended` is true once the close of the session, or the end of the turn, is among them.
         """
         if not self._replaying:
             await self._follower.wait()
@@ -189,18 +217,29 @@ class Reader:
 
     async def _page(self) -> bytes:
         page = await self._store.encoded_events(
-            self._session_id, after=self._position, limit=PAGE_EVENTS, limit_bytes=PAGE_BYTES
+            self._session_id,
+            after=self._position,
+            turn_index=self._turn_index,
+            limit=PAGE_EVENTS,
+            limit_bytes=PAGE_BYTES,
         )
         if page:
             self._position = page[-1].seq
-            self.ended = any(event.type == events.SESSION_CLOSED for event in page)
+            self.ended = any(self._is_last(event) for event in page)
         return sse.frames(page)
+
+    def _is_last(self, event: EncodedEvent) -> bool:
+        if self._turn_index is None:
+            return event.type == events.SESSION_CLOSED
+        return _ends_turn(event, self._turn_index)
 
     def _kept(self) -> bytes:
         pieces = []
+        turn = self._turn_index
         for batch in self._follower.take():
-            self.ended = self.ended or batch.closes
+            self.ended = self.ended or batch.ends(turn)
             if batch.last_seq > self._position:  # else the store was faster, or the reader waits for a later one
-                pieces.append(batch.frames(self._position))
+                after = self._position
+                pieces.append(batch.frames(after) if turn is None else batch.frames_of(turn, after))
                 self._position = batch.last_seq
         return b"".join(pieces)

@@ -90,6 +90,11 @@ class SessionLog:
         """Whether nothing is on its way: only then may another log of the session begin, where the store says."""
         return self._open is None and not self._batch and not self._writing
 
+    @property
+    def last_seq(self) -> int:
+        """The `seq` of the last event that has its place."""
+        return self._seq
+
     def hold(self) -> None:
         """Keeps events back until a `commit` brings the session's own row: they belong below it."""
         self._held = True

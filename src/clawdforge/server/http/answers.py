@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from clawdforge.server.http.problems import Answer
+from clawdforge.server.http.problems import Answer, Headers
 from clawdforge.wire import codec
 
 # `default` is asked only for what JSON has no word for: the wire values that a page holds.
@@ -14,6 +14,6 @@ _text: Final = json.JSONEncoder(
 ).encode
 
 
-def of(value: Any) -> Answer:
+def of(value: Any, headers: Headers = ()) -> Answer:
     """The 200 whose body is this wire value, the wire values in its lists included."""
-    return Answer(_text(codec.to_json(value)).encode())
+    return Answer(_text(codec.to_json(value)).encode(), headers=headers)

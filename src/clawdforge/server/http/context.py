@@ -8,6 +8,7 @@ from typing import cast
 from starlette.requests import Request
 
 from clawdforge.server.agents.host import LocalHost
+from clawdforge.server.apps.keys import Keys
 from clawdforge.server.apps.registry import App, AppRegistry
 from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.files.uploads import Uploads
@@ -15,6 +16,7 @@ from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.stream import Streams
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
+from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
 
 
@@ -27,6 +29,8 @@ class Context:
     apps: AppRegistry
     sessions: Sessions
     runs: Runs
+    turns: Turns
+    keys: Keys
     usage: UsageReports
     streams: Streams
     uploads: Uploads

@@ -7,9 +7,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from clawdforge.server.http import context, query
+from clawdforge.server.http import asked, context, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire import sse
 from clawdforge.wire.problems import invalid
 
 PLACES: Final = range(10**18)
@@ -26,29 +25,25 @@ async def events(request: Request) -> ASGIApp:
     """
     room = context.of(request)
     app = room.caller(request)
-    asked = query.read(request, {"after", "limit", "wait"})
-    after = query.integer(asked, "after", PLACES) or 0
-    limit = query.integer(asked, "limit", LIMITS)
-    wait_s = query.integer(asked, "wait", WAITS_S)
-    session = await room.sessions.get(app, request.path_params["session_id"])
-    if _wants_stream(request):
+    given = query.read(request, {"after", "limit", "wait"})
+    after = query.integer(given, "after", PLACES) or 0
+    limit = query.integer(given, "limit", LIMITS)
+    wait_s = query.integer(given, "wait", WAITS_S)
+    session = await room.sessions.find(app, request.path_params["session_id"])
+    closed = session.closed_at is not None
+    if asked.wants_stream(request):
         if limit is not None or wait_s is not None:
             raise invalid("limit and wait are for pages, not for a stream", "limit" if limit else "wait")
         seen = _last_event_id(request)
         after = after if seen is None else seen
-        return room.streams.stream(app, session.session_id, after, closed=not session.live)
+        return room.streams.stream(app, session.session_id, after, closed=closed)
     limit = limit or LIMITS.stop - 1
     page = await room.streams.page(session.session_id, after, limit)
-    if not page and wait_s and session.live:
+    if not page and wait_s and not closed:
         page = await room.streams.poll(app, request.receive, session.session_id, after, limit, wait_s)
     texts = ",".join(event.text() for event in page)
     next_after = page[-1].seq if page else after
     return Answer(f'{{"ok":true,"events":[{texts}],"next_after":{next_after}}}'.encode())
-
-
-def _wants_stream(request: Request) -> bool:
-    named = (kind.partition(";")[0].strip() for kind in request.headers.get("accept", "").lower().split(","))
-    return sse.MEDIA_TYPE in named
 
 
 def _last_event_id(request: Request) -> int | None:

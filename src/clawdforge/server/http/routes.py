@@ -5,9 +5,22 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, Final
 
+from pydantic import TypeAdapter
 from starlette.requests import Request
 
-from clawdforge.server.http import admin, agents, context, events, files, health, runs, sessions, turns, usage
+from clawdforge.server.http import (
+    admin,
+    agents,
+    context,
+    events,
+    files,
+    health,
+    idempotency,
+    runs,
+    sessions,
+    turns,
+    usage,
+)
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api, Parameter, Route
 from clawdforge.server.http.problems import Answer
@@ -17,9 +30,17 @@ from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
 from clawdforge.wire.events import EventPage
 from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
-from clawdforge.wire.runs import RunInfo, RunPage, RunRequest, RunResult
+from clawdforge.wire.runs import RunAccepted, RunInfo, RunPage, RunRequest, RunResult
 from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionCreated, SessionInfo, SessionPage
-from clawdforge.wire.turns import TurnRequest, TurnResult
+from clawdforge.wire.turns import (
+    CancelRequest,
+    TurnAccepted,
+    TurnCancelled,
+    TurnInfo,
+    TurnPage,
+    TurnRequest,
+    TurnResult,
+)
 from clawdforge.wire.usage import UsageReport
 
 _START: Final = ("agent_unavailable", "agent_failed", "timeout", "shutting_down", "storage_full")
@@ -47,6 +68,17 @@ _EVENTS: Final = (
     Parameter("wait", {"type": "integer", "minimum": 0, "maximum": events.WAITS_S[-1]}, "seconds, for a page"),
     Parameter("Last-Event-ID", {"type": "string"}, "of a stream: where it goes on", place="header"),
 )
+_KEY: Final = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": idempotency.KEY_LIMIT_CHARS},
+    "the same call again does nothing again, and is answered as the first one was",
+    place="header",
+)
+_FORMS: Final = (
+    Parameter("Prefer", {"type": "string"}, "`respond-async`: 202 once the turn is stored", place="header"),
+)
+_ONCE: Final = ("idempotency_mismatch",)
+_LASTING: Final = ("rate_limited", "overloaded")  # of a stream
 _STREAM: Final = {"200": {"content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _TTL: Final[dict[str, Any]] = {"type": "integer", "minimum": 60, "maximum": 86_400, "default": 3_600}
 
@@ -56,7 +88,16 @@ def application(rooms: Context) -> Api:
     routes = [
         Route("GET", "/healthz", health.healthz, answer=Health, token=False),
         Route("GET", "/openapi.json", openapi_json, token=False),
-        Route("POST", "/run", runs.run, body=RunRequest, answer=RunResult, problems=_TURN),
+        Route(
+            "POST",
+            "/run",
+            runs.run,
+            body=RunRequest,
+            parameters=(*_FORMS, _KEY),
+            answer=RunResult,
+            problems=(*_TURN, *_ONCE, *_LASTING),
+            extra=_accepted(RunAccepted),
+        ),
         Route("GET", "/runs", runs.list_runs, parameters=_RUNS, answer=RunPage, problems=_QUERY),
         Route("GET", "/runs/{run_id}", runs.get_run, answer=RunInfo, problems=(*_QUERY, "not_found")),
         Route("GET", "/usage", usage.usage, parameters=_USAGE, answer=UsageReport, problems=_QUERY),
@@ -82,8 +123,9 @@ def application(rooms: Context) -> Api:
             sessions.create_session,
             body=SessionCreate,
             body_optional=True,
+            parameters=(_KEY,),
             answer=SessionCreated,
-            problems=(*_START, "too_many_sessions"),
+            problems=(*_START, *_ONCE, "too_many_sessions"),
         ),
         Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, answer=SessionPage, problems=_QUERY),
         Route(
@@ -105,8 +147,34 @@ def application(rooms: Context) -> Api:
             "/sessions/{session_id}/turn",
             turns.turn,
             body=TurnRequest,
+            parameters=(*_FORMS, _KEY),
             answer=TurnResult,
-            problems=(*_TURN, "session_closed", "turn_in_progress"),
+            problems=(*_TURN, *_ONCE, *_LASTING, "session_closed", "turn_in_progress"),
+            extra=_accepted(TurnAccepted),
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/turns",
+            turns.list_turns,
+            parameters=_RUNS,
+            answer=TurnPage,
+            problems=(*_QUERY, "not_found"),
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/turns/{turn_index}",
+            turns.get_turn,
+            answer=TurnInfo,
+            problems=(*_QUERY, "not_found"),
+        ),
+        Route(
+            "POST",
+            "/sessions/{session_id}/cancel",
+            turns.cancel,
+            body=CancelRequest,
+            body_optional=True,
+            answer=TurnCancelled,
+            problems=("not_found",),
         ),
         Route(
             "GET",
@@ -144,6 +212,16 @@ def application(rooms: Context) -> Api:
     )
     api.state.context = rooms
     return api
+
+
+def _accepted(answer: type[Any]) -> dict[str, Any]:
+    """What a prompt can be answered with besides its result."""
+    schema = TypeAdapter(answer).json_schema()
+    accepted = {
+        "description": "The turn is stored, and runs.",
+        "content": {"application/json": {"schema": schema}},
+    }
+    return {"responses": {**_STREAM, "202": accepted}}
 
 
 async def openapi_json(request: Request) -> Answer:

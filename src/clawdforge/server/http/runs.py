@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
-from clawdforge.server.http import answers, body, context, query
+from clawdforge.server.http import answers, asked, body, context, idempotency, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire.runs import RunPage, RunRequest
+from clawdforge.server.sessions.asked import Accepted
+from clawdforge.wire.runs import RunAccepted, RunPage, RunRequest
 
 
-async def run(request: Request) -> Answer:
-    """Runs one prompt and answers with its result. A client that hangs up does not stop it."""
+async def run(request: Request) -> ASGIApp:
+    """Runs one prompt and answers with its result.
+
+    With `Accept: text/event-stream` the answer is the run's events as they come; with `Prefer: respond-async` it
+    comes once the run is stored. A client that hangs up does not stop it.
+    """
     room = context.of(request)
     app = room.caller(request)
-    asked = await body.read_json(request, RunRequest, room.settings)
-    result = await room.sessions.run(app, asked)
-    return answers.of(result)
+    wanted = await body.read_json(request, RunRequest, room.settings)
+    once = await idempotency.once(request, wanted)
+    prompt = await room.sessions.run(app, wanted, once=once, patient=asked.is_patient(request, room, app))
+
+    def accepted_as(accepted: Accepted) -> RunAccepted:
+        return RunAccepted(True, prompt.session_id, prompt.session_id, accepted.turn_index, accepted.status)
+
+    return await asked.answer(request, room, app, prompt, accepted_as)
 
 
 async def list_runs(request: Request) -> Answer:
     """The app's own runs, newest first; without `limit` as many as a page may have."""
     room = context.of(request)
     app = room.caller(request)
-    asked = query.read(request, {"limit", "cursor"})
-    limit = query.integer(asked, "limit", query.LIMITS) or query.LIMITS[-1]
-    rows = await room.runs.list(app, limit=limit + 1, before=query.before(asked))
+    given = query.read(request, {"limit", "cursor"})
+    limit = query.integer(given, "limit", query.LIMITS) or query.LIMITS[-1]
+    rows = await room.runs.list(app, limit=limit + 1, before=query.before(given))
     items, cursor = query.page(rows, limit, lambda row: (row.created_at, row.run_id))
     return answers.of(RunPage(ok=True, runs=items, count=len(items), next_cursor=cursor))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from clawdforge.server.http import answers, body, context, query
+from clawdforge.server.http import answers, body, context, idempotency, query
 from clawdforge.server.http.problems import Answer
 from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionPage
 
@@ -14,8 +14,8 @@ async def create_session(request: Request) -> Answer:
     room = context.of(request)
     app = room.caller(request)
     asked = await body.read_json(request, SessionCreate, room.settings, optional=True)
-    created = await room.sessions.create(app, asked)
-    return answers.of(created)
+    created, was = await room.sessions.create(app, asked, await idempotency.once(request, asked))
+    return answers.of(created, idempotency.replayed(was))
 
 
 async def list_sessions(request: Request) -> Answer:

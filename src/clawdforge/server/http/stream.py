@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from clawdforge.server.apps.registry import App
 from clawdforge.server.events.fanout import Fanout, Follower, Reader
 from clawdforge.server.http.limits import ABORT
+from clawdforge.server.http.problems import Headers
+from clawdforge.server.sessions.asked import Accepted
 from clawdforge.server.settings import Settings
 from clawdforge.wire import sse
 from clawdforge.wire.events import EncodedEvent
@@ -42,9 +44,15 @@ class Streams:
         """The events of a session after a `seq`, as an answer that lasts until the session's close."""
         return EventStream(self, app, session_id, after, closed=closed)
 
-    def reader(self, call: Call, session_id: str, after: int, *, closed: bool) -> Reader:
+    def turn(self, app: App, session_id: str, accepted: Accepted, headers: Headers) -> EventStream:
+        """The events of one turn, as an answer that lasts until its end."""
+        return EventStream(
+            self, app, session_id, accepted.after_seq, turn_index=accepted.turn_index, headers=headers
+        )
+
+    def reader(self, call: Call, session_id: str, after: int, turn_index: int | None, *, closed: bool) -> Reader:
         """Where a call's client stands in the log."""
-        return self._fanout.reader(call.follower, session_id, after, closed=closed)
+        return self._fanout.reader(call.follower, session_id, after, turn_index, closed=closed)
 
     async def page(self, session_id: str, after: int, limit: int) -> list[EncodedEvent]:
         """Events that are there, bounded in number and bytes."""
@@ -75,7 +83,7 @@ class Streams:
         Raises:
             Problem: too many calls last already.
         """
-        self._admit(app)
+        self.admit(app)
         with self._fanout.follow(session_id) as follower:
             call = Call(app.app_id, follower, abort)
             if self._ended:
@@ -103,7 +111,8 @@ class Streams:
         """So long a stream is quiet at most."""
         return self._settings.heartbeat_secs
 
-    def _admit(self, app: App) -> None:
+    def admit(self, app: App) -> None:
+        """Whether an app may have one more call that lasts. Raises Problem where it may not."""
         if len(self._open) >= self._settings.max_streams:
             detail = "as many streams are open as this gateway allows"
             raise Problem("overloaded", detail, retry_after_s=_RETRY_AFTER_S)
@@ -161,23 +170,35 @@ class Call:
 class EventStream:
     """The answer to a reader: an ASGI application for one request."""
 
-    def __init__(self, streams: Streams, app: App, session_id: str, after: int, *, closed: bool) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        app: App,
+        session_id: str,
+        after: int,
+        *,
+        turn_index: int | None = None,
+        closed: bool = False,
+        headers: Headers = (),
+    ) -> None:
         self._streams = streams
         self._app = app
         self._session_id = session_id
         self._after = after
+        self._turn_index = turn_index
         self._closed = closed
+        self._headers = [*_HEADERS, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._streams.call(self._app, self._session_id, scope[ABORT]) as call:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             if scope["method"] != "HEAD":
                 async with call.until_hung_up(receive):
                     await self._pump(call, send)
             await send({"type": "http.response.body", "body": b""})
 
     async def _pump(self, call: Call, send: Send) -> None:
-        reader = self._streams.reader(call, self._session_id, self._after, closed=self._closed)
+        reader = self._streams.reader(call, self._session_id, self._after, self._turn_index, closed=self._closed)
         pulse = _Pulse(call.follower, self._streams.heartbeat_s)
         try:
             while not (call.over or reader.ended):

@@ -1,18 +1,71 @@
-"""`/sessions/{id}/turn`: a prompt to a session's agent."""
+"""`/sessions/{id}/turn`, `/turns`, `/cancel`: prompts to a session's agent, what came of them, their early end."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
-from clawdforge.server.http import answers, body, context
+from clawdforge.server.http import answers, asked, body, context, idempotency, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire.turns import TurnRequest
+from clawdforge.server.sessions.asked import Accepted
+from clawdforge.wire.problems import Problem
+from clawdforge.wire.turns import CancelRequest, TurnAccepted, TurnPage, TurnRequest
+
+_TURNS: Final = range(1, 10**9)
 
 
-async def turn(request: Request) -> Answer:
-    """Runs one turn and answers with its folded events. A client that hangs up does not stop it."""
+async def turn(request: Request) -> ASGIApp:
+    """Runs one turn and answers with its folded events.
+
+    With `Accept: text/event-stream` the answer is the turn's events as they come; with `Prefer: respond-async` it
+    comes once the turn is stored. A client that hangs up does not stop it.
+    """
     room = context.of(request)
     app = room.caller(request)
-    asked = await body.read_json(request, TurnRequest, room.settings)
-    result = await room.sessions.turn(app, request.path_params["session_id"], asked)
-    return answers.of(result)
+    wanted = await body.read_json(request, TurnRequest, room.settings)
+    session_id = request.path_params["session_id"]
+    once = await idempotency.once(request, wanted)
+    patient = asked.is_patient(request, room, app)
+    prompt = await room.sessions.turn(app, session_id, wanted, once=once, patient=patient)
+
+    def accepted_as(accepted: Accepted) -> TurnAccepted:
+        return TurnAccepted(True, session_id, accepted.turn_index, accepted.status)
+
+    return await asked.answer(request, room, app, prompt, accepted_as)
+
+
+async def list_turns(request: Request) -> Answer:
+    """The turns of a session or run, newest first; without `limit` as many as a page may have."""
+    room = context.of(request)
+    app = room.caller(request)
+    given = query.read(request, {"limit", "cursor"})
+    limit = query.integer(given, "limit", query.LIMITS) or query.LIMITS[-1]
+    before = query.integer(given, "cursor", _TURNS)
+    session = await room.sessions.find(app, request.path_params["session_id"])
+    rows = await room.turns.page(session, limit=limit + 1, before=before)
+    cursor = str(rows[limit - 1].turn_index) if len(rows) > limit else None
+    return answers.of(TurnPage(True, rows[:limit], len(rows[:limit]), cursor))
+
+
+async def get_turn(request: Request) -> Answer:
+    """One turn, with its events so far, folded."""
+    room = context.of(request)
+    app = room.caller(request)
+    query.read(request, set())
+    session = await room.sessions.find(app, request.path_params["session_id"])
+    try:
+        turn_index = query.digits(request.path_params["turn_index"])
+    except ValueError:
+        raise Problem("not_found", "turn not found") from None
+    return answers.of(await room.turns.get(session, turn_index))
+
+
+async def cancel(request: Request) -> Answer:
+    """Ends a turn early; it has ended when the answer comes. Without a turn to be ended it does nothing."""
+    room = context.of(request)
+    app = room.caller(request)
+    wanted = await body.read_json(request, CancelRequest, room.settings, optional=True)
+    session_id = request.path_params["session_id"]
+    return answers.of(await room.sessions.cancel(app, session_id, wanted.turn_index))

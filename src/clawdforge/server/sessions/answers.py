@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from clawdforge.server.agents.base import AgentFailed
 from clawdforge.server.sessions import results, state
-from clawdforge.server.sessions.state import TurnEnd
-from clawdforge.server.sessions.verdicts import Verdict
 from clawdforge.server.store.base import RunRow, SessionRow, TurnRow
-from clawdforge.wire import codec
+from clawdforge.wire import codec, events
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult
 from clawdforge.wire.sandbox import Sandbox
 from clawdforge.wire.sessions import SessionInfo, SessionItem
-from clawdforge.wire.turns import TurnResult
+from clawdforge.wire.turns import TurnError, TurnInfo, TurnItem, TurnResult
 from clawdforge.wire.usage import Usage
-
-NO_SCHEMA: Final = Verdict()
 
 
 def session_item(row: SessionRow, sandbox: Sandbox) -> SessionItem:
@@ -58,11 +54,16 @@ def session_info(row: SessionRow, agent_cwd: str, sandbox: Sandbox, default_perm
     )
 
 
-def turn_result(
-    row: TurnRow, folded: list[dict[str, Any]], *, empty: bool, result: Any = None, verdict: Verdict = NO_SCHEMA
-) -> TurnResult:
-    """A turn that did not end in an error, with its result and what a schema said of that, where there is one."""
+def turn_answer(row: TurnRow, folded: list[dict[str, Any]]) -> TurnResult:
+    """What a turn that has ended is answered with, whenever it is asked for.
+
+    Raises:
+        Problem: the turn ended in an error.
+    """
+    if row.error is not None:
+        raise _turn_problem(row)
     assert row.ok is not None and row.stop_reason is not None and row.duration_ms is not None
+    verdict = row.extra or {}
     return TurnResult(
         ok=row.ok,
         session_id=row.session_id,
@@ -70,21 +71,22 @@ def turn_result(
         events=folded,
         stop_reason=row.stop_reason,
         duration_ms=row.duration_ms,
-        empty=empty,
+        empty=_is_empty(row, folded),
         usage=row.usage,
         model=row.model,
-        result=result,
-        schema_valid=verdict.valid,
-        schema_errors=verdict.errors,
+        result=results.parse(results.final_text(folded)) if verdict else None,
+        **verdict,
     )
 
 
-def run_result(turn: TurnResult, agent: str, schema: dict[str, Any] | None) -> RunResult:
-    """A run, from its one turn."""
-    result = results.parse(results.final_text(turn.events)) if schema is None else turn.result
+def run_answer(row: TurnRow, folded: list[dict[str, Any]], agent: str) -> RunResult:
+    """The same of a run. Raises as `turn_answer`."""
+    if row.error is not None:
+        raise _turn_problem(row, run_id=row.session_id)
+    turn = turn_answer(row, folded)
     return RunResult(
         ok=turn.ok,
-        result=result,
+        result=turn.result if row.extra else results.parse(results.final_text(folded)),
         duration_ms=turn.duration_ms,
         stop_reason=turn.stop_reason,
         run_id=turn.session_id,
@@ -96,6 +98,52 @@ def run_result(turn: TurnResult, agent: str, schema: dict[str, Any] | None) -> R
         usage=turn.usage,
         schema_valid=turn.schema_valid,
         schema_errors=turn.schema_errors,
+    )
+
+
+def turn_item(row: TurnRow) -> TurnItem:
+    """A row of the list of turns."""
+    return TurnItem(**_turn_fields(row))
+
+
+def turn_info(row: TurnRow, folded: list[dict[str, Any]]) -> TurnInfo:
+    """One turn, whole; `folded` are its events so far."""
+    failed = row.status == "failed"
+    verdict = (row.extra or {}) if not failed else {}
+    return TurnInfo(
+        **_turn_fields(row),
+        session_id=row.session_id,
+        events=folded,
+        empty=_is_empty(row, folded),
+        extra=row.extra if failed else None,
+        result=results.parse(results.final_text(folded)) if verdict else None,
+        **verdict,
+    )
+
+
+def _turn_fields(row: TurnRow) -> dict[str, Any]:
+    return {
+        "turn_index": row.turn_index,
+        "status": row.status,
+        "started_at": row.started_at_ms // 1000,
+        "ok": row.ok,
+        "stop_reason": row.stop_reason,
+        "duration_ms": row.duration_ms,
+        "error": None if row.error is None else TurnError(row.error, row.detail or ""),
+        "usage": row.usage,
+        "model": row.model,
+    }
+
+
+def _is_empty(row: TurnRow, folded: list[dict[str, Any]]) -> bool:
+    return row.stop_reason == "end_turn" and nothing_done(folded)
+
+
+def nothing_done(folded: list[dict[str, Any]]) -> bool:
+    """Whether neither text nor a tool call came."""
+    return not any(
+        event["type"] == events.TOOL_CALL or (event["type"] == events.TEXT and event["content"])
+        for event in folded
     )
 
 
@@ -126,20 +174,18 @@ def _run_fields(row: RunRow) -> dict[str, Any]:
     }
 
 
-def turn_problem(row: TurnRow, end: TurnEnd, *, of_run: bool) -> Problem:
+def _turn_problem(row: TurnRow, **more: Any) -> Problem:
     """A turn that ended in an error."""
+    assert row.error is not None
     told: dict[str, Any] = {
         "session_id": row.session_id,
         "turn_index": row.turn_index,
-        "stop_reason": end.stop_reason,
+        "stop_reason": row.stop_reason,
         "usage": row.usage,
+        **more,
+        **(row.extra or {}),
     }
-    if of_run:
-        told["run_id"] = row.session_id
-    if end.refused is not None:
-        return Problem(end.refused.code, end.refused.detail, **{**end.refused.extra, **told})
-    assert end.kind.error is not None
-    return Problem(end.kind.error, end.detail, **{**told, **end.extra})
+    return Problem(row.error, row.detail or "", **told)
 
 
 def start_problem(error: AgentFailed) -> Problem:
@@ -156,8 +202,13 @@ def closed() -> Problem:
 
 def turn_in_progress(session_id: str) -> Problem:
     """A session has a turn already."""
-    detail = "a turn is running in this session: wait for its end, or close the session"
+    detail = 'a turn is running in this session: wait for its end, cancel it, or send with delivery "queue"'
     return Problem("turn_in_progress", detail, session_id=session_id)
+
+
+def too_many_queued(limit: int) -> Problem:
+    """A session has as many prompts waiting as it may."""
+    return Problem("too_many_turns", f"{limit} prompts wait in this session already", retry_after_s=5)
 
 
 def too_many_turns() -> Problem:

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from clawdforge.server.apps.keys import Keys
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
@@ -21,11 +22,12 @@ _AT_ONCE: Final = 100
 class Reaper:
     """A task that looks every `reap_interval_secs`, from its making until `stop`."""
 
-    def __init__(self, settings: Settings, store: Store, sessions: Sessions, uploads: Uploads) -> None:
+    def __init__(self, settings: Settings, store: Store, sessions: Sessions, uploads: Uploads, keys: Keys) -> None:
         self._settings = settings
         self._store = store
         self._sessions = sessions
         self._uploads = uploads
+        self._keys = keys
         # Before any session is opened: what nobody knows among these nobody will ever know.
         self._found = paths.session_ids(settings.data_dir)
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -45,6 +47,7 @@ class Reaper:
                 await self._remove_old()
                 await self._remove_unknown()
                 await self._uploads.sweep(int(time.time()))
+                await self._keys.sweep(int(time.time()))
             except Exception:  # noqa: BLE001 - whatever it was: the next look comes, and its log says this one failed
                 _log.exception("clearing away failed, and is tried again")
 

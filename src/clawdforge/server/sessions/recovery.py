@@ -15,14 +15,16 @@ from clawdforge.wire.events import Draft, Event
 
 
 async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
-    """Stores the end of a turn that is `running` in the store, and that nobody runs. A run is closed with it."""
+    """Stores the end of a turn that has none in the store, and that nobody runs. A run is closed with it."""
     session = await store.session(turn.session_id)
     if session is None:
         return
     seen = await store.events(turn.session_id, turn_index=turn.turn_index)
     prompt, answer = _said(seen)
-    used = usage.of_turn(Told(context_tokens=_context_tokens(seen)), prompt, (event.as_dict() for event in seen))
-    end = state.interrupted()
+    begun = turn.status == "running"
+    known = Told(context_tokens=_context_tokens(seen)) if begun else None
+    used = usage.of_turn(known, prompt, (event.as_dict() for event in seen))
+    end = state.interrupted() if begun else state.never_begun()
     now_ms = epoch_ms()
     ended = dataclasses.replace(
         turn,
@@ -30,8 +32,8 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         stop_reason=end.stop_reason,
         ok=False,
         # As long as anything of it was seen: how long the gateway was away is no part of it.
-        duration_ms=max(0, seen[-1].ts - turn.started_at_ms) if seen else 0,
-        error=end.kind.error,
+        duration_ms=max(0, seen[-1].ts - turn.started_at_ms) if seen and begun else 0,
+        error=end.error,
         detail=end.detail,
         usage=codec.to_json(used),
         model=session.options.get("model"),
@@ -59,7 +61,8 @@ def _turn_of(draft: Draft, turn: TurnRow) -> int | None:
 
 def _said(seen: Sequence[Event]) -> tuple[str, str]:
     """The prompt of a turn, and what its agent had answered by then."""
-    prompt = "".join(event.data["prompt"] for event in seen if event.type == events.TURN_START)
+    prompts = [event.data["prompt"] for event in seen if event.type in (events.TURN_QUEUED, events.TURN_START)]
+    prompt = prompts[-1] if prompts else ""  # a queued one is said again where it begins
     answer = "".join(event.data["content"] for event in seen if event.type == events.TEXT)
     return prompt, answer
 

@@ -20,18 +20,19 @@ from clawdforge.server.agents.base import (
     Attachment,
     Failed,
     OpenAgent,
-    Prompt,
     PromptEnd,
 )
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
 from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.sessions import answers, laying, results, state, usage, verdicts
+from clawdforge.server.sessions.asked import Accepted, Ask
 from clawdforge.server.sessions.asking import Asking
 from clawdforge.server.sessions.state import TurnEnd
-from clawdforge.server.sessions.turn import Deadlines, Turn
+from clawdforge.server.sessions.turn import Turn
 from clawdforge.server.store.base import (
     AddSession,
+    BeginTurn,
     Change,
     CloseSession,
     EndTurn,
@@ -45,9 +46,10 @@ from clawdforge.wire import codec, events
 from clawdforge.wire.agents import AgentOptions, PermissionPolicy
 from clawdforge.wire.events import Draft, Event
 from clawdforge.wire.permissions import PermissionAsk
-from clawdforge.wire.turns import TurnResult
 
 _log: Final = logging.getLogger(__name__)
+Files = Callable[[], Coroutine[Any, Any, Sequence[Attachment]]]
+"""Lays a turn's files into the workspace."""
 
 
 class LiveSession:
@@ -56,9 +58,9 @@ class LiveSession:
     Attributes:
         row: the session as it is stored.
         agent: its agent, while one is awake.
-        turn: the turn that runs, from its acceptance until its end is stored.
+        turn: the turn that runs, from where it is let through until its end is stored.
+        asks: the prompts that were let in and have not ended, the running one first.
         usable: False once its log has failed: the session must be read anew from the store.
-        task: the turn's task, from where a turn is let through until its answer is there.
         closing: the task that closes it; from then on it takes no more turns.
         asking: what its agent asks.
     """
@@ -80,8 +82,8 @@ class LiveSession:
         self.row = row
         self.agent: Agent | None = None
         self.turn: Turn | None = None
+        self.asks: list[Ask[Any]] = []
         self.usable = True
-        self.task: asyncio.Task[TurnResult] | None = None
         self.closing: asyncio.Task[None] | None = None
         self.options = AgentOptions(**row.options)
         self.workspace = Path(row.cwd)
@@ -139,7 +141,7 @@ class LiveSession:
     @property
     def busy(self) -> bool:
         """Whether a turn is on its way."""
-        return self.turn is not None or (self.task is not None and not self.task.done())
+        return bool(self.asks)
 
     @property
     def idle(self) -> bool:
@@ -149,56 +151,126 @@ class LiveSession:
 
     # --- turns ---------------------------------------------------------------------------------------------
 
+    def let_in(self, ask: Ask[Any]) -> None:
+        """Gives a prompt its place behind those that are here; `run_turn` must follow."""
+        if self.asks:
+            ask.before = self.asks[-1]
+        else:
+            ask.go.set_result(None)
+        self.asks.append(ask)
+
+    def ask_of(self, turn_index: int) -> Ask[Any] | None:
+        """The prompt of a turn that was accepted and has not ended."""
+        return next((each for each in self.asks if each.turn.index == turn_index), None)
+
     async def run_turn(
         self,
-        prompt: str,
+        ask: Ask[Any],
         *,
-        deadlines: Deadlines,
-        files: Coroutine[Any, Any, Sequence[Attachment]] | None = None,
-        schema: dict[str, Any] | None = None,
+        files: Files | None = None,
         first: AddSession | None = None,
-    ) -> TurnResult:
+        note: Callable[[int], Change] | None = None,
+    ) -> tuple[TurnRow, list[dict[str, Any]]]:
         """Runs one turn, from its acceptance to where its end is stored.
 
         Args:
-            prompt: what the caller says.
-            deadlines: the turn's.
+            ask: what `let_in` has given.
             files: lays its files into the workspace, within its deadline.
-            schema: what the result shall fit.
             first: the session's own row, where this turn is what makes it: a run. It is closed by the turn's end.
+            note: what else is stored with the turn, told its number.
+
+        Returns:
+            The turn as it is stored, and its folded events.
 
         Raises:
-            Problem: the turn ended in an error, which is in the log too; or its files could not be laid, and it
-                never was.
+            Problem: the session is being closed, or the files could not be laid: it never was.
             StorageError: the turn's start or end could not be stored.
         """
-        assert self.turn is None, "the registry lets one turn through"
-        turn = self.turn = Turn(self.row.turn_count + 1, Prompt(prompt, (), schema), deadlines)
-        started_at_ms = epoch_ms()
-        row = TurnRow(self.row.session_id, turn.index, "running", started_at_ms)
+        turn = ask.turn
         try:
-            if files is not None:
-                await turn.gather(files)
-            # Durable before the agent hears of it: a prompt that was run is never forgotten.
-            names = [each.path.name for each in turn.prompt.files]
-            start = Draft(events.TURN_START, {"prompt": prompt, "files": names})
-            creation: tuple[Change, ...] = () if first is None else (first,)
-            try:
-                await self.log.commit(*creation, StartTurn(row), drafts=[start], turn_index=turn.index)
-            except StorageError:
-                await asyncio.to_thread(laying.take_back, turn.prompt.files)  # of a turn that never was
-                raise
-            self.row = dataclasses.replace(self.row, turn_count=turn.index, last_turn_at=started_at_ms // 1000)
-            end = await self._played(turn)
+            if ask.before is not None:  # numbers are given in order
+                await asyncio.wait({ask.before.accepted})
+            if self.closing is not None:
+                raise answers.closed()
+            row = await self._accepted(ask, files, first, note)
+            if row.status == "queued" and await turn.queue(ask.go):
+                row = await self._begun(turn, row)
+            end = turn.end if row.status == "queued" else await self._played(turn)
             return await self._finish(turn, row, end, closing=first is not None)
         except StorageError as error:
             raise self.log.failure or error from None
         finally:
             turn.close()
-            self.turn = None
+            if self.turn is turn:
+                self.turn = None
             if not self.usable:
                 self._drop_agent(now=True)
+            self._leave(ask)
             self._on_idle(self)
+
+    def _leave(self, ask: Ask[Any]) -> None:
+        self.asks.remove(ask)
+        ask.before = None  # else each would hold the one before it, for ever
+        if self.asks and not self.asks[0].go.done():
+            self.asks[0].go.set_result(None)
+
+    async def _accepted(
+        self,
+        ask: Ask[Any],
+        files: Files | None,
+        first: AddSession | None,
+        note: Callable[[int], Change] | None,
+    ) -> TurnRow:
+        """Makes the turn durable, before its agent hears of it: a prompt that was run is never forgotten."""
+        turn = ask.turn
+        queued = not ask.go.done()
+        if not queued:
+            self._begin(turn)
+        if files is not None:
+            await turn.gather(files())
+        index = self.row.turn_count + 1
+        now_ms = epoch_ms()
+        row = TurnRow(self.row.session_id, index, "queued" if queued else "running", now_ms)
+        self.log.place()
+        accepted = Accepted(index, self.log.last_seq, row.status)
+        changes: list[Change] = [StartTurn(row)]
+        if first is not None:
+            changes.insert(0, first)
+        if note is not None:
+            changes.append(note(index))
+        turn.index = index
+        try:
+            start = self._queued_event(turn) if queued else self._start_event(turn)
+            await self.log.commit(*changes, drafts=[start], turn_index=index)
+        except StorageError:
+            await asyncio.to_thread(laying.take_back, turn.prompt.files)  # of a turn that never was
+            raise
+        self.row = dataclasses.replace(self.row, turn_count=index, last_turn_at=now_ms // 1000)
+        if not ask.accepted.done():
+            ask.accepted.set_result(accepted)
+        return row
+
+    def _begin(self, turn: Turn) -> None:
+        self.turn = turn
+        turn.begin()
+
+    async def _begun(self, turn: Turn, row: TurnRow) -> TurnRow:
+        """Has a queued turn run."""
+        self._begin(turn)
+        now_ms = epoch_ms()
+        change = BeginTurn(row.session_id, row.turn_index, now_ms)
+        await self.log.commit(change, drafts=[self._start_event(turn)], turn_index=row.turn_index)
+        self.row = dataclasses.replace(self.row, last_turn_at=now_ms // 1000)
+        return dataclasses.replace(row, status="running", started_at_ms=now_ms)
+
+    @staticmethod
+    def _start_event(turn: Turn) -> Draft:
+        names = [each.path.name for each in turn.prompt.files]
+        return Draft(events.TURN_START, {"prompt": turn.prompt.text, "files": names})
+
+    @staticmethod
+    def _queued_event(turn: Turn) -> Draft:
+        return Draft(events.TURN_QUEUED, {"prompt": turn.prompt.text})
 
     async def _played(self, turn: Turn) -> TurnEnd:
         """Plays a turn that is in the store: whatever goes wrong, it gets an end, and its agent is in order."""
@@ -215,10 +287,15 @@ class LiveSession:
             await self.end_agent(now=True)
         return end
 
-    def stop_turn(self, end: TurnEnd) -> None:
-        """Ends the running turn so, if there is one."""
-        if self.turn is not None:
-            self.turn.stop(end)
+    def stop_turns(self, end: TurnEnd) -> None:
+        """Ends the running turn so, if there is one, and those that wait behind it."""
+        for ask in self.asks:
+            ask.turn.stop(end)
+
+    def stop_queued(self, end: TurnEnd) -> None:
+        """Ends the turns so that have not begun."""
+        for ask in self.asks[1:]:
+            ask.turn.stop(end)
 
     async def close(self, reason: str) -> None:
         """Ends the agent, whatever becomes of the rest, then closes the session in the store. A turn must not run.
@@ -235,28 +312,29 @@ class LiveSession:
                 raise self.log.failure or error from None
             self.row = closed
 
-    async def _finish(self, turn: Turn, row: TurnRow, end: TurnEnd, *, closing: bool) -> TurnResult:
-        """Stores the end in one unit with all that belongs to it, then says what came of the turn."""
+    async def _finish(
+        self, turn: Turn, row: TurnRow, end: TurnEnd, *, closing: bool
+    ) -> tuple[TurnRow, list[dict[str, Any]]]:
+        """Stores the end in one unit with all that belongs to it."""
         self.log.place()
         folded = turn.fold.result()
         text = turn.fold.text()
-        empty = not text and turn.fold.tool_calls == 0
-        ok = end.ok(empty=empty)
-        duration_ms = round((time.monotonic() - turn.started_at) * 1000)
+        duration_ms = 0 if turn.started_at is None else round((time.monotonic() - turn.started_at) * 1000)
         used = usage.of_turn(turn.told, turn.prompt.text, folded)
         row = dataclasses.replace(
             row,
             status=end.kind.status,
             stop_reason=end.stop_reason,
-            ok=ok,
+            ok=end.ok(empty=answers.nothing_done(folded)),
             duration_ms=duration_ms,
-            error=end.kind.error,
+            error=end.error,
             detail=end.detail or None,
             usage=codec.to_json(used),
             model=self.options.model or (turn.told.model if turn.told is not None else None),
+            extra=await _extra(end, turn.prompt.schema, folded),
         )
         drafts = [state.turn_end(row)]
-        if end.kind.error is not None:
+        if end.error is not None:
             drafts.insert(0, state.error(end))
         audit = self._audit.turn(self.row, row, used, turn.prompt.text, text, files=len(turn.prompt.files))
         changes: list[Change] = [EndTurn(row), audit]
@@ -268,14 +346,7 @@ class LiveSession:
         await self.log.commit(*changes, drafts=drafts, turn_index=turn.index, outside=outside)
         if closing:
             self.row = closed
-        if end.kind.error is not None:
-            raise answers.turn_problem(row, end, of_run=closing)
-        empty = empty and end.stop_reason == "end_turn"
-        if turn.prompt.schema is None:
-            return answers.turn_result(row, folded, empty=empty)
-        result = results.parse(results.final_text(folded))
-        verdict = await verdicts.reach(result, turn.prompt.schema)
-        return answers.turn_result(row, folded, empty=empty, result=result, verdict=verdict)
+        return row, folded
 
     def _closing(self, reason: str) -> tuple[SessionRow, CloseSession]:
         self._log_over = True
@@ -338,6 +409,18 @@ class LiveSession:
         """Events are lost: the turn cannot be told truthfully any more, so it does not go on."""
         _log.error("the events of %s could not be stored: %s", self.row.session_id, error)
         self.usable = False
-        self.stop_turn(state.interrupted())
+        self.stop_turns(state.interrupted())
         if self.turn is None:
             self._drop_agent(now=True)
+
+
+async def _extra(
+    end: TurnEnd, schema: dict[str, Any] | None, folded: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """What the answer has besides the events: what an error tells, or what a schema says of the result."""
+    if end.error is not None:
+        return dict(end.told) or None
+    if schema is None:
+        return None
+    verdict = await verdicts.reach(results.parse(results.final_text(folded)), schema)
+    return {"schema_valid": verdict.valid, "schema_errors": verdict.errors}

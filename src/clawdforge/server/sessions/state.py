@@ -40,6 +40,7 @@ ENDS: Final[Mapping[str, EndKind]] = MappingProxyType(
     }
 )
 
+_NEVER_BEGUN: Final = "the gateway stopped before the turn began: no agent has heard of it"
 _INTERRUPTED: Final = "the gateway stopped while the turn ran; whether the agent had finished is not known"
 
 
@@ -65,6 +66,16 @@ class TurnEnd:
     def kind(self) -> EndKind:
         """The row of the table."""
         return ENDS[self.stop_reason]
+
+    @property
+    def error(self) -> str | None:
+        """The code of the error that is answered, if it is one."""
+        return self.kind.error if self.refused is None else self.refused.code
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What the error body tells besides."""
+        return self.extra if self.refused is None else self.refused.extra
 
     def ok(self, *, empty: bool) -> bool:
         """Whether the turn did what was asked. An agent that ends at once, having done nothing, did not."""
@@ -108,11 +119,16 @@ def interrupted() -> TurnEnd:
     return TurnEnd("interrupted", _INTERRUPTED, agent_usable=False)
 
 
+def never_begun() -> TurnEnd:
+    """The end of a turn that was queued when the gateway stopped."""
+    return TurnEnd("interrupted", _NEVER_BEGUN)
+
+
 def error(end: TurnEnd) -> Draft:
     """The event that says why a turn ended in an error; it comes before the one that ends it."""
-    data = {"code": end.kind.error, "detail": end.detail}
-    if "limit" in end.extra:
-        data["limit"] = end.extra["limit"]
+    data = {"code": end.error, "detail": end.detail}
+    if "limit" in end.told:
+        data["limit"] = end.told["limit"]
     return Draft(events.ERROR, data)
 
 

@@ -41,34 +41,45 @@ class TurnSession(Protocol):
 
 
 class Turn:
-    """A prompt on its way. Made when it is accepted, and from then on its total deadline runs.
+    """A prompt on its way. From `begin` on its total deadline runs.
 
     `gather` brings its files, `play` runs it, each once; `close` must be called in the end.
 
     Attributes:
-        index: the turn's number in its session.
+        index: the turn's number in its session; 0 until it is accepted.
         fold: its answer so far.
         listening: whether what the agent tells belongs to this turn: from where it is played until the agent says
             that the prompt is over.
         told: what the agent told of its usage, by the turn's end; None where no agent was given the prompt.
+        started_at: when it has begun, monotonic seconds; None before.
     """
 
-    def __init__(self, index: int, prompt: Prompt, deadlines: Deadlines) -> None:
-        self.index = index
+    def __init__(self, prompt: Prompt, deadlines: Deadlines) -> None:
+        self.index = 0
         self.prompt = prompt
         self.fold = Fold()
         self.listening = False
         self.told: Told | None = None
-        self.started_at = time.monotonic()
+        self.started_at: float | None = None
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._last_sign = self.started_at
+        self._last_sign = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
         # True once the agent is done with the prompt, False once nobody waits for that any more.
         self._agent_done: asyncio.Future[bool] = self._loop.create_future()
-        if deadlines.total_s is not None:
-            self._watch_total(deadlines.total_s)
+
+    def begin(self) -> None:
+        """Its time begins."""
+        self.started_at = time.monotonic()
+        if self._deadlines.total_s is not None:
+            self._watch_total(self._deadlines.total_s)
+
+    async def queue(self, go: asyncio.Future[None]) -> bool:
+        """Waits until it may go on, which is True; False where it is over before."""
+        either: set[asyncio.Future[Any]] = {go, self._over}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return not self._over.done()
 
     async def gather(self, files: Coroutine[Any, Any, Sequence[Attachment]]) -> None:
         """Brings the prompt's files. Where the turn is over before, that is cancelled, and there are none.
@@ -105,12 +116,22 @@ class Turn:
         for timer in self._timers.values():
             timer.cancel()
 
-    def stop(self, end: TurnEnd) -> None:
-        """Ends the turn so, unless something has ended it already. `interrupted` does not wait for the agent."""
-        if not self._over.done():
+    def stop(self, end: TurnEnd) -> bool:
+        """Ends the turn so, unless something has ended it already. `interrupted` does not wait for the agent.
+
+        Returns whether this is what ends it.
+        """
+        first = not self._over.done()
+        if first:
             self._over.set_result(end)
         if end.stop_reason == "interrupted" and not self._agent_done.done():
             self._agent_done.set_result(False)
+        return first
+
+    @property
+    def end(self) -> TurnEnd:
+        """What has ended it; it must have ended."""
+        return self._over.result()
 
     def on_sign(self) -> None:
         """The agent showed that it lives."""

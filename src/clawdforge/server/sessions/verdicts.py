@@ -65,4 +65,7 @@ def _ask(case: bytes) -> list[str]:
     except subprocess.CalledProcessError as error:
         _log.warning("a result was not judged: the judge ended with %s", error.returncode)
         return [_UNDECIDED]
+    except OSError as error:  # it could not be started, which is no fault of the turn's
+        _log.warning("a result was not judged: %s", error)
+        return [_UNDECIDED]
     return complaints

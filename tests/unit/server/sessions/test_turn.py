@@ -36,7 +36,8 @@ class OneTurn:
 
 
 async def test_a_turn_that_is_over_goes_with_its_prompt_and_waits_for_no_collector() -> None:
-    turn = Turn(1, Prompt("megabytes"), Deadlines(startup_s=60, idle_s=60, total_s=60, cancel_s=10))
+    turn = Turn(Prompt("megabytes"), Deadlines(startup_s=60, idle_s=60, total_s=60, cancel_s=10))
+    turn.begin()
     session = OneTurn(PromptAgent(turn))
     gc.collect()
     gc.disable()

@@ -1,0 +1,89 @@
+"""Idempotency keys: the same POST again, by the same app, does nothing again and hears what the first one heard.
+
+A key is stored in one unit with what it made, and held here from when it is looked up until that is durable: of
+two equal POSTs at once the second waits, then finds what the first has made. Must not know what a POST does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clawdforge.server.store.base import AddKey, KeyRow, RemoveKeys, Store
+from clawdforge.wire.problems import Problem
+
+KEPT_S: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What a POST shall do once: the key that its caller gave, and the hash of all that it asks, 32 bytes."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(slots=True)
+class _Held:
+    """One key in use, and how many want it."""
+
+    lock: asyncio.Lock
+    wanted: int = 0
+
+
+class Keys:
+    """The keys of one gateway. Belongs to the event loop."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._held: dict[tuple[str, str], _Held] = {}
+
+    @asynccontextmanager
+    async def claim(self, app_id: str, once: Once) -> AsyncIterator[KeyRow | None]:
+        """Holds a key, so that nobody else does the same meanwhile.
+
+        Within it, either there is a row of what was made before, or None: then do it, and store `note` with it.
+
+        Raises:
+            Problem: `idempotency_mismatch` where the key was used for something else.
+        """
+        place = (app_id, once.key)
+        held = self._held.setdefault(place, _Held(asyncio.Lock()))
+        held.wanted += 1
+        try:
+            async with held.lock:
+                yield await self._known(app_id, once)
+        finally:
+            held.wanted -= 1
+            if not held.wanted:
+                del self._held[place]
+
+    def note(
+        self,
+        app_id: str,
+        once: Once,
+        *,
+        session_id: str | None = None,
+        turn_index: int | None = None,
+        answer: dict[str, Any] | None = None,
+    ) -> AddKey:
+        """What has to be stored in one unit with what a POST has made: a turn of a session, or else its answer."""
+        return AddKey(
+            KeyRow(app_id, once.key, once.fingerprint, int(self._clock()), session_id, turn_index, answer)
+        )
+
+    async def sweep(self, now: int) -> None:
+        """Forgets the keys that are old enough at `now` (epoch seconds)."""
+        await self._store.write(RemoveKeys(now - KEPT_S))
+
+    async def _known(self, app_id: str, once: Once) -> KeyRow | None:
+        row = await self._store.key(app_id, once.key)
+        if row is not None and row.fingerprint != once.fingerprint:
+            detail = "this Idempotency-Key was used for another request: take a new key for each thing to be done"
+            raise Problem("idempotency_mismatch", detail)
+        return row
