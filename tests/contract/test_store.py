@@ -300,6 +300,20 @@ async def test_events_come_back_in_order_and_in_part(store: Store) -> None:
     assert await store.last_seq("other") == 0
 
 
+async def test_what_became_of_a_permission_request_is_found_by_its_id(store: Store) -> None:
+    def told(seq: int, type_: str, **data: Any) -> Event:
+        return Event(seq, type_, 1, 1, {"permission_id": "perm_a", **data})
+
+    first, other = told(2, "permission_answer", by="expiry"), told(3, "permission_answer", permission_id="perm_b")
+    await store.write(AddSession(session_row()), AddSession(session_row("other")))
+    await store.write(AppendEvents("s", [told(1, "permission_request"), first, other]))
+    assert await store.permission_answer("s", "perm_a") == first
+    assert await store.permission_answer("s", "perm_b") == other
+    assert await store.permission_answer("s", "perm_c' OR '1'='1") is None
+    assert await store.permission_answer("other", "perm_a") is None
+    assert await store.permission_answer("nobody", "perm_a") is None
+
+
 async def test_encoded_events_are_the_same_bounded_in_number_and_bytes(store: Store) -> None:
     events = [event(seq, content="é" * 50) for seq in range(1, 10)]
     await store.write(AddSession(session_row()), AppendEvents("s", events))

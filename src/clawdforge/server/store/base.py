@@ -393,6 +393,9 @@ class Store(Protocol):
     def watch(self, on_stored: Callable[[Sequence[AppendEvents]], None]) -> None:
         """Has `on_stored` called on the loop with all events of each commit, in order, once they are durable."""
 
+    async def permission_answer(self, session_id: str, permission_id: str) -> Event | None:
+        """The event that tells what became of a permission request; None where it has none, or there was none."""
+
     async def last_seq(self, session_id: str) -> int:
         """The greatest `seq` of a session's events, 0 where there are none."""
 

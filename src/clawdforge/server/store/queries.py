@@ -173,6 +173,13 @@ def _events(
     return connection.execute(sql, (*values, limit))
 
 
+def permission_answer(connection: sqlite3.Connection, session_id: str, permission_id: str) -> Event | None:
+    where = f"session_key = {_KEY} AND type = 'permission_answer' AND json_extract(data, '$.permission_id') = ?"
+    sql = f"SELECT seq, type, turn_index, ts, data FROM events WHERE {where} ORDER BY seq LIMIT 1"
+    found = connection.execute(sql, (session_id, permission_id))
+    return next((Event(seq, type_, turn, ts, json.loads(data)) for seq, type_, turn, ts, data in found), None)
+
+
 def last_seq(connection: sqlite3.Connection, session_id: str) -> int:
     sql = f"SELECT coalesce(max(seq), 0) FROM events WHERE session_key = {_KEY}"
     (found,) = connection.execute(sql, (session_id,)).fetchone()

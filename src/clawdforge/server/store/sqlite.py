@@ -154,6 +154,9 @@ class SqliteStore:
         if appended:
             self._on_stored(appended)
 
+    async def permission_answer(self, session_id: str, permission_id: str) -> Event | None:
+        return await self._read(queries.permission_answer, session_id, permission_id)
+
     async def last_seq(self, session_id: str) -> int:
         return await self._read(queries.last_seq, session_id)
 

@@ -67,6 +67,9 @@ CREATE TABLE events (
     PRIMARY KEY (session_key, seq)
 ) STRICT;
 
+CREATE INDEX events_permission_answers ON events (session_key, json_extract(data, '$.permission_id'))
+    WHERE type = 'permission_answer';
+
 -- Sessions that are gone and whose events are still being deleted, piece by piece.
 CREATE TABLE removed_sessions (
     session_key  INTEGER PRIMARY KEY
