@@ -28,6 +28,7 @@ from clawdforge.server.http.routes import application
 from clawdforge.server.http.stream import Streams
 from clawdforge.server.sandbox import limits, probe
 from clawdforge.server.sandbox.bounds import find as find_bounds
+from clawdforge.server.sessions.answering import Answering
 from clawdforge.server.sessions.reaper import Reaper
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
@@ -128,6 +129,7 @@ class Gateway:
                 sessions=self._sessions,
                 runs=Runs(store),
                 turns=Turns(store),
+                answering=Answering(store, self._sessions, keys),
                 keys=keys,
                 usage=UsageReports(store),
                 streams=self._streams,

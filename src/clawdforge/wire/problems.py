@@ -21,6 +21,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "turn_in_progress": 409,
         "idempotency_mismatch": 409,
         "name_taken": 409,
+        "permission_answered": 409,
         "session_closed": 410,
         "too_large": 413,
         "unsupported_media_type": 415,

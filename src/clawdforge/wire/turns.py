@@ -25,6 +25,7 @@ class TurnRequest:
     timeout_secs: Seconds | None = None
     startup_timeout_secs: Seconds | None = None
     idle_timeout_secs: Seconds | None = None
+    permission_timeout_secs: Seconds | None = None
     schema: dict[str, Any] | None = None
     delivery: Literal["reject", "queue"] | None = None
 

@@ -14,6 +14,7 @@ from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.stream import Streams
+from clawdforge.server.sessions.answering import Answering
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
 from clawdforge.server.sessions.turns import Turns
@@ -30,6 +31,7 @@ class Context:
     sessions: Sessions
     runs: Runs
     turns: Turns
+    answering: Answering
     keys: Keys
     usage: UsageReports
     streams: Streams

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from clawdforge.server.http.problems import Front, MethodNotAllowed
 from clawdforge.server.sandbox.base import LimitName
+from clawdforge.wire.permissions import Outcome
 from clawdforge.wire.problems import STATUS, Problem
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
@@ -49,6 +50,11 @@ ERROR_SCHEMA: Final[Schema] = {
                 },
             },
         },
+        "permission_id": {"type": "string", "description": "Of a request that was answered before."},
+        "decision": {"type": "string", "enum": [*get_args(Outcome)], "description": "What it came to."},
+        "option_id": {"type": ["string", "null"]},
+        "by": {"type": "string", "description": "Who or what decided it."},
+        "reason": {"type": "string", "description": "Why it was not put to the app."},
         "session_id": {"type": "string"},
         "turn_index": {"type": "integer", "minimum": 1},
         "stop_reason": {"type": "string"},

@@ -16,6 +16,7 @@ from clawdforge.server.http import (
     files,
     health,
     idempotency,
+    permissions,
     runs,
     sessions,
     turns,
@@ -30,6 +31,7 @@ from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
 from clawdforge.wire.events import EventPage
 from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
+from clawdforge.wire.permissions import PermissionAnswered, PermissionPage, PermissionReply
 from clawdforge.wire.runs import RunAccepted, RunInfo, RunPage, RunRequest, RunResult
 from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionCreated, SessionInfo, SessionPage
 from clawdforge.wire.turns import (
@@ -184,6 +186,22 @@ def application(rooms: Context) -> Api:
             answer=EventPage,
             problems=(*_QUERY, "not_found", "rate_limited", "overloaded"),
             extra={"responses": _STREAM},
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/permissions",
+            permissions.list_permissions,
+            answer=PermissionPage,
+            problems=(*_QUERY, "not_found"),
+        ),
+        Route(
+            "POST",
+            "/sessions/{session_id}/permissions/{permission_id}",
+            permissions.answer_permission,
+            body=PermissionReply,
+            parameters=(_KEY,),
+            answer=PermissionAnswered,
+            problems=(*_ONCE, "not_found", "permission_answered", "storage_full"),
         ),
         Route("GET", "/agents", agents.list_agents, answer=AgentPage, problems=_QUERY),
         Route("GET", "/agents/{name}", agents.get_agent, answer=AgentAnswer, problems=(*_QUERY, "not_found")),

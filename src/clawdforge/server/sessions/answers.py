@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from clawdforge.server.agents.base import AgentFailed
@@ -193,6 +194,14 @@ def start_problem(error: AgentFailed) -> Problem:
     end = state.by_agent(error.failure)
     assert end.kind.error is not None
     return Problem(end.kind.error, end.detail, **end.extra)
+
+
+def unanswerable(told: Mapping[str, Any] | None) -> Problem:
+    """A permission request that does not wait for an answer: `told` is the one it had, None where none was."""
+    if told is None:
+        return Problem("not_found", "permission request not found")
+    detail = f"this request was answered already: {told['decision']!r}, by {told['by']}"
+    return Problem("permission_answered", detail, **told)
 
 
 def closed() -> Problem:

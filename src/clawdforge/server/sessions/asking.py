@@ -7,6 +7,7 @@ nowhere but in the log. Must not know who an app is, nor how an agent hears its 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ from typing import Any, Final
 from clawdforge.server.agents.base import Agent
 from clawdforge.server.events.log import SessionLog, epoch_ms
 from clawdforge.server.sessions import permissions
+from clawdforge.server.sessions.turn import Turn
+from clawdforge.server.store.base import Change
 from clawdforge.wire import events
 from clawdforge.wire.agents import PermissionPolicy
 from clawdforge.wire.events import Draft
@@ -30,6 +33,8 @@ from clawdforge.wire.problems import invalid
 WAITING_LIMIT: Final = 32
 HELD_LIMIT_BYTES: Final = 32 * 1024 * 1024
 
+Note = Callable[[PermissionAnswered], Change]
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -37,7 +42,7 @@ class _Waiting:
 
     ask: PermissionAsk
     agent: Agent
-    turn_index: int
+    turn: Turn
     expires_at_ms: int
     timer: asyncio.TimerHandle
     stored: asyncio.Future[None]
@@ -72,7 +77,7 @@ class Asking:
         workspace: the session's directory.
         private: the gateway's own directory (see `permissions.decide`).
         log: the session's.
-        timeout_s: how long a request waits for an app's answer, then it is rejected.
+        timeout_s: how long a request waits for an app's answer, then it is rejected; a turn may have its own.
     """
 
     def __init__(
@@ -90,27 +95,35 @@ class Asking:
         self._timeout_s = timeout_s
         self._waiting: dict[str, _Waiting] = {}
 
-    def take(self, ask: PermissionAsk, agent: Agent, turn_index: int | None) -> None:
+    def take(self, ask: PermissionAsk, agent: Agent, turn: Turn | None) -> None:
         """The agent asks, in a turn or outside of one."""
         ask = permissions.bounded(ask)
         by = f"policy:{self._policy}"
         if self._policy != "ask":
             decision = permissions.decide(self._policy, ask, self._workspace, self._private, agent.here)
-            self._at_once(ask, agent, turn_index, _decided(ask, decision, by))
-        elif turn_index is None:  # nobody follows it, and no turn's end would end it
+            self._at_once(ask, agent, turn, _decided(ask, decision, by))
+        elif turn is None:  # nobody follows it, and no turn's end would end it
             self._at_once(ask, agent, None, _decided(ask, "reject", by, "no turn is running"))
         elif self._too_much(ask):
-            reason = f"{len(self._waiting)} requests wait for an answer already, and that is as many as may"
-            self._at_once(ask, agent, turn_index, _decided(ask, "reject", by, reason))
+            reason = f"as much as may waits for an answer already: {len(self._waiting)} requests"
+            self._at_once(ask, agent, turn, _decided(ask, "reject", by, reason))
         else:
-            self._wait(ask, agent, turn_index)
+            self._wait(ask, agent, turn)
 
     def waiting(self) -> list[PermissionItem]:
         """The requests that wait for an answer, oldest first."""
         return [_item(each) for each in self._waiting.values() if each.stored.done()]
 
-    async def answer(self, permission_id: str, reply: PermissionReply, by: str) -> PermissionAnswered | None:
+    async def answer(
+        self, permission_id: str, reply: PermissionReply, by: str, note: Note | None = None
+    ) -> PermissionAnswered | None:
         """Answers a request; returns once that is stored, or None where none of this id waits (any more).
+
+        Args:
+            permission_id: which one.
+            reply: what is answered.
+            by: who answers.
+            note: what else is stored with the answer.
 
         Raises:
             Problem: `invalid`: the agent offers no such option. The request waits on.
@@ -122,24 +135,27 @@ class Asking:
         answer = _replied(waiting.ask, reply, by)
         self._forget(waiting)
         data = answer.data(waiting.ask)
+        told = PermissionAnswered(ok=True, **data)
+        notes = () if note is None else (note(told),)
         draft = Draft(events.PERMISSION_ANSWER, data)
-        stored = self._log.commit(drafts=[draft], turn_index=waiting.turn_index)
+        stored = self._log.commit(*notes, drafts=[draft], turn_index=waiting.turn.index)
         waiting.agent.answer(permission_id, answer.place)
         await stored
-        return PermissionAnswered(ok=True, **data)
+        return told
 
     def dropped(self, permission_id: str) -> None:
         """The agent does not wait for this answer any more."""
         if (waiting := self._waiting.get(permission_id)) is not None:
             self._settle(waiting, _Answer(None, "cancelled", "cancel"))
 
-    def _wait(self, ask: PermissionAsk, agent: Agent, turn_index: int) -> None:
-        expires_at_ms = epoch_ms() + round(self._timeout_s * 1000)
-        request = _request(ask, expires_at_ms)
-        stored = self._log.commit(drafts=[request], turn_index=turn_index)
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire, ask.permission_id)
+    def _wait(self, ask: PermissionAsk, agent: Agent, turn: Turn) -> None:
+        timeout_s = turn.permission_s or self._timeout_s
+        expires_at_ms = epoch_ms() + round(timeout_s * 1000)
+        stored = self._log.commit(drafts=[_request(ask, expires_at_ms)], turn_index=turn.index)
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, ask.permission_id)
         kept = replace(ask, paths=())
-        self._waiting[ask.permission_id] = _Waiting(kept, agent, turn_index, expires_at_ms, timer, stored)
+        self._waiting[ask.permission_id] = _Waiting(kept, agent, turn, expires_at_ms, timer, stored)
+        turn.hold()
 
     def _expire(self, permission_id: str) -> None:
         waiting = self._waiting[permission_id]
@@ -147,9 +163,10 @@ class Asking:
 
     def _settle(self, waiting: _Waiting, answer: _Answer) -> None:
         self._forget(waiting)
-        self._tell(waiting.ask, waiting.agent, waiting.turn_index, answer)
+        self._tell(waiting.ask, waiting.agent, waiting.turn.index, answer)
 
-    def _at_once(self, ask: PermissionAsk, agent: Agent, turn_index: int | None, answer: _Answer) -> None:
+    def _at_once(self, ask: PermissionAsk, agent: Agent, turn: Turn | None, answer: _Answer) -> None:
+        turn_index = None if turn is None else turn.index
         self._log.append(_request(ask, None), turn_index)
         self._tell(ask, agent, turn_index, answer)
 
@@ -160,6 +177,7 @@ class Asking:
     def _forget(self, waiting: _Waiting) -> None:
         waiting.timer.cancel()
         del self._waiting[waiting.ask.permission_id]
+        waiting.turn.go_on()
 
     def _too_much(self, ask: PermissionAsk) -> bool:
         held_bytes = sum(each.ask.held_bytes for each in self._waiting.values()) + ask.held_bytes

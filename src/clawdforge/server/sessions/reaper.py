@@ -62,7 +62,7 @@ class Reaper:
         """Removes sessions whose time after their close is over, workspaces too."""
         before = int(time.time()) - self._settings.session_hard_ttl_secs
         for row in await self._store.closed_before(before, _AT_ONCE):
-            if self._sessions.is_live(row.session_id):
+            if self._sessions.live(row.session_id) is not None:
                 continue
             if await self._remove_directories(row.session_id):
                 await self._store.write(RemoveSession(row.session_id))

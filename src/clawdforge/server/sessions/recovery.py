@@ -38,7 +38,7 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
         usage=codec.to_json(used),
         model=session.options.get("model"),
     )
-    drafts = [state.error(end), state.turn_end(ended)]
+    drafts = [*_unanswered(seen), state.error(end), state.turn_end(ended)]
     changes: list[Change] = [
         EndTurn(ended),
         audit.turn(session, ended, used, prompt, answer),
@@ -65,6 +65,16 @@ def _said(seen: Sequence[Event]) -> tuple[str, str]:
     prompt = prompts[-1] if prompts else ""  # a queued one is said again where it begins
     answer = "".join(event.data["content"] for event in seen if event.type == events.TEXT)
     return prompt, answer
+
+
+def _unanswered(seen: Sequence[Event]) -> list[Draft]:
+    """The answers that permission requests of a turn are owed: nobody can give them any more."""
+    asked = [event.data["permission_id"] for event in seen if event.type == events.PERMISSION_REQUEST]
+    answered = {event.data["permission_id"] for event in seen if event.type == events.PERMISSION_ANSWER}
+    told = {"decision": "cancelled", "option_id": None, "by": "interrupted"}
+    return [
+        Draft(events.PERMISSION_ANSWER, {"permission_id": each, **told}) for each in asked if each not in answered
+    ]
 
 
 def _context_tokens(seen: Sequence[Event]) -> int | None:

@@ -368,7 +368,7 @@ class LiveSession:
     def on_permission(self, ask: PermissionAsk) -> None:
         """The agent asks. One that is being ended gets no answer."""
         if not self._log_over and self.agent is not None:
-            self.asking.take(ask, self.agent, self._turn_index)
+            self.asking.take(ask, self.agent, self._told_of)
 
     def on_permission_dropped(self, permission_id: str) -> None:
         """The agent waits for an answer no more."""
@@ -390,12 +390,13 @@ class LiveSession:
     def _note(self, draft: Draft) -> None:
         if self._log_over:
             return
-        self.log.append(draft, self._turn_index)
+        turn = self._told_of
+        self.log.append(draft, None if turn is None else turn.index)
 
     @property
-    def _turn_index(self) -> int | None:
+    def _told_of(self) -> Turn | None:
         """The turn that what the agent tells now belongs to."""
-        return self.turn.index if self.turn is not None and self.turn.listening else None
+        return self.turn if self.turn is not None and self.turn.listening else None
 
     def _on_placed(self, event: Event) -> None:
         if self.turn is not None and event.turn_index == self.turn.index:

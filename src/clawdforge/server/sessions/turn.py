@@ -23,12 +23,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """A turn's deadlines, in seconds. `total_s` counts from its start, `idle_s` from the last sign of life."""
+    """A turn's deadlines, in seconds. `total_s` counts from its start, `idle_s` from the last sign of life.
+
+    `permission_s` is for each request that waits for an app; None: as its session has it.
+    """
 
     startup_s: float
     idle_s: float
     total_s: float | None
     cancel_s: float
+    permission_s: float | None = None
 
 
 class TurnSession(Protocol):
@@ -52,6 +56,7 @@ class Turn:
             that the prompt is over.
         told: what the agent told of its usage, by the turn's end; None where no agent was given the prompt.
         started_at: when it has begun, monotonic seconds; None before.
+        permission_s: how long each permission request waits for an app; None: as its session has it.
     """
 
     def __init__(self, prompt: Prompt, deadlines: Deadlines) -> None:
@@ -61,9 +66,11 @@ class Turn:
         self.listening = False
         self.told: Told | None = None
         self.started_at: float | None = None
+        self.permission_s = deadlines.permission_s
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._last_sign = 0.0
+        self._holds = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
         # True once the agent is done with the prompt, False once nobody waits for that any more.
@@ -137,6 +144,19 @@ class Turn:
         """The agent showed that it lives."""
         self._last_sign = self._loop.time()
 
+    def hold(self) -> None:
+        """The agent waits for somebody: it need not show that it lives until as many `go_on` have followed."""
+        self._holds += 1
+        if (timer := self._timers.get("idle")) is not None:
+            timer.cancel()
+
+    def go_on(self) -> None:
+        """The agent waits for one less."""
+        self._holds -= 1
+        if not self._over.done():
+            self.on_sign()
+            self._watch_idle()
+
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The agent is done with the prompt, or gone."""
         self.listening = False
@@ -186,6 +206,8 @@ class Turn:
 
     def _watch_idle(self) -> None:
         """Looks again when the deadline would be over; a sign of life only moves a number."""
+        if self._holds:
+            return
         left = self._last_sign + self._deadlines.idle_s - self._loop.time()
         if left > 0:
             # Not a function of its own here: it would hold itself, and the turn with its prompt, as garbage.
