@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from clawdforge.server.agents import blame, fs, prompts, rpc, setup
+from clawdforge.server.agents import blame, fs, prompts, recall, rpc, setup
 from clawdforge.server.agents.base import (
     AgentFailed,
     AgentOwner,
@@ -24,6 +23,7 @@ from clawdforge.server.agents.base import (
     Prompt,
 )
 from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.failures import Failures, not_started
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import Launch, how_to_log_in
 from clawdforge.server.agents.offers import Offers
@@ -40,11 +40,6 @@ from clawdforge.wire.problems import invalid
 _log: Final = logging.getLogger(__name__)
 _NOISE_LIMIT: Final = 1_000
 _START_LIMIT_BYTES: Final = 32 * 1024 * 1024
-# What starts an agent behind a wall ends with these, as shells do, where it could not.
-_NOT_STARTED: Final[Mapping[int, str]] = {
-    126: "its program, or the one that its first line names, could not be run",
-    127: "its program, or the one that its first line names, was not found",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +50,23 @@ class _OpenAsk:
     answered: Callable[[str | None], None]
 
 
+class Forgetful(AgentFailed):
+    """The agent did not live through recalling its conversation: without it, it may."""
+
+
 class AcpAgent:
-    """A running agent (`base.Agent`). Make one with `open`."""
+    """A running agent (`base.Agent`). Make one with `open`.
+
+    Attributes:
+        offers: what it offers to choose from.
+        recalled: whether it goes on with what it was opened to go on with.
+    """
 
     def __init__(
         self, entry: AgentEntry, request: OpenAgent, launch: Launch, home: AgentHome, owner: AgentOwner
     ) -> None:
         self.offers = Offers()
+        self.recalled = False
         self._entry = entry
         self._request = request
         self._launch = launch
@@ -71,9 +76,11 @@ class AcpAgent:
         self._translator = Translator()
         self._meter = Meter(entry.usage_counts)
         self._peer = rpc.Peer(self._send, self)
+        self._recall = recall.Recall(request.memory, request.startup_timeout_s / 2)
+        self._failures = Failures(entry, launch, lambda: self._process.stderr_tail())
         self._process: ChildProcess
         self._acp_session: str | None = None
-        self._prefix: str | None = None
+        self._ahead: list[str] = []
         self._asks: dict[str, _OpenAsk] = {}
         self._cancelling = False
         self._fs: set[asyncio.Task[None]] = set()
@@ -98,7 +105,7 @@ class AcpAgent:
         """Starts an agent, up to where it can take a prompt.
 
         Raises:
-            AgentFailed: it did not get there, or not in time; nothing of it is left.
+            AgentFailed: it did not get there, or not in time; nothing of it is left. Forgetful: over its memory.
             Problem: it refused a value that the caller chose; nothing of it is left.
         """
         self = cls(entry, request, launch, home, owner)
@@ -111,36 +118,56 @@ class AcpAgent:
                 raise
             raise not_started(error) from error
         try:
-            async with asyncio.timeout(request.startup_timeout_s):
-                cwd = launch.view.workspace
-                started = await setup.start_session(self._peer, entry, request.options, cwd)
-        except TimeoutError:
-            failure = self._failed(
-                f"the agent was not ready within {request.startup_timeout_s:g} seconds", phase="startup"
-            )
-            await self.end(now=True)
-            raise AgentFailed(failure) from None
-        except setup.ValueRefused as error:
-            await self.end(now=True)
-            raise invalid(blame.sentence(str(error), launch.secrets), error.field) from error
-        except (rpc.RpcError, rpc.Gone, setup.Refused) as error:
-            failure = self._why(error)
-            await self.end(now=True)
-            raise AgentFailed(failure) from error
+            await self._start()
         except BaseException:
             await self.end(now=True)
             raise
-        if self._failure is not None:
-            await self.end(now=True)
-            raise AgentFailed(self._failure)
-        self._acp_session, self._prefix = started.session_id, started.prefix
-        self.offers = started.offers.as_told(self._redactor.hide)
         return self
+
+    async def _start(self) -> None:
+        """Brings the agent to where it can take a prompt. Raises as `open`, and leaves what is to be ended."""
+        request = self._request
+        try:
+            async with asyncio.timeout(request.startup_timeout_s):
+                started = await setup.start_session(
+                    self._peer, self._entry, request.options, self._launch.view.workspace, self._recall
+                )
+        except TimeoutError:
+            raise self._not_ready(self._failures.late(request.startup_timeout_s)) from None
+        except setup.ValueRefused as error:
+            raise invalid(blame.sentence(str(error), self._launch.secrets), error.field) from error
+        except (rpc.RpcError, rpc.Gone, setup.Refused) as error:
+            raise self._not_ready(self._why(error)) from error
+        if self._failure is not None:
+            raise AgentFailed(self._failure)
+        self._acp_session = started.session_id
+        self._ahead = [started.prefix] if started.prefix else []
+        self.recalled = started.recalled
+        self.offers = started.offers.as_told(self._redactor.hide)
+        if started.recalled:
+            self._meter.take()  # what it counted before is no prompt's of its own
+
+    def _not_ready(self, failure: Failed) -> AgentFailed:
+        return (Forgetful if self._recall.pending else AgentFailed)(failure)
 
     @property
     def usable(self) -> bool:
         """Whether it can take a prompt (see `base.Agent`)."""
         return self._failure is None and self._process.running
+
+    @property
+    def agent_session_id(self) -> str | None:
+        """Its own id of the conversation (see `base.Agent`)."""
+        return None if self._acp_session is None else recall.lasting(self._acp_session)
+
+    @property
+    def history_bytes(self) -> int:
+        """How long a conversation it can be handed over (see `base.Agent`)."""
+        return self._entry.history_bytes
+
+    def hand_over(self, conversation: str) -> None:
+        """Has this go ahead of its next prompt (see `base.Agent`)."""
+        self._ahead.append(conversation)
 
     def here(self, path: str) -> str | None:
         """A path of the agent's on this machine (see `base.Agent`)."""
@@ -150,11 +177,11 @@ class AcpAgent:
 
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt (see `base.Agent`)."""
-        prefix, self._prefix = self._prefix, None
+        ahead, self._ahead = self._ahead, []
         params = prompts.params(
             self._acp_session,
             prompt,
-            prefix,
+            ahead,
             self.offers,
             self._launch.view,
             literal_uris=self._entry.literal_uris,
@@ -162,6 +189,7 @@ class AcpAgent:
         self._redactor.begin()
         self._cancelling = False
         self._meter.prompted()
+        self._recall.over()
         self._peer.request("session/prompt", params, self._prompt_answered)
 
     def cancel(self) -> None:
@@ -218,7 +246,7 @@ class AcpAgent:
         """A line came on stdout. Before the start there may only be so much of them: they are kept in memory."""
         if self._failure is not None:
             return
-        if self._acp_session is None:
+        if self._acp_session is None and not self._recall.pending:  # what it tells again may be long
             self._start_bytes += len(line)
             if self._start_bytes > _START_LIMIT_BYTES:
                 self.on_broken("the agent said too much before it was ready")
@@ -232,17 +260,11 @@ class AcpAgent:
 
     def on_broken(self, reason: str) -> None:
         """The agent can no longer be talked to: it is of no more use, though it may still run."""
-        self._lost(self._failed(reason))
+        self._lost(self._failures.failed(reason))
 
     def on_exit(self, code: int, exceeded: Exceeded | None) -> None:
         """The process is gone."""
-        if exceeded is not None:
-            self._lost(self._failed(exceeded.detail, exit_code=code, limit=exceeded.limit))
-            return
-        how = f"exited with code {code}" if code >= 0 else f"was ended by signal {-code}"
-        if self._acp_session is None and code in _NOT_STARTED:
-            how = f"did not start: {_NOT_STARTED[code]} (exit code {code})"
-        self._lost(self._failed(f"the agent {how}", exit_code=code))
+        self._lost(self._failures.ended(code, exceeded, ready=self._acp_session is not None))
 
     def _lost(self, failure: Failed) -> None:
         if self._failure is not None:
@@ -260,6 +282,8 @@ class AcpAgent:
         """A notification came: session updates are events, private ones are kept as they are."""
         update = params.get("update")
         if method == "session/update" and isinstance(update, dict):
+            if self._recall.hears(update):
+                return
             draft = self._translator.update(update)
             if update.get("sessionUpdate") == "usage_update":
                 self._meter.update(update)
@@ -308,12 +332,12 @@ class AcpAgent:
         if isinstance(answer, rpc.RpcError):
             # Without a login it is of no use: the next turn starts one that sees what has been mended by then.
             alive = answer.code != setup.AUTH_REQUIRED
-            self._owner.on_prompt_end(self._failed(self._said("reported", answer), alive=alive))
+            self._owner.on_prompt_end(self._failures.failed(self._failures.said("reported", answer), alive=alive))
             return
         reason = answer.get("stopReason") if isinstance(answer, dict) else None
         if not isinstance(reason, str) or reason not in prompts.STOP_REASONS:
             detail = f"the agent ended its turn with the unknown stop reason {reason!r}"
-            self._owner.on_prompt_end(self._failed(detail, alive=True))
+            self._owner.on_prompt_end(self._failures.failed(detail, alive=True))
         else:
             self._meter.answered(answer)
             self._owner.on_prompt_end(Answered(reason))
@@ -347,26 +371,7 @@ class AcpAgent:
         """What to say of a start that failed: an exit is told as one, also where the pipe closed before it."""
         if isinstance(error, rpc.Gone) and self._failure is not None:
             return self._failure
-        return self._failed(self._said("refused to start", error))
-
-    def _said(self, did: str, error: Exception) -> str:
-        if isinstance(error, rpc.RpcError) and error.code == setup.AUTH_REQUIRED:
-            return f"the agent wants a login ({error}): {how_to_log_in(self._entry)}"
-        return f"the agent {did}: {error}"
-
-    def _failed(self, detail: str, **known: Any) -> Failed:
-        hidden = self._launch.secrets
-        return Failed(
-            blame.sentence(detail, hidden),
-            stderr_tail=blame.tail(self._launch.view.retold(self._process.stderr_tail()), hidden),
-            **known,
-        )
-
-
-def not_started(error: OSError) -> AgentFailed:
-    """What is told of a machine that refuses what a start needs; no path of it."""
-    why = os.strerror(error.errno) if error.errno else "the system refused what that needs"
-    return AgentFailed(Failed(f"the agent could not be started: {why}"))
+        return self._failures.failed(self._failures.said("refused to start", error))
 
 
 def _permission(reply: rpc.Reply, chosen: str | None) -> None:

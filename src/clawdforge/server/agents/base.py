@@ -20,16 +20,31 @@ from clawdforge.wire.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """A conversation that an agent keeps in its home, by its own id for it.
+
+    Attributes:
+        agent_session_id: what an agent of that home called it (`Agent.agent_session_id`).
+        how: `resume` goes on with it; `fork` goes on with a copy of it where the agent can make one, else with it:
+            the home is one that was copied from another session's.
+    """
+
+    agent_session_id: str
+    how: Literal["resume", "fork"] = "resume"
+
+
+@dataclass(frozen=True, slots=True)
 class OpenAgent:
     """Everything that is needed to start an agent for a session.
 
-    `workspace` is the session's directory.
+    `workspace` is the session's directory, `memory` what it shall go on with, where it still knows it.
     """
 
     session_id: str
     options: AgentOptions
     workspace: Path
     startup_timeout_s: float
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +134,21 @@ class Agent(Protocol):
     @property
     def usable(self) -> bool:
         """Whether it can take a prompt: False from where it has ended or failed, a moment before `on_exit`."""
+
+    @property
+    def recalled(self) -> bool:
+        """Whether it goes on with the `memory` that it was opened with: else it knows of nothing."""
+
+    @property
+    def agent_session_id(self) -> str | None:
+        """Its own id of the conversation, by which a later agent may go on with it; None: it has none to keep."""
+
+    @property
+    def history_bytes(self) -> int:
+        """How long a conversation `hand_over` may be given."""
+
+    def hand_over(self, conversation: str) -> None:
+        """Has this go ahead of its next prompt: what was said before, of which it knows nothing."""
 
     def here(self, path: str) -> str | None:
         """A path as the agent names it, on this machine; None where it is not one of its session's own."""

@@ -94,6 +94,7 @@ class AgentEntry:
         base_url: where they are instead: `endpoints.PLACE` stands for it in the texts of this entry.
         default_model: used where neither the caller nor the agent chooses.
         usage_counts: what the `usage` of its answers counts: each prompt by itself, or its session so far.
+        history_bytes: how long the conversation so far may be, where it has forgotten it and is told of it.
         lacks: what else it cannot do, by a name for it, and why: `testing.stories` says which names stories need.
         scripted: how it is tried without a vendor; None: nobody has found out yet.
     """
@@ -127,6 +128,7 @@ class AgentEntry:
     base_url: str | None = None
     default_model: str | None = None
     usage_counts: Counts = "prompt"
+    history_bytes: int = 128 * 1024
     lacks: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     scripted: Scripted | None = None
 
@@ -285,6 +287,7 @@ _LOCAL = AgentEntry(
     model=None,
     system=MetaSystemPrompt(),
     system_replace=MetaSystemPrompt(),
+    history_bytes=2 * 1024,  # its model reads 2048 tokens
     lacks=MappingProxyType({"scripted": "it is a model itself, and asks no other"}),
 )
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from clawdforge.server.agents import aiming, available, homes, launch, leftovers, watchdog
-from clawdforge.server.agents.acp import AcpAgent, not_started
+from clawdforge.server.agents.acp import AcpAgent, Forgetful
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.failures import not_started
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import Launch
 from clawdforge.server.agents.offers import Offers
@@ -24,6 +28,8 @@ from clawdforge.server.sandbox.bounds import Bounds
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
 from clawdforge.wire.sandbox import Sandbox
+
+_log: Final = logging.getLogger(__name__)
 
 
 class LocalHost:
@@ -104,6 +110,17 @@ class LocalHost:
     async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:
         """Starts an agent (see `base.AgentHost`)."""
         self.check(request.options)
+        began = time.monotonic()
+        try:
+            return await self._open(request, owner)
+        except Forgetful as lost:
+            rest_s = request.startup_timeout_s - (time.monotonic() - began)
+            if rest_s <= 0:
+                raise
+            _log.warning("the agent of %s could not recall its conversation: %s", request.session_id, lost)
+            return await self._open(replace(request, memory=None, startup_timeout_s=rest_s), owner)
+
+    async def _open(self, request: OpenAgent, owner: AgentOwner) -> AcpAgent:
         entry = self._entries[request.options.agent]
         home = AgentHome(self._data_dir, request.session_id, self._wall.agent_uid)
         prepared = await self._prepared(entry, request, home)
@@ -117,7 +134,8 @@ class LocalHost:
             mark=f"{self._gateway_id}:{request.session_id}",
             line_limit_bytes=self._line_limit_bytes,
         )
-        self._offers[entry.name] = agent.offers
+        if not agent.recalled:  # one that recalls need not tell again what it offers
+            self._offers[entry.name] = agent.offers
         return agent
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", 
 def params(
     session_id: str | None,
     prompt: Prompt,
-    prefix: str | None,
+    ahead: Sequence[str],
     offers: Offers,
     view: View,
     *,
@@ -31,14 +31,12 @@ def params(
     Args:
         session_id: the agent's own id of the session.
         prompt: what the caller sent.
-        prefix: instructions that have to go ahead of it.
+        ahead: texts that have to go ahead of it.
         offers: what the agent takes in a prompt.
         view: how it sees its workspace.
         literal_uris: the agent does not decode the URIs of files.
     """
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": prompt.text}]
-    if prefix:
-        blocks.insert(0, {"type": "text", "text": prefix})
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in (*ahead, prompt.text)]
     for each in prompt.files:
         path = view.there(each.path)
         blocks += _file(each, f"file://{path}" if literal_uris else PurePosixPath(path).as_uri(), offers)

@@ -1,4 +1,4 @@
-"""The first words to an agent: initialize, its key, a new session, its mode, model and effort.
+"""The first words to an agent: initialize, its key, a session, its mode, model and effort.
 
 Nothing here outlives the start; the peer stays with its owner.
 """
@@ -16,6 +16,7 @@ from clawdforge.server.agents import rpc, ways
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.launch import system_way
 from clawdforge.server.agents.offers import Offers
+from clawdforge.server.agents.recall import Recall
 from clawdforge.wire.agents import AgentOptions
 
 PROTOCOL_VERSION: Final = 1
@@ -36,15 +37,21 @@ class ValueRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A session that can take a prompt; `prefix` has to be said ahead of the first."""
+    """A session that can take a prompt; `prefix` has to be said ahead of the first.
+
+    `recalled`: it goes on with a conversation, in which that was said.
+    """
 
     session_id: str
     prefix: str | None
     offers: Offers
+    recalled: bool = False
 
 
-async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, cwd: str) -> Started:
-    """Brings a fresh agent to where it can take a prompt.
+async def start_session(
+    peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, cwd: str, recall: Recall
+) -> Started:
+    """Brings a fresh agent to where it can take a prompt: in the conversation that it recalls, else in a new one.
 
     Raises:
         rpc.RpcError, rpc.Gone: the agent answered with an error, or not at all.
@@ -53,19 +60,49 @@ async def start_session(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions
     """
     initialized = await _initialize(peer)
     model = options.model or entry.default_model
-    way = system_way(entry, options)
-    prefix = options.system if isinstance(way, ways.FirstPrompt) else None
     meta = _meta(entry, options, model)
     params: dict[str, Any] = {"cwd": cwd, "mcpServers": []}
-    new = await _new_session(peer, initialized, {**params, "_meta": meta} if meta else params)
-    session_id = new.get("sessionId") if isinstance(new, dict) else None
-    if not isinstance(session_id, str) or not session_id:
+    if meta:
+        params["_meta"] = meta
+
+    async def call(method: str, params: dict[str, Any]) -> Any:
+        return await _call(peer, initialized, method, params)
+
+    recalled = await recall.session(call, initialized, params)
+    if recalled is not None:
+        session_id, answer = recalled
+        # What it took in a new session it takes in one that it has recalled, or it has not recalled it.
+        with suppress(rpc.RpcError, ValueRefused):
+            offers = await _set_up(peer, entry, options, session_id, Offers.of(initialized, answer), again=True)
+            return Started(session_id, None, offers, recalled=True)
+    new = await call("session/new", params)
+    new_id = new.get("sessionId") if isinstance(new, dict) else None
+    if not isinstance(new_id, str) or not new_id:
         raise Refused("it answered session/new without a session id")
-    offers = Offers.of(initialized, new)
-    await _set_mode(peer, entry, options, session_id, offers)
+    offers = await _set_up(peer, entry, options, new_id, Offers.of(initialized, new))
+    prefix = options.system if isinstance(system_way(entry, options), ways.FirstPrompt) else None
+    return Started(new_id, prefix, offers)
+
+
+async def _set_up(
+    peer: rpc.Peer,
+    entry: AgentEntry,
+    options: AgentOptions,
+    session_id: str,
+    offers: Offers,
+    *,
+    again: bool = False,
+) -> Offers:
+    """Sets the mode, the model and the effort. Returns what the agent offers from then on.
+
+    With `again` the agent has taken them before, and need not tell anew what it offers.
+    """
+    if not again or offers.modes is not None:
+        _check_mode(entry, options, offers)
+    await _set_mode(peer, entry, options, session_id)
+    model = options.model or entry.default_model
     offers = await _tell(peer, entry.model, "model", model, session_id, offers)
-    offers = await _tell(peer, entry.effort, "effort", options.effort, session_id, offers)
-    return Started(session_id, prefix, offers)
+    return await _tell(peer, entry.effort, "effort", options.effort, session_id, offers)
 
 
 async def _initialize(peer: rpc.Peer) -> Mapping[str, Any]:
@@ -83,14 +120,14 @@ async def _initialize(peer: rpc.Peer) -> Mapping[str, Any]:
     return told
 
 
-async def _new_session(peer: rpc.Peer, initialized: Mapping[str, Any], params: dict[str, Any]) -> Any:
-    """Opens a session, if need be with a key: codex takes none from its environment before it is told to."""
+async def _call(peer: rpc.Peer, initialized: Mapping[str, Any], method: str, params: dict[str, Any]) -> Any:
+    """Asks, if need be with a key: codex takes none from its environment before it is told to."""
     try:
-        return await peer.call("session/new", params)
+        return await peer.call(method, params)
     except rpc.RpcError as error:
         if error.code != AUTH_REQUIRED or not await _authenticate(peer, initialized):
             raise
-    return await peer.call("session/new", params)
+    return await peer.call(method, params)
 
 
 async def _authenticate(peer: rpc.Peer, initialized: Mapping[str, Any]) -> bool:
@@ -124,17 +161,18 @@ def _meta(entry: AgentEntry, options: AgentOptions, model: str | None) -> dict[s
     return meta
 
 
-async def _set_mode(
-    peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, session_id: str, offers: Offers
-) -> None:
+def _check_mode(entry: AgentEntry, options: AgentOptions, offers: Offers) -> None:
+    if options.mode is not None and options.mode not in (offers.modes or ()):
+        known = f"it has {', '.join(offers.modes)}" if offers.modes else "it has none"
+        raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
+
+
+async def _set_mode(peer: rpc.Peer, entry: AgentEntry, options: AgentOptions, session_id: str) -> None:
     """Sets the caller's mode, or else the one in which the agent asks.
 
     Also where the agent claims to be in it: a workspace's own settings were seen to move it. An agent that does
     not take its ask-mode is not let loose.
     """
-    if options.mode is not None and options.mode not in (offers.modes or ()):
-        known = f"it has {', '.join(offers.modes)}" if offers.modes else "it has none"
-        raise ValueRefused("mode", f"the agent {entry.name!r} has no mode {options.mode!r}: {known}")
     mode = options.mode or entry.ask_mode
     if mode is None:
         return

@@ -24,7 +24,7 @@ SHOWN_PICTURE = {"type": "image", "mimeType": "image/png", "data": "iVBOR", "uri
 
 def sent(contents: Contents | None, offers: Offers, **quirks: bool) -> list[dict[str, Any]]:
     prompt = Prompt("read this", [Attachment(PATH, 7, contents)])
-    params = prompts.params("s-1", prompt, "be brief", offers, AS_IT_IS, **{"literal_uris": False, **quirks})
+    params = prompts.params("s-1", prompt, ["be brief"], offers, AS_IT_IS, **{"literal_uris": False, **quirks})
     assert params.keys() == {"sessionId", "prompt"}
     assert [block["text"] for block in params["prompt"][:2]] == ["be brief", "read this"]
     return list(params["prompt"][2:])
@@ -60,13 +60,13 @@ def test_an_agent_that_does_not_decode_gets_the_path_as_it_is() -> None:
 def test_a_file_is_named_as_the_agent_knows_it(literal_uris: bool, uri: str) -> None:
     view = View("/workspace", "/home/agent", "/tmp", (("/work space", "/workspace"),))
     prompt = Prompt("x", [Attachment(PATH, 7)])
-    params = prompts.params("s-1", prompt, None, Offers(), view, literal_uris=literal_uris)
+    params = prompts.params("s-1", prompt, (), Offers(), view, literal_uris=literal_uris)
     assert params["prompt"][1]["uri"] == uri
 
 
 def test_a_text_whose_name_tells_no_type_is_plain() -> None:
     prompt = Prompt("x", [Attachment(Path("/LICENSE"), 7, TEXT)])
-    params = prompts.params("s-1", prompt, None, Offers(texts=True), AS_IT_IS, literal_uris=False)
+    params = prompts.params("s-1", prompt, (), Offers(texts=True), AS_IT_IS, literal_uris=False)
     assert params["prompt"][1]["resource"]["mimeType"] == "text/plain"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from clawdforge.server.agents import rpc, setup, ways
 from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
+from clawdforge.server.agents.recall import Recall
 from clawdforge.wire.agents import AgentOptions
 
 SYSTEM = "Be brief."
@@ -59,7 +60,7 @@ async def start(
     entry = BUILT_IN[entry] if isinstance(entry, str) else entry
     scripted = Scripted(answers)
     started = await setup.start_session(
-        scripted.peer, entry, AgentOptions(agent=entry.name, **options), "/some/workspace"
+        scripted.peer, entry, AgentOptions(agent=entry.name, **options), "/some/workspace", Recall(None, 1)
     )
     return started, scripted.said
 
