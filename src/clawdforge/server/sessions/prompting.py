@@ -101,7 +101,13 @@ class Prompting:
         ask = None if live is None else live.ask_of(known.turn_index)
         if ask is not None:
             return ask.again()
-        return await self._turns.asked(known.session_id, known.turn_index, answer)
+        asked = await self._turns.asked(known.session_id, known.turn_index, answer)
+        if asked is None:  # its end was lost
+            await self._live.end_lost_turns()
+            asked = await self._turns.asked(known.session_id, known.turn_index, answer)
+        if asked is None:
+            raise Problem("overloaded", "the end of this turn is being stored: ask again", retry_after_s=1)
+        return asked
 
     async def _asked(
         self, app: App, row: SessionRow, request: TurnRequest, once: Once | None, *, patient: bool

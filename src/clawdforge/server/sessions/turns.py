@@ -38,17 +38,15 @@ class Turns:
 
     async def asked(
         self, session_id: str, turn_index: int, answer: Callable[[TurnRow, list[dict[str, Any]]], T]
-    ) -> Asked[T]:
-        """A turn that has ended, as whoever asked for it would have it.
+    ) -> Asked[T] | None:
+        """A turn that has ended, as whoever asked for it would have it; None for one that has not.
 
         Raises:
-            Problem: `not_found` where it is gone, `interrupted` where its end was lost.
+            Problem: `not_found` where it is gone.
         """
         row = await self._row(session_id, turn_index)
         if row.status in ("queued", "running"):
-            raise Problem(
-                "interrupted", "this turn is lost, and will be told as interrupted", turn_index=turn_index
-            )
+            return None
         loop = asyncio.get_running_loop()
         asked: Asked[T] = Asked(session_id, loop.create_future(), loop.create_future(), replayed=True)
         asked.accepted.set_result(Accepted(turn_index, 0, row.status))
