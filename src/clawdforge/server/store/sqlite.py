@@ -29,6 +29,7 @@ from clawdforge.server.store.base import (
     TurnRow,
     UploadRow,
 )
+from clawdforge.server.store.checkpoints import Checkpoints
 from clawdforge.server.store.writer import Unit, Writer
 from clawdforge.wire.events import EncodedEvent, Event
 from clawdforge.wire.usage import By, UsageReport
@@ -41,7 +42,7 @@ READERS: Final = 3
 LOCK_WAIT_S: Final = 5.0
 WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 CHECKPOINT_PAGES: Final = 4000
-"""A checkpoint holds up its commit by milliseconds; at every 1000 pages, SQLite's own, it were one turn in 90."""
+"""SQLite's own checkpoints hold up a commit: they are for where those beside come too late."""
 
 
 class SqliteStore:
@@ -49,7 +50,15 @@ class SqliteStore:
 
     def __init__(self, path: Path, writing: sqlite3.Connection, linger_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(writing, tidy=changes.tidy, on_stored=self._tell, loop=self._loop, linger_s=linger_s)
+        self._checkpoints = Checkpoints(lambda: _connect(path, "NORMAL"))
+        self._writer = Writer(
+            writing,
+            tidy=changes.tidy,
+            on_stored=self._tell,
+            loop=self._loop,
+            linger_s=linger_s,
+            committed=self._checkpoints.committed,
+        )
         self._on_stored: Callable[[Sequence[AppendEvents]], None] = lambda _: None
         self._readers = _Readers(path)
 
@@ -180,6 +189,7 @@ class SqliteStore:
     async def close(self) -> None:
         self._writer.close()
         await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._checkpoints.close)
         await asyncio.to_thread(self._readers.close)
 
     async def _read(

@@ -53,14 +53,17 @@ class Writer:
         on_stored: Callable[[Sequence[Unit]], None],
         loop: asyncio.AbstractEventLoop,
         linger_s: float,
+        committed: Callable[[sqlite3.Connection, int], None] = lambda _connection, _size_bytes: None,
     ) -> None:
         """`tidy` does a bounded piece of housekeeping and says whether there may be more.
 
-        `on_stored` hears on the loop of the units of each commit, just after their futures are done.
+        `on_stored` hears on the loop of the units of each commit, just after their futures are done; `committed`
+        then hears in the writer's thread how large they were.
         """
         self._connection = connection
         self._tidy = tidy
         self._on_stored = on_stored
+        self._committed = committed
         self._loop = loop
         self._linger_s = linger_s
         self._linger: asyncio.TimerHandle | None = None
@@ -120,6 +123,7 @@ class Writer:
             while (group := self._take(wait=not untidy)) is not None:
                 if group:
                     self._report(group, self._store(group))
+                    self._committed(self._connection, sum(unit.size_bytes for unit in group))
                 if untidy or any(unit.untidy for unit in group):
                     untidy = self._tidy_a_piece()
         finally:

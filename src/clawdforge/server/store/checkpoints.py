@@ -1,0 +1,55 @@
+"""Brings what was committed from SQLite's log file into the database, beside the writer.
+
+A checkpoint writes pages all over the database and waits for the disk. Left to SQLite, one commit in some hundreds
+waits for that, and whoever comes after it. Here another thread does nearly all of it, and the writer what little
+came meanwhile: only while nobody writes can the log file begin anew. Knows nothing of tables.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import Final
+
+PAGES: Final = 1000
+"""About so many pages of the log file are brought over at a time."""
+
+_PAGE_BYTES: Final = 4096
+_ROW_PAGES: Final = 2
+"""A row's own, and that of an index."""
+
+_PASSIVE: Final = "PRAGMA wal_checkpoint(PASSIVE)"
+
+
+class Checkpoints:
+    """The checkpoints of one database. `committed` belongs to the thread that writes."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        """`connect` opens a connection of its own; it is called in another thread."""
+        self._connect = connect
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
+        self._beside: Future[None] | None = None
+        self._pages = 0
+        self._rows = 0
+
+    def committed(self, writing: sqlite3.Connection, size_bytes: int) -> None:
+        """So much was just committed. May begin a checkpoint beside; ends one that is done there."""
+        rows, self._rows = self._rows, writing.total_changes
+        self._pages += _ROW_PAGES * (self._rows - rows) + size_bytes // _PAGE_BYTES
+        if self._beside is None:
+            if self._pages >= PAGES:
+                self._beside = self._thread.submit(self._run)
+        elif self._beside.done():
+            self._beside, self._pages = None, 0
+            with suppress(sqlite3.Error):  # a full disk: SQLite tries again, when its own measure is full
+                writing.execute(_PASSIVE)
+
+    def close(self) -> None:
+        """Blocks until none is under way."""
+        self._thread.shutdown()
+
+    def _run(self) -> None:
+        with suppress(sqlite3.Error), closing(self._connect()) as connection:
+            connection.execute(_PASSIVE)
