@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from clawdforge.server.agents.usage import Told, count
@@ -10,7 +9,7 @@ from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import epoch_ms
 from clawdforge.server.sessions import state, usage
 from clawdforge.server.store.base import AppendEvents, Change, CloseSession, EndTurn, Store, TurnRow
-from clawdforge.wire import codec, events
+from clawdforge.wire import events
 from clawdforge.wire.events import Draft, Event
 
 
@@ -26,19 +25,11 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
     used = usage.of_turn(known, prompt, (event.as_dict() for event in seen))
     end = state.interrupted() if begun else state.never_begun()
     now_ms = epoch_ms()
-    ended = dataclasses.replace(
-        turn,
-        status=end.kind.status,
-        stop_reason=end.stop_reason,
-        ok=False,
-        # As long as anything of it was seen: how long the gateway was away is no part of it.
-        duration_ms=max(0, seen[-1].ts - turn.started_at_ms) if seen and begun else 0,
-        error=end.error,
-        detail=end.detail,
-        usage=codec.to_json(used),
-        model=session.options.get("model"),
-    )
-    drafts = [*_unanswered(seen), state.error(end), state.turn_end(ended)]
+    # As long as anything of it was seen: how long the gateway was away is no part of it.
+    duration_ms = max(0, seen[-1].ts - turn.started_at_ms) if seen and begun else 0
+    model = session.options.get("model")
+    ended = state.ended(turn, end, empty=False, duration_ms=duration_ms, used=used, model=model)
+    drafts = [*_unanswered(seen), *state.last_events(ended, end)]
     changes: list[Change] = [
         EndTurn(ended),
         audit.turn(session, ended, used, prompt, answer),

@@ -42,7 +42,7 @@ from clawdforge.server.store.base import (
     Store,
     TurnRow,
 )
-from clawdforge.wire import codec, events
+from clawdforge.wire import events
 from clawdforge.wire.agents import AgentOptions, PermissionPolicy
 from clawdforge.wire.events import Draft, Event
 from clawdforge.wire.permissions import PermissionAsk
@@ -240,7 +240,7 @@ class LiveSession:
             changes.append(note(index))
         turn.index = index
         try:
-            start = self._queued_event(turn) if queued else self._start_event(turn)
+            start = state.turn_queued(turn.prompt) if queued else state.turn_start(turn.prompt)
             await self.log.commit(*changes, drafts=[start], turn_index=index)
         except StorageError:
             await asyncio.to_thread(laying.take_back, turn.prompt.files)  # of a turn that never was
@@ -259,18 +259,9 @@ class LiveSession:
         self._begin(turn)
         now_ms = epoch_ms()
         change = BeginTurn(row.session_id, row.turn_index, now_ms)
-        await self.log.commit(change, drafts=[self._start_event(turn)], turn_index=row.turn_index)
+        await self.log.commit(change, drafts=[state.turn_start(turn.prompt)], turn_index=row.turn_index)
         self.row = dataclasses.replace(self.row, last_turn_at=now_ms // 1000)
         return dataclasses.replace(row, status="running", started_at_ms=now_ms)
-
-    @staticmethod
-    def _start_event(turn: Turn) -> Draft:
-        names = [each.path.name for each in turn.prompt.files]
-        return Draft(events.TURN_START, {"prompt": turn.prompt.text, "files": names})
-
-    @staticmethod
-    def _queued_event(turn: Turn) -> Draft:
-        return Draft(events.TURN_QUEUED, {"prompt": turn.prompt.text})
 
     async def _played(self, turn: Turn) -> TurnEnd:
         """Plays a turn that is in the store: whatever goes wrong, it gets an end, and its agent is in order."""
@@ -321,21 +312,16 @@ class LiveSession:
         text = turn.fold.text()
         duration_ms = 0 if turn.started_at is None else round((time.monotonic() - turn.started_at) * 1000)
         used = usage.of_turn(turn.told, turn.prompt.text, folded)
-        row = dataclasses.replace(
+        row = state.ended(
             row,
-            status=end.kind.status,
-            stop_reason=end.stop_reason,
-            ok=end.ok(empty=answers.nothing_done(folded)),
+            end,
+            empty=answers.nothing_done(folded),
             duration_ms=duration_ms,
-            error=end.error,
-            detail=end.detail or None,
-            usage=codec.to_json(used),
+            used=used,
             model=self.options.model or (turn.told.model if turn.told is not None else None),
             extra=await _extra(end, turn.prompt.schema, folded),
         )
-        drafts = [state.turn_end(row)]
-        if end.error is not None:
-            drafts.insert(0, state.error(end))
+        drafts = state.last_events(row, end)
         audit = self._audit.turn(self.row, row, used, turn.prompt.text, text, files=len(turn.prompt.files))
         changes: list[Change] = [EndTurn(row), audit]
         outside: list[Draft] = []

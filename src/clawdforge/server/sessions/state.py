@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from clawdforge.server.agents.base import Answered, PromptEnd
+from clawdforge.server.agents.base import Answered, Prompt, PromptEnd
 from clawdforge.server.store.base import TurnRow
-from clawdforge.wire import events
+from clawdforge.wire import codec, events
 from clawdforge.wire.events import Draft
 from clawdforge.wire.problems import Problem
+from clawdforge.wire.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +125,49 @@ def never_begun() -> TurnEnd:
     return TurnEnd("interrupted", _NEVER_BEGUN)
 
 
-def error(end: TurnEnd) -> Draft:
-    """The event that says why a turn ended in an error; it comes before the one that ends it."""
-    data = {"code": end.error, "detail": end.detail}
-    if "limit" in end.told:
-        data["limit"] = end.told["limit"]
-    return Draft(events.ERROR, data)
-
-
-def turn_end(row: TurnRow) -> Draft:
-    """The event that ends a turn's part of the log."""
-    return Draft(
-        events.TURN_END,
-        {"stop_reason": row.stop_reason, "ok": row.ok, "duration_ms": row.duration_ms, "usage": row.usage},
+def ended(
+    row: TurnRow,
+    end: TurnEnd,
+    *,
+    empty: bool,
+    duration_ms: int,
+    used: Usage,
+    model: str | None,
+    extra: dict[str, Any] | None = None,
+) -> TurnRow:
+    """The row of a turn that has ended so. `empty`: it has neither text nor a tool call."""
+    return replace(
+        row,
+        status=end.kind.status,
+        stop_reason=end.stop_reason,
+        ok=end.ok(empty=empty),
+        duration_ms=duration_ms,
+        error=end.error,
+        detail=end.detail or None,
+        usage=codec.to_json(used),
+        model=model,
+        extra=extra,
     )
+
+
+def turn_queued(prompt: Prompt) -> Draft:
+    """The event of a prompt that waits for its turn."""
+    return Draft(events.TURN_QUEUED, {"prompt": prompt.text})
+
+
+def turn_start(prompt: Prompt) -> Draft:
+    """The event that begins a turn's part of the log."""
+    names = [each.path.name for each in prompt.files]
+    return Draft(events.TURN_START, {"prompt": prompt.text, "files": names})
+
+
+def last_events(row: TurnRow, end: TurnEnd) -> list[Draft]:
+    """What ends a turn's part of the log: why, where it ended in an error, then how."""
+    how = {"stop_reason": row.stop_reason, "ok": row.ok, "duration_ms": row.duration_ms, "usage": row.usage}
+    told = [Draft(events.TURN_END, how)]
+    if end.error is not None:
+        why = {"code": end.error, "detail": end.detail}
+        if "limit" in end.told:
+            why["limit"] = end.told["limit"]
+        told.insert(0, Draft(events.ERROR, why))
+    return told

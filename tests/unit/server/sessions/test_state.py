@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -89,12 +91,19 @@ def test_an_agent_s_failure_is_told_with_what_is_known(alive: bool) -> None:
     assert end.extra == {"exit_code": 7, "stderr_tail": "why"}
 
 
+def why(end: TurnEnd) -> Mapping[str, Any]:
+    """What the log says of why a turn ended so."""
+    error, last = state.last_events(TurnRow("sess_1", 1, "failed", 1000, end.stop_reason), end)
+    assert (error.type, last.type) == ("error", "turn_end")
+    return error.data
+
+
 def test_a_limit_that_ended_an_agent_is_told_in_the_answer_and_the_log() -> None:
     end = state.by_agent(Failed("it took too much", exit_code=-9, limit="memory"))
     assert end.extra == {"exit_code": -9, "stderr_tail": "", "limit": "memory"}
-    assert state.error(end).data == {"code": "agent_failed", "detail": "it took too much", "limit": "memory"}
+    assert why(end) == {"code": "agent_failed", "detail": "it took too much", "limit": "memory"}
     plain = state.by_agent(Failed("it broke", exit_code=1))
-    assert state.error(plain).data == {"code": "agent_failed", "detail": "it broke"}
+    assert why(plain) == {"code": "agent_failed", "detail": "it broke"}
 
 
 def test_an_agent_that_was_too_slow_to_start_is_a_timeout() -> None:
@@ -137,7 +146,7 @@ def test_losing_the_agent_keeps_the_rest_of_an_end() -> None:
 
 def test_the_event_of_an_end_tells_what_the_record_tells() -> None:
     row = TurnRow("sess_1", 4, "done", 1000, "end_turn", True, 250, None, None, {"output_tokens": 9})
-    draft = state.turn_end(row)
+    (draft,) = state.last_events(row, TurnEnd("end_turn"))
     assert draft.type == "turn_end"
     assert draft.data == {
         "stop_reason": "end_turn",
