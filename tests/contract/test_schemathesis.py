@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,11 +62,13 @@ def known(app: Forge) -> Iterator[dict[str, str]]:
     file = app.upload_file(io.BytesIO(b"content"))
     run_id = str(app.run("hi").run_id)
     with app.session(agent="claude") as session:
+        Path(session.cwd, "file").write_text("content")
         yield {
             "session_id": session.session_id,
             "run_id": run_id,
             "name": "claude",
             "token": file.file_token,
+            "path": "file",
         }
 
 

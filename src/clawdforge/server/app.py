@@ -26,6 +26,7 @@ from clawdforge.server.http.context import Context
 from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.routes import application
 from clawdforge.server.http.stream import Streams
+from clawdforge.server.http.trees import Trees
 from clawdforge.server.sandbox import limits, probe
 from clawdforge.server.sandbox.bounds import find as find_bounds
 from clawdforge.server.sessions.answering import Answering
@@ -35,6 +36,7 @@ from clawdforge.server.sessions.runs import Runs
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.sqlite import FILE_NAME, SqliteStore
+from clawdforge.server.workspaces.space import Space
 
 _log: Final = logging.getLogger(__name__)
 
@@ -135,6 +137,8 @@ class Gateway:
                 streams=self._streams,
                 uploads=uploads,
                 host=host,
+                trees=Trees(),
+                space=Space(settings.workspace_bytes),
             )
         )
 

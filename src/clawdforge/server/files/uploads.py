@@ -86,6 +86,10 @@ class Uploads:
         """Begins an upload of an app."""
         return Receiving(self, app_id, self._blobs.receive(self._limit_bytes))
 
+    def stage(self) -> Incoming:
+        """Begins a file that becomes no upload: whoever finishes it moves it away, or aborts it."""
+        return self._blobs.receive(self._limit_bytes)
+
     async def get(self, app_id: str, token: str) -> UploadRow:
         """One of the app's uploads.
 

@@ -14,11 +14,13 @@ from clawdforge.server.apps.usage import UsageReports
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.http.auth import Gate
 from clawdforge.server.http.stream import Streams
+from clawdforge.server.http.trees import Trees
 from clawdforge.server.sessions.answering import Answering
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.sessions.runs import Runs
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
+from clawdforge.server.workspaces.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Context:
     streams: Streams
     uploads: Uploads
     host: LocalHost
+    trees: Trees
+    space: Space
 
     def caller(self, request: Request) -> App:
         """The app that asks; its token is noted as used. Raises Problem 401 or 403 (see `Gate.app`)."""

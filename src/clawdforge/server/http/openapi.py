@@ -31,6 +31,7 @@ BEARER: Final = "token"
 ALWAYS: Final = ("ip_not_allowed", "internal")
 WITH_TOKEN: Final = ("unauthorized", "forbidden")
 WITH_BODY: Final = ("bad_request", "request_timeout", "too_large", "unsupported_media_type", "invalid")
+BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 ERROR_SCHEMA: Final[Schema] = {
     "type": "object",
     "description": "What every error answers. Errors of a turn also name it; `invalid` lists the faults.",
@@ -111,6 +112,7 @@ class Route(APIRoute):
         body: type[Any] | None = None,
         body_optional: bool = False,
         form: Mapping[str, Schema] | None = None,
+        binary: bool = False,
         parameters: Sequence[Parameter] = (),
         problems: Iterable[str] = (),
         token: bool = True,
@@ -123,13 +125,14 @@ class Route(APIRoute):
             answer: the wire type of the body that `status` has.
             body: the wire type of a JSON body, for `body.read_json`.
             form: the fields of a multipart upload beside `file`, for `multipart`.
+            binary: whether the body is bytes, of whatever type.
             parameters: those of the path need not be named.
             problems: codes that this route can answer beside the common ones.
             token: whether a token is needed.
             extra: more of the operation's document, over all else.
         """
         codes = [*ALWAYS, *(WITH_TOKEN if token else ()), *problems]
-        if body is not None or form is not None:
+        if body is not None or form is not None or binary:
             codes += WITH_BODY
         summary, _, description = (inspect.getdoc(endpoint) or "").partition("\n")
         super().__init__(
@@ -160,6 +163,8 @@ class Route(APIRoute):
             document["requestBody"] = _json_body(body, required=not body_optional)
         if form is not None:
             document["requestBody"] = _upload_body(form)
+        if binary:
+            document["requestBody"] = {"required": True, "content": {"*/*": {"schema": BINARY}}}
         if token:
             document["security"] = [{BEARER: []}]
         self.openapi_extra = {**document, **(extra or {})}
@@ -274,6 +279,6 @@ def _upload_body(fields: Mapping[str, Schema]) -> dict[str, Any]:
         "type": "object",
         "required": ["file"],
         "additionalProperties": False,
-        "properties": {"file": {"type": "string", "format": "binary"}, **fields},
+        "properties": {"file": BINARY, **fields},
     }
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

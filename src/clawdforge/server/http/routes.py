@@ -21,8 +21,11 @@ from clawdforge.server.http import (
     sessions,
     turns,
     usage,
+    workspace,
 )
 from clawdforge.server.http.context import Context
+from clawdforge.server.http.download import BINARY
+from clawdforge.server.http.openapi import BINARY as BYTES
 from clawdforge.server.http.openapi import Api, Parameter, Route
 from clawdforge.server.http.problems import Answer
 from clawdforge.wire import sse
@@ -44,6 +47,7 @@ from clawdforge.wire.turns import (
     TurnResult,
 )
 from clawdforge.wire.usage import UsageReport
+from clawdforge.wire.workspace import FilePut, FileRemoved, WorkspacePage
 
 _START: Final = ("agent_unavailable", "agent_failed", "timeout", "shutting_down", "storage_full")
 _TURN: Final = (*_START, "not_found", "too_many_turns", "interrupted")
@@ -82,6 +86,35 @@ _FORMS: Final = (
 _ONCE: Final = ("idempotency_mismatch",)
 _LASTING: Final = ("rate_limited", "overloaded")  # of a stream
 _STREAM: Final = {"200": {"content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_LISTING: Final = (
+    Parameter("path", {"type": "string"}, "of the directory; without it, the workspace itself"),
+    Parameter("recursive", {"type": "boolean", "default": False}, "also what lies below"),
+    Parameter(
+        "limit",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": workspace.LIMITS[-1],
+            "default": workspace.DEFAULT_LIMIT,
+        },
+    ),
+    _CURSOR,
+)
+_CONDITIONS: Final = (
+    Parameter("If-Match", {"type": "string"}, "entity tags, one of which must be the file's", place="header"),
+    Parameter("If-None-Match", {"type": "string"}, "entity tags that must not be the file's", place="header"),
+)
+_PARTS: Final = (
+    Parameter("Range", {"type": "string"}, "one range of bytes", place="header"),
+    Parameter("If-Range", {"type": "string"}, "the entity tag of which it is a range", place="header"),
+)
+_BYTES: Final = {"content": {BINARY: {"schema": BYTES}}}
+_DOWNLOAD: Final = {
+    "200": {"description": "The file", **_BYTES},
+    "206": {"description": "A part of it", **_BYTES},
+    "304": {"description": "It is the one that is known"},
+}
+_CHANGE: Final = (*_QUERY, "not_found", "session_closed", "precondition_failed")
 _TTL: Final[dict[str, Any]] = {"type": "integer", "minimum": 60, "maximum": 86_400, "default": 3_600}
 
 
@@ -186,6 +219,39 @@ def application(rooms: Context) -> Api:
             answer=EventPage,
             problems=(*_QUERY, "not_found", "rate_limited", "overloaded"),
             extra={"responses": _STREAM},
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/files",
+            workspace.list_workspace,
+            parameters=_LISTING,
+            answer=WorkspacePage,
+            problems=(*_QUERY, "not_found"),
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/files/{path:any}",
+            workspace.get_workspace_file,
+            parameters=(*_CONDITIONS, *_PARTS),
+            problems=(*_QUERY, *_LASTING, "not_found", "precondition_failed", "range_not_satisfiable"),
+            extra={"responses": _DOWNLOAD},
+        ),
+        Route(
+            "PUT",
+            "/sessions/{session_id}/files/{path:any}",
+            workspace.put_workspace_file,
+            binary=True,
+            parameters=_CONDITIONS,
+            answer=FilePut,
+            problems=(*_CHANGE, "storage_full", "shutting_down"),
+        ),
+        Route(
+            "DELETE",
+            "/sessions/{session_id}/files/{path:any}",
+            workspace.delete_workspace_file,
+            parameters=(Parameter("recursive", {"type": "boolean", "default": False}), *_CONDITIONS),
+            answer=FileRemoved,
+            problems=(*_CHANGE, "overloaded"),
         ),
         Route(
             "GET",

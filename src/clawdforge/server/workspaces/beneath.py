@@ -11,18 +11,21 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.workspaces import removal
+from clawdforge.server.workspaces import openat2, removal
 
 _PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
+_ENTRY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_BY_STEPS: Final = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES})
+"""The kernel has no openat2, a filter refuses it, or a directory on the way is shut."""
 
 
 def directory(path: str | Path, within: int | None = None, rights: int = 0o700) -> int:
@@ -47,6 +50,94 @@ def directory(path: str | Path, within: int | None = None, rights: int = 0o700) 
         return os.open(itself, _DIRECTORY)
     finally:
         os.close(place)
+
+
+def entry(root: int, path: str, rights: int = 0o500) -> int:
+    """What lies at a path below an open directory, as a place: neither opened, nor followed where it is a link.
+
+    Args:
+        root: the directory.
+        path: relative to it.
+        rights: what the owner of directories on the way is allowed from now on, where one is shut for us.
+
+    Raises:
+        OSError: nothing lies there, or the way there leads through a link.
+        ValueError: the path is none that leads below.
+    """
+    *folders, last = names = path.split("/")
+    if not {"", ".", ".."}.isdisjoint(names):
+        raise ValueError("a path below a directory has no empty step, . or ..")
+    try:
+        return openat2.open_beneath(root, path, _ENTRY)
+    except OSError as error:
+        if error.errno not in _BY_STEPS:
+            raise
+    with way(root, folders, rights=rights) as folder:
+        return os.open(last, _ENTRY, dir_fd=folder)
+
+
+def reopened(place: int, flags: int, right: int) -> int:
+    """Opens what lies at a place, which has no side effects before; where it is shut, its owner gets this right.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    itself = f"/proc/self/fd/{place}"
+    try:
+        return os.open(itself, flags | os.O_CLOEXEC)
+    except PermissionError:
+        os.chmod(itself, stat.S_IMODE(os.fstat(place).st_mode) | right)  # noqa: PTH101
+        return os.open(itself, flags | os.O_CLOEXEC)
+
+
+@contextmanager
+def way(
+    start: int, names: Sequence[str], make_for: tuple[int | None] | None = None, rights: int = 0o700
+) -> Iterator[int]:
+    """A directory below an open one, by a way of which no step is a link.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    folder = os.dup(start)
+    try:
+        for name in names:
+            below = directory(name, folder, rights) if make_for is None else _made(folder, name, *make_for)
+            os.close(folder)
+            folder = below
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def made(root: int, names: Sequence[str], owner: int) -> Iterator[int]:
+    """A directory below an open one, made with those on the way to it; made ones go again where the block raises.
+
+    Args:
+        root: the directory.
+        names: the way; nothing on it is replaced.
+        owner: the uid, and gid, of those that are made (0755).
+
+    Raises:
+        OSError: one cannot be made or opened; something else has its name.
+    """
+    with ExitStack() as opened, ExitStack() as unless_done:
+        folder = root
+        for name in names:
+            try:
+                os.mkdir(name, 0o755, dir_fd=folder)
+            except FileExistsError:
+                below = directory(name, folder)
+            else:
+                unless_done.callback(_remove_empty, folder, name)
+                below = directory(name, folder)
+                if os.fstat(below).st_uid != owner:
+                    _give(below, owner)
+            opened.callback(os.close, below)
+            folder = below
+        yield folder
+        unless_done.pop_all()
 
 
 def read(root: Path, name: str, limit_bytes: int) -> bytes | None:
@@ -118,7 +209,7 @@ def write(root: Path, name: str, content: bytes, owner: int | None = None) -> No
             try:
                 os.replace(new, last, src_dir_fd=folder, dst_dir_fd=folder)
             except IsADirectoryError:
-                _remove(folder, last)
+                remove_in(folder, last)
                 os.replace(new, last, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
@@ -144,12 +235,12 @@ def remove(root: Path, name: str, keeps: Sequence[str] = ()) -> None:
         if itself and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             return
         if kept and stat.S_ISDIR(mode):
-            with _opened(folder, [last]) as emptied:
+            with way(folder, [last]) as emptied:
                 below = os.listdir(emptied)  # noqa: PTH208 - what is open has no path
             for each in below:
                 remove(root, f"{name}/{each}", kept)
         else:
-            _remove(folder, last)
+            remove_in(folder, last)
 
 
 def _leads_to(pattern: str, name: str) -> bool:
@@ -166,26 +257,10 @@ def _folder_of(
     *folders, last = name.split("/")
     start = directory(root, rights=rights)
     try:
-        with _opened(start, folders, make_for, rights) as folder:
+        with way(start, folders, make_for, rights) as folder:
             yield folder, last
     finally:
         os.close(start)
-
-
-@contextmanager
-def _opened(
-    start: int, names: Sequence[str], make_for: tuple[int | None] | None = None, rights: int = 0o700
-) -> Iterator[int]:
-    """A directory below an open one."""
-    folder = os.dup(start)
-    try:
-        for name in names:
-            below = directory(name, folder, rights) if make_for is None else _made(folder, name, *make_for)
-            os.close(folder)
-            folder = below
-        yield folder
-    finally:
-        os.close(folder)
 
 
 def _made(folder: int, name: str, owner: int | None) -> int:
@@ -202,10 +277,20 @@ def _made(folder: int, name: str, owner: int | None) -> int:
     return made
 
 
+def _remove_empty(folder: int, name: str) -> None:
+    with suppress(OSError):  # it holds something by now, or is gone
+        os.rmdir(name, dir_fd=folder)
+
+
 def _give(fd: int, owner: int | None) -> None:
     if owner is not None:
         os.fchown(fd, owner, owner)
 
 
-def _remove(folder: int, name: str) -> None:
+def remove_in(folder: int, name: str) -> None:
+    """Removes what has this name in an open directory, with all that is below it.
+
+    Raises:
+        OSError: something could not be removed.
+    """
     removal.remove(Path(f"/proc/self/fd/{folder}") / name)

@@ -43,8 +43,17 @@ def numbered(name: str, number: int) -> str:
     return _cut(stem, f" ({number}){extension}")
 
 
+def printable(name: str) -> bool:
+    """Whether all of a text can be shown, and leaves the text around it as it is."""
+    return (name.isascii() and name.isprintable()) or all(map(_is_printable, name))
+
+
+def _is_printable(each: str) -> bool:
+    return unicodedata.category(each) not in _UNPRINTABLE and each not in _TURNING
+
+
 def _printable(name: str) -> str:
-    kept = (each for each in name if unicodedata.category(each) not in _UNPRINTABLE and each not in _TURNING)
+    kept = filter(_is_printable, name)
     return _FORBIDDEN.sub("_", unicodedata.normalize("NFC", "".join(kept)))
 
 

@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Final
 
 from clawdforge.server.workspaces import beneath, removal
-from clawdforge.server.workspaces.names import clean, numbered
+from clawdforge.server.workspaces.names import clean, numbered, printable
+from clawdforge.wire.problems import Problem, invalid
 
 PROTECTED: Final = frozenset({".claude", ".codex", ".gemini", ".git"})
 """Directories that arm an agent, or that change what a checkout does."""
 
 NAMES_TRIED: Final = 1000
 COPY_BYTES: Final = 16 * 1024 * 1024
+
+NAME_LIMIT_BYTES: Final = 255
+PATH_LIMIT_BYTES: Final = 4095
+"""What the kernel takes."""
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -143,7 +148,7 @@ def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
     try:
         written_as, fd = _create(directory, wanted)
         try:
-            _copy(source, fd, go_on)
+            copy(source, fd, go_on)
             _give(fd, directory)
             os.fchmod(fd, 0o644)
         except BaseException:
@@ -155,6 +160,60 @@ def lay(root: Path, source: int, name: str, go_on: Callable[[], None]) -> Path:
     finally:
         os.close(directory)
     return root / written_as
+
+
+def copy(source: int, target: int, go_on: Callable[[], None] = lambda: None) -> None:
+    """Copies an open file to its end, in the kernel; file systems that can share the blocks.
+
+    Args:
+        source: read from where it stands.
+        target: written where it stands.
+        go_on: called before each piece of some megabytes; what it raises ends the copy.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    go_on()
+    try:
+        while os.copy_file_range(source, target, COPY_BYTES):
+            go_on()
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+        while os.sendfile(target, source, None, COPY_BYTES):
+            go_on()
+
+
+def relative(raw: bytes) -> str:
+    """A path below a workspace, as `os` takes it, also where it is no UTF-8.
+
+    Raises:
+        Problem: `invalid` or `bad_request`, where it leads elsewhere or nowhere, or is too long.
+    """
+    for each in raw.split(b"/"):
+        if each in (b"", b".", b".."):
+            raise invalid("a path has no empty step, no . and no ..", "path")
+        if b"\0" in each:
+            raise Problem("bad_request", "the path holds NUL")
+        if len(each) > NAME_LIMIT_BYTES:
+            raise invalid(f"a name has at most {NAME_LIMIT_BYTES} bytes", "path")
+    if len(raw) > PATH_LIMIT_BYTES:
+        raise invalid(f"a path has at most {PATH_LIMIT_BYTES} bytes", "path")
+    return os.fsdecode(raw)
+
+
+def check_new(path: str) -> None:
+    """Refuses to make names that would mean something else to others.
+
+    Raises:
+        Problem: `invalid`, for what is no UTF-8, unprintable, turns the text around it, or has a backslash.
+    """
+    try:
+        text = os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        raise invalid("a new name is UTF-8", "path") from None
+    if "\\" in text or not printable(text):
+        raise invalid("a new name has no backslash, and nothing that cannot be printed", "path")
 
 
 def take_back(path: Path) -> None:
@@ -196,16 +255,3 @@ def _give(file: int, directory: int) -> None:
     whose = os.fstat(directory)
     if whose.st_uid != os.geteuid():
         os.fchown(file, whose.st_uid, whose.st_gid)
-
-
-def _copy(source: int, target: int, go_on: Callable[[], None]) -> None:
-    """Copies to the end of the source, in the kernel; file systems that can share the blocks."""
-    go_on()
-    try:
-        while os.copy_file_range(source, target, COPY_BYTES):
-            go_on()
-    except OSError as error:
-        if error.errno not in _NO_COPY_RANGE:
-            raise
-        while os.sendfile(target, source, None, COPY_BYTES):
-            go_on()
