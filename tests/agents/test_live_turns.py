@@ -1,4 +1,4 @@
-"""Turns of real agents as they happen: streamed as the model speaks, cut and found again, cancelled in mid answer."""
+"""Turns of real agents as they happen: streamed as the model speaks, cut, found again, cancelled in mid answer."""
 
 from __future__ import annotations
 
