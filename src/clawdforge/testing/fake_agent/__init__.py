@@ -34,6 +34,8 @@ What it says
   [[BLOCKS]]                 the prompt's content blocks, as JSON
   [[META]]                   {"session": _meta, "prompt": _meta} as received, as JSON
   [[SYSTEM]]                 the systemPrompt of session/new's _meta, as JSON
+  [[RECALL]]                 the prompts that it was asked in earlier processes, as far as it recalls them, as JSON
+  [[HANDED]]                 the conversation that was handed over ahead of the prompt; no directive counts in that
   [[CONFIG]]                 {"mode", "model", "effort"}, as JSON
   [[CLIENT]]                 the params of initialize, as JSON
 
@@ -90,13 +92,19 @@ Processes (sleepers end by themselves after 300 s; a pid that is said counts in 
 Environment
   FAKE_AGENT_LOG       a file of JSON lines: {"t", "pid", "argv"} at the start, {"t", "pid", "m"} per message in;
                        `~` stands for its home, which is also behind a wall a place to write
-  FAKE_AGENT_CAPS      JSON, merged into agentCapabilities
+  FAKE_AGENT_CAPS      JSON, merged into agentCapabilities. With loadSession, or with resume or fork among the
+                       sessionCapabilities, it has these, and keeps its conversations below HOME
   FAKE_AGENT_MODELS    model names offered beside default, fake-small, fake-large; comma separated
   FAKE_AGENT_MODEL_BY  config (default); models: `models` in session/new, and session/set_model; none
   FAKE_AGENT_START     a start fault, as --start-fault; `@path`: the one in that file, none where it is missing:
     exit0, exit1, exit137, stderr-then-exit   at once         exit-new                 in session/new
     hang-initialize, hang-new                 no answer       error-initialize, error-new, auth-required
     garbage-first    noise, then works        garbage         noise for ever, 100 lines a second, no answer
+    no-recall        has none of the session/resume, load and fork that it advertises
+    hang-recall      does not answer these            exit-recall   exits in these
+    empty-load       an id that it does not know is an empty session for these
+    late-history     tells what it loads after the answer to session/load
+    odd-session-id   an id of a megabyte, with a NUL and half a surrogate pair
     old-protocol n   answers version n, or 0  no-session-id   session/new answers without one
     slow s           before it reads          ignore-eof      lives on when its stdin ends
 """

@@ -12,8 +12,9 @@ import sys
 import time
 
 from . import asks, endings, leaks, lost, noise, processes, speech, start
+from .memory import Conversation
 from .pipe import Pipe
-from .session import INVALID_PARAMS, UNKNOWN_METHOD, RpcError, Session
+from .session import INVALID_PARAMS, NO_RESOURCE, UNKNOWN_METHOD, RpcError, Session
 from .turn import Turn
 
 TYPE_CHECKING = False
@@ -60,6 +61,7 @@ class Agent:
         self._fault = fault
         self._prompts: list[Message] = []
         self._next_id = 0
+        self._after_answer: Callable[[], None] = lambda: None
         self._methods: dict[str, Callable[[Message], Message]] = {
             "initialize": self._initialize,
             "authenticate": lambda _: {},
@@ -69,6 +71,9 @@ class Agent:
             "session/set_config_option": self._set_config_option,
             "session/close": self._close,
         }
+        self.capabilities = merged(CAPABILITIES, json.loads(os.environ.get("FAKE_AGENT_CAPS") or "{}"))
+        if fault.name != "no-recall":
+            self._methods.update(self._recalls())
 
     def serve(self) -> None:
         """Answer until stdin ends, which raises InputEnded."""
@@ -78,6 +83,18 @@ class Agent:
             turn = Turn(self, message.get("params") or {}, VERBS)
             self._answer(message.get("id"), turn.run)
             turn.finish()
+
+    def _recalls(self) -> dict[str, Callable[[Message], Message]]:
+        """The ways to go on with a conversation that it advertises."""
+        of_sessions = self.capabilities["sessionCapabilities"]
+        found: dict[str, Callable[[Message], Message]] = {}
+        if self.capabilities["loadSession"]:
+            found["session/load"] = self._load
+        if "resume" in of_sessions:
+            found["session/resume"] = self._recall
+        if "fork" in of_sessions:
+            found["session/fork"] = self._fork
+        return found
 
     def wait_for(self, done: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Take messages until `done()`; False if `timeout_s` goes by first, InputEnded if stdin ends first."""
@@ -147,29 +164,75 @@ class Agent:
         if outcome != {"result": None}:
             self.last_answer = {"id": request_id, **outcome}
             self.pipe.send(self.last_answer)
+        after, self._after_answer = self._after_answer, lambda: None
+        after()
 
     def _initialize(self, params: Message) -> Message:
         self.client = params
-        more = json.loads(os.environ.get("FAKE_AGENT_CAPS") or "{}")
         return {
             "protocolVersion": self._fault.protocol_version,
             "agentInfo": {"name": "fake_agent", "title": "Fake Agent", "version": VERSION},
-            "agentCapabilities": merged(CAPABILITIES, more),
+            "agentCapabilities": self.capabilities,
             "authMethods": [],
         }
 
     def _new(self, params: Message) -> Message:
+        session_id = f"fake-{os.urandom(8).hex()}"
+        if self._fault.name == "odd-session-id":
+            session_id += "\0\ud800/../*'" + "x" * 1_000_000
+        answer = self._open(session_id, params).described()
+        if self._fault.name == "no-session-id":
+            del answer["sessionId"]
+        return answer
+
+    def _open(self, session_id: str, params: Message) -> Session:
         cwd = params.get("cwd")
         if not (isinstance(cwd, str) and cwd.startswith("/") and isinstance(params.get("mcpServers"), list)):
             raise RpcError(INVALID_PARAMS, "session/new needs an absolute cwd and mcpServers")
         more_models = [name for name in os.environ.get("FAKE_AGENT_MODELS", "").split(",") if name]
         model_by = os.environ.get("FAKE_AGENT_MODEL_BY", "config")
-        session = Session(f"fake-{os.urandom(8).hex()}", params, more_models, model_by)
-        self.sessions[session.id] = session
+        session = self.sessions[session_id] = Session(session_id, params, more_models, model_by)
+        if self._recalls() and self._fault.name != "odd-session-id":
+            session.conversation = Conversation(session_id)
+        return session
+
+    def _recall(self, params: Message) -> Message:
+        """`session/resume`: as if the process had never ended, but for the settings."""
+        session = self._open(params.get("sessionId", ""), params)
+        if session.conversation is None or not session.conversation.read():
+            if self._fault.name != "empty-load":
+                del self.sessions[session.id]
+                raise RpcError(NO_RESOURCE, f"Resource not found: {session.id}")
+        else:
+            session.turn_count = len(session.conversation.prompts)
         answer = session.described()
-        if self._fault.name == "no-session-id":
-            del answer["sessionId"]
+        del answer["sessionId"]
         return answer
+
+    def _load(self, params: Message) -> Message:
+        """`session/load`: the same, and tells again what was said; gemini does that after its answer."""
+        answer = self._recall(params)
+        session = self.session(params)
+
+        def tell() -> None:
+            for update in session.conversation.updates if session.conversation else ():
+                self.pipe.send({"method": "session/update", "params": {"sessionId": session.id, "update": update}})
+
+        if self._fault.name == "late-history":
+            self._after_answer = tell
+        else:
+            tell()
+        return answer
+
+    def _fork(self, params: Message) -> Message:
+        """`session/fork`: a new session that knows what was said in the other one."""
+        self._recall(params)
+        other = self.sessions.pop(params["sessionId"])
+        forked = self._open(f"fake-{os.urandom(8).hex()}", params)
+        if forked.conversation and other.conversation:
+            forked.conversation.take_over(other.conversation)
+            forked.turn_count = other.turn_count
+        return forked.described()
 
     def _set_mode(self, params: Message) -> Message:
         self.session(params).set_mode(params.get("modeId"))

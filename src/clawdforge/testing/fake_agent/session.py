@@ -7,13 +7,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from .memory import Conversation
+
     Message = dict[str, Any]
 
 MODES = {"ask": "Asks before a tool runs", "auto": "Runs tools unasked"}
 MODELS = ["default", "fake-small", "fake-large"]
 EFFORTS = ["default", "low", "medium", "high", "xhigh", "max"]
 
-INVALID_PARAMS, UNKNOWN_METHOD, CANCELLED = -32602, -32601, -32800
+INVALID_PARAMS, UNKNOWN_METHOD, CANCELLED, NO_RESOURCE = -32602, -32601, -32800, -32002
 
 
 class RpcError(Exception):
@@ -36,6 +38,7 @@ class Session:
         self.usage_count = 0
         self.cost_usd = 0.0
         self.cancelled = False
+        self.conversation: Conversation | None = None
         self._models = [*MODELS, *more_models]
         self._model_by = model_by
 

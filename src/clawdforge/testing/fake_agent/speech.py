@@ -6,6 +6,8 @@ import json
 import os
 import sys
 
+from .turn import HANDED_OVER
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -117,6 +119,15 @@ def system(turn: Turn, _: str) -> None:
     say_json(turn, (turn.session.meta or {}).get("systemPrompt"))
 
 
+def recall(turn: Turn, _: str) -> None:
+    conversation = turn.session.conversation
+    say_json(turn, conversation.prompts if conversation else [])
+
+
+def handed(turn: Turn, _: str) -> None:
+    turn.say("".join(text for text in turn.texts() if text.startswith(HANDED_OVER)))
+
+
 def say_json(turn: Turn, value: Any) -> None:
     turn.say(json.dumps(value, ensure_ascii=False))
 
@@ -145,6 +156,8 @@ VERBS: dict[str, Verb] = {
     "BLOCKS": lambda turn, _: say_json(turn, turn.params.get("prompt")),
     "META": meta,
     "SYSTEM": system,
+    "RECALL": recall,
+    "HANDED": handed,
     "CONFIG": lambda turn, _: say_json(turn, turn.session.settings),
     "CLIENT": lambda turn, _: say_json(turn, turn.agent.client),
 }

@@ -14,6 +14,7 @@ NAMES = (
     *("exit0", "exit1", "exit137", "stderr-then-exit", "exit-new", "hang-initialize", "hang-new"),
     *("error-initialize", "error-new", "auth-required", "garbage-first", "garbage"),
     *("old-protocol", "no-session-id", "slow", "ignore-eof"),
+    *("no-recall", "empty-load", "late-history", "hang-recall", "exit-recall", "odd-session-id"),
 )
 NOISE = (
     b"starting up ...\n",
@@ -27,6 +28,7 @@ NOISE = (
     b"\n",
 )
 GARBAGE_PAUSE_S = 0.01
+RECALLS = ("session/load", "session/resume", "session/fork")
 ERRORS = {
     ("error-initialize", "initialize"): RpcError(-32603, "Internal error"),
     ("error-new", "session/new"): RpcError(-32603, "Internal error"),
@@ -64,6 +66,10 @@ class Fault:
             raise ERRORS[self.name, method]
         if (self.name, method) == ("exit-new", "session/new"):
             os._exit(1)
+        if self.name == "exit-recall" and method in RECALLS:
+            os._exit(1)
+        if self.name == "hang-recall":
+            return method in RECALLS
         return (self.name, method) in (("hang-initialize", "initialize"), ("hang-new", "session/new"))
 
     @property

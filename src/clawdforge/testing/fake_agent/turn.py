@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         def wait_for(self, done: Callable[[], bool], timeout_s: float | None = None) -> bool: ...
 
 
+HANDED_OVER = "<conversation-so-far>"
 DIRECTIVE = re.compile(r"\[\[([A-Z][A-Z0-9_]*)(?:\s(.*?))?\]\](?!\])", re.DOTALL)
 
 
@@ -82,6 +83,7 @@ class Turn:
         self.session.cancelled = False
         self.session.turn_count += 1
         text = self.prompt_text()
+        self._keep({"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": text}})
         directives = DIRECTIVE.findall(text)
         if not directives:
             self.say(f"turn {self.session.turn_count}: ")
@@ -113,8 +115,12 @@ class Turn:
         time.sleep(self.deaf_s)
 
     def prompt_text(self) -> str:
+        """What is asked: without the conversation that was handed over ahead of it."""
+        return "\n".join(text for text in self.texts() if not text.startswith(HANDED_OVER))
+
+    def texts(self) -> list[str]:
         blocks = self.params.get("prompt") or []
-        return "\n".join(block["text"] for block in blocks if block.get("type") == "text")
+        return [block["text"] for block in blocks if block.get("type") == "text"]
 
     def path(self, name: str) -> str:
         """An absolute path; a relative one starts at the session's cwd."""
@@ -125,8 +131,14 @@ class Turn:
         if kind != self._message_kind:
             self._message_kind = kind
             self._message_count += 1
-        params = {"sessionId": self.session.id, "update": {"sessionUpdate": kind, **fields}}
+        update = {"sessionUpdate": kind, **fields}
+        self._keep(update)
+        params = {"sessionId": self.session.id, "update": update}
         self.agent.pipe.send({"method": "session/update", "params": params})
+
+    def _keep(self, update: Message) -> None:
+        if self.session.conversation is not None:
+            self.session.conversation.add(update)
 
     def say(self, text: str) -> None:
         self._chunk("agent_message_chunk", text)
