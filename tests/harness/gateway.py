@@ -18,6 +18,7 @@ import psutil
 
 from clawdforge import Forge, Session
 from clawdforge.server.sandbox import cgroups
+from clawdforge.server.sessions.history import OPENING
 from clawdforge.testing import fake_agent
 from harness.agent_log import VARIABLE, AgentLog
 
@@ -156,9 +157,10 @@ class Gateway:
                     yield process
 
     def heard(self, text: str) -> int:
-        """How many prompts that hold this text have reached an agent."""
+        """How many prompts that hold this text have reached an agent, and not as what was said before."""
         prompts = (each["m"]["params"]["prompt"] for each in self.agent_log.entries("session/prompt"))
-        return sum(any(text in block.get("text", "") for block in each) for each in prompts)
+        texts = ([block.get("text", "") for block in each] for each in prompts)
+        return sum(any(text in one and not one.startswith(OPENING) for one in each) for each in texts)
 
     def until_heard(self, text: str) -> None:
         """Waits until an agent has this prompt."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     cancel_timeout_secs: float = Field(default=10, gt=0)
     permission_timeout_secs: float = Field(default=120, gt=0)
     drain_timeout_secs: float = Field(default=30, ge=0)
+    agent_idle_secs: float = Field(default=600, ge=0, allow_inf_nan=False)  # 0: agents stay awake
     session_ttl_secs: int = Field(default=3_600, ge=1)
     session_hard_ttl_secs: int = Field(default=86_400, ge=1)
     reap_interval_secs: float = Field(default=30, gt=0)
@@ -127,6 +128,12 @@ class Settings(BaseSettings):
         for cidr in cidrs:
             ip_network(cidr, strict=False)
         return cidrs
+
+    @model_validator(mode="after")
+    def _sleeps_before_it_is_closed(self) -> Self:
+        if "agent_idle_secs" in self.model_fields_set and self.agent_idle_secs >= self.session_ttl_secs:
+            raise ValueError("agent_idle_secs must be below session_ttl_secs: a session is closed by then")
+        return self
 
     @property
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -158,7 +158,7 @@ class AcpAgent:
     @property
     def agent_session_id(self) -> str | None:
         """Its own id of the conversation (see `base.Agent`)."""
-        return None if self._acp_session is None else recall.lasting(self._acp_session)
+        return None if self._acp_session is None else self._recall.lasting(self._acp_session)
 
     @property
     def history_bytes(self) -> int:
@@ -327,11 +327,12 @@ class AcpAgent:
         self._translator.turn_over()
         self._drop_asks()
         self._redactor.end()
+        forgotten = self._recall.proved_none(answer)
         if isinstance(answer, rpc.Gone):
             return  # the owner hears of it by `on_exit`
         if isinstance(answer, rpc.RpcError):
             # Without a login it is of no use: the next turn starts one that sees what has been mended by then.
-            alive = answer.code != setup.AUTH_REQUIRED
+            alive = answer.code != setup.AUTH_REQUIRED and not forgotten
             self._owner.on_prompt_end(self._failures.failed(self._failures.said("reported", answer), alive=alive))
             return
         reason = answer.get("stopReason") if isinstance(answer, dict) else None

@@ -20,6 +20,7 @@ _ID_LIMIT_CHARS: Final = 1_000
 _BARRIER: Final = "_clawdforge/told"
 """A request that no agent knows: ACP leaves names with an underscore to whoever wants one."""
 _BARRIER_S: Final = 2.0
+_NO_SUCH_SESSION: Final = frozenset({-32002, rpc.METHOD_NOT_FOUND, rpc.INVALID_PARAMS})
 _SAID_AGAIN: Final = frozenset(
     {
         "user_message_chunk",
@@ -49,6 +50,8 @@ class Recall:
         self._limit_s = limit_s
         self._told_again = 0
         self._over = True
+        self._doubted = False
+        self._lost = False
 
     async def session(
         self, call: Call, initialized: Mapping[str, Any], params: dict[str, Any]
@@ -78,7 +81,7 @@ class Recall:
                     known = await self._all_told(call) if method == "session/load" else True
                     session_id = (answer if method == "session/fork" else asked).get("sessionId")
                     if known and isinstance(session_id, str):
-                        self.pending = False
+                        self.pending, self._doubted = False, True
                         return session_id, answer
         self.pending = False
         return None
@@ -104,10 +107,18 @@ class Recall:
         """A prompt is sent: what is told from now on is new."""
         self._over = True
 
+    def proved_none(self, answer: Any) -> bool:
+        """Whether the answer to the first prompt says that the agent has no such session, whatever it said before.
 
-def lasting(session_id: str) -> str | None:
-    """An agent's id of a conversation, where it is one to be kept: agents may call them anything."""
-    return session_id if len(session_id) <= _ID_LIMIT_CHARS else None
+        Then it is of no use, and what it cannot recall shall not be asked for again.
+        """
+        doubted, self._doubted = self._doubted, False
+        self._lost = doubted and isinstance(answer, rpc.RpcError) and answer.code in _NO_SUCH_SESSION
+        return self._lost
+
+    def lasting(self, session_id: str) -> str | None:
+        """The agent's id of its conversation, where it is worth keeping; agents may call one anything."""
+        return None if self._lost or len(session_id) > _ID_LIMIT_CHARS else session_id
 
 
 def _methods(memory: Memory, initialized: Mapping[str, Any]) -> Iterator[str]:

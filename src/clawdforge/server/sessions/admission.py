@@ -58,6 +58,11 @@ class Admission:
         before = time.monotonic() - self._settings.session_ttl_secs
         return [name for name, each in self._open.items() if each.kind == "session" and each.used_at < before]
 
+    def drowsy(self, session_id: str) -> bool:
+        """Whether a session is open and was not used for so long that its agent need not stay awake."""
+        entry, idle_s = self._open.get(session_id), self._settings.agent_idle_secs
+        return entry is not None and 0 < idle_s < time.monotonic() - entry.used_at
+
     def admit_session(self, app_id: str) -> None:
         """Whether an app may open a session. Raises Problem `shutting_down` or `too_many_sessions`."""
         self._admit()

@@ -74,7 +74,7 @@ class Opening:
         created = SessionCreated(
             True, row.session_id, row.agent, row.created_at, row.cwd, agent_cwd, self._host.sandbox
         )
-        changes: list[Change] = [AddSession(row)]
+        changes: list[Change] = []
         if once is not None:
             told = json.loads(codec.text(codec.to_json(created)))
             changes.append(self._keys.note(app.app_id, once, session_id=row.session_id, answer=told))
@@ -83,7 +83,7 @@ class Opening:
             live = await self.made(row)
             live.log.hold()
             await live.wake(request.startup_timeout_secs or self._settings.startup_timeout_secs)
-            await live.log.commit(*changes)
+            await live.log.commit(AddSession(live.row), *changes)
         except BaseException as error:
             await self.unmake(row)
             if isinstance(error, AgentFailed):

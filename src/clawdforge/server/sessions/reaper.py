@@ -1,4 +1,4 @@
-"""Clears away, now and then, what nobody needs any more: lost turns, idle sessions, old rows, expired uploads."""
+"""Clears away, now and then, what nobody needs: lost turns, idle agents and sessions, old rows, old uploads."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Reaper:
             try:
                 await self._sessions.end_lost_turns()
                 await self._sessions.expire()
+                self._sessions.sleep_idle()
                 await self._remove_old()
                 await self._remove_unknown()
                 await self._uploads.sweep(int(time.time()))

@@ -217,6 +217,12 @@ class Sessions:
                 if not live.busy:  # it may have been used while it was looked up
                     await self._close(live, "idle")
 
+    def sleep_idle(self) -> None:
+        """Ends the agents of sessions that nobody has used for `agent_idle_secs`: their next turns wake them."""
+        for live in self._live.all():
+            if live.agent is not None and self._admission.drowsy(live.row.session_id):
+                live.sleep()
+
     def live(self, session_id: str) -> LiveSession | None:
         """The session of this id, while it has an agent or a turn."""
         return self._live.get(session_id)

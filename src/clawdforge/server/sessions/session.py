@@ -19,13 +19,12 @@ from clawdforge.server.agents.base import (
     AgentHost,
     Attachment,
     Failed,
-    OpenAgent,
     PromptEnd,
 )
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
 from clawdforge.server.events.rounds import Rounds
-from clawdforge.server.sessions import answers, laying, results, state, usage, verdicts
+from clawdforge.server.sessions import answers, laying, results, state, usage, verdicts, waking
 from clawdforge.server.sessions.asked import Accepted, Ask
 from clawdforge.server.sessions.asking import Asking
 from clawdforge.server.sessions.state import TurnEnd
@@ -36,6 +35,7 @@ from clawdforge.server.store.base import (
     Change,
     CloseSession,
     EndTurn,
+    NoteAgentSession,
     SessionRow,
     StartTurn,
     StorageError,
@@ -98,6 +98,7 @@ class LiveSession:
             on_settled=lambda: self._on_idle(self),
         )
         self.asking = Asking(policy, self.workspace, private, self.log, permission_timeout_s)
+        self._store = store
         self._host = host
         self._audit = audit
         self._on_idle = on_idle
@@ -113,11 +114,32 @@ class LiveSession:
             AgentFailed: it could not be started.
             Problem: what was chosen for it cannot be, or is refused by it.
         """
-        request = OpenAgent(self.row.session_id, self.options, self.workspace, startup_timeout_s)
-        agent = await self._host.open(request, self)
+        turn_index = 1 if self.turn is None else self.turn.index
+        if turn_index == 1:
+            self._remember(None)  # what was not told anything has nothing to be woken with
+        agent = await self._host.open(waking.opened(self.row, self.options, startup_timeout_s, turn_index), self)
         self.agent = agent
-        self._note(Draft(events.AGENT_START, {"how": "new", "sandbox": self._host.sandbox.level}))
+        try:
+            how = await waking.remind(agent, self._store, self.row.session_id, turn_index)
+        except BaseException:
+            await self.end_agent(now=True)  # it would go on as if nothing had been said
+            raise
+        self._note(Draft(events.AGENT_START, {"how": how, "sandbox": self._host.sandbox.level}))
+        self._remember(agent.agent_session_id)
         return agent
+
+    def sleep(self) -> None:
+        """Ends the agent, unless a turn needs it: the next one wakes it."""
+        if not self.busy and self.closing is None:
+            self._drop_agent(now=False)
+
+    def _remember(self, agent_session_id: str | None) -> None:
+        """Has the agent's own id of the conversation stored; before the first turn, with the session itself."""
+        if agent_session_id == self.row.agent_session_id or self.row.kind == "run":
+            return
+        self.row = dataclasses.replace(self.row, agent_session_id=agent_session_id)
+        if self.turn is not None:
+            self.log.commit(NoteAgentSession(self.row.session_id, agent_session_id))
 
     async def end_agent(self, *, now: bool) -> None:
         """Ends the agent, if there is one, with all that it started; also waits for one that is ending."""
@@ -362,6 +384,8 @@ class LiveSession:
 
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The agent is done with the prompt."""
+        if self.agent is not None:
+            self._remember(self.agent.agent_session_id)
         if self.turn is not None:
             self.turn.on_prompt_end(end)
 
