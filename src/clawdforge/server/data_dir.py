@@ -4,8 +4,8 @@ clawdforge.db   the store            workspaces/   the sessions' directories
 admin-token     0600                 homes/        the private homes of their agents
 blobs/          uploaded bytes       tmp/          what these have for as long as they run
 logins/         who has a login now  agents/       agents installed here
-tested/         how tests ended      models/       weights of the embedded agent
-wall/           what agents see as /etc
+snapshots/      what turns changed   models/       weights of the embedded agent
+tested/         how tests ended      wall/         what agents see as /etc
 
 Where the gateway is root its agents are not: they may pass this directory, and find open to them what is their own
 and the programs in `agents/` and `models/`. All else is for the gateway's user alone.

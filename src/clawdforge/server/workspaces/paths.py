@@ -52,6 +52,11 @@ def tmp_of(data_dir: Path, session_id: str) -> Path:
     return _place(data_dir, "tmp", session_id)
 
 
+def snapshots_of(data_dir: Path, session_id: str) -> Path:
+    """Where what a session's turns changed is kept, or would be: for the gateway's eyes alone."""
+    return _place(data_dir, "snapshots", session_id)
+
+
 def make_workspace(data_dir: Path, session_id: str, agent_uid: int | None = None) -> Path:
     """Makes a session's workspace, empty and private.
 
@@ -100,7 +105,7 @@ def remove_session(data_dir: Path, session_id: str) -> None:
     Raises:
         OSError: something in them could not be removed.
     """
-    for path in (home_of, tmp_of, workspace_of):
+    for path in (home_of, tmp_of, snapshots_of, workspace_of):
         removal.remove(path(data_dir, session_id))
 
 

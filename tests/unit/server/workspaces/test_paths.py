@@ -353,12 +353,12 @@ def test_what_is_laid_belongs_to_whom_the_workspace_belongs(tmp_path: Path, agen
 def test_all_directories_of_a_session_go_together(tmp_path: Path) -> None:
     for session in ("sess_1", "sess_2"):
         paths.make_workspace(tmp_path, session)
-        for place in (paths.home_of, paths.tmp_of):
+        for place in (paths.home_of, paths.tmp_of, paths.snapshots_of):
             paths.make_own(place(tmp_path, session), None)
     (tmp_path / "homes" / "not an id").mkdir()
     assert paths.session_ids(tmp_path) == {"sess_1", "sess_2"}
     paths.remove_session(tmp_path, "sess_1")
     assert not list(tmp_path.glob("*/sess_1"))
-    assert len(list(tmp_path.glob("*/sess_2"))) == 3
+    assert len(list(tmp_path.glob("*/sess_2"))) == 4
     assert paths.session_ids(tmp_path) == {"sess_2"}
     assert paths.session_ids(tmp_path / "nowhere") == set()
