@@ -65,6 +65,7 @@ def known(app: Forge) -> Iterator[dict[str, str]]:
         Path(session.cwd, "file").write_text("content")
         yield {
             "session_id": session.session_id,
+            "turn_index": str(session.turn("hi").turn_index),
             "run_id": run_id,
             "name": "claude",
             "token": file.file_token,
@@ -102,7 +103,7 @@ def drive(name: str, mode: GenerationMode, known: dict[str, str], url: str, toke
     def ask(case: Case, leads_somewhere: bool) -> None:
         case.query.pop("wait", None)  # it would be waited for
         if leads_somewhere:
-            case.path_parameters = {key: known[key] for key in case.path_parameters}
+            case.path_parameters = {key: known.get(key, value) for key, value in case.path_parameters.items()}
             case.headers.pop("Authorization", None)  # else most of what does not fit would be a wrong token
         hold(case, url, token)
 

@@ -32,6 +32,17 @@ def to_json(value: Any) -> dict[str, Any]:
     }
 
 
+def whole(value: Any) -> str:
+    """A wire value as compact JSON text, the wire values in its fields and lists included."""
+    return _whole(to_json(value))
+
+
+# `default` is asked only for what JSON has no word for.
+_whole: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=to_json
+).encode
+
+
 @cache
 def _written(cls: type[Any]) -> tuple[tuple[str, bool], ...]:
     return tuple((field.name, bool(field.metadata.get("omit_none"))) for field in dataclasses.fields(cls))

@@ -7,6 +7,7 @@ two equal POSTs at once the second waits, then finds what the first has made. Mu
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clawdforge.server.store.base import AddKey, KeyRow, RemoveKeys, Store
+from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
 
 KEPT_S: Final = 86_400
@@ -70,12 +72,14 @@ class Keys:
         *,
         session_id: str | None = None,
         turn_index: int | None = None,
-        answer: dict[str, Any] | None = None,
+        answer: Any = None,
     ) -> AddKey:
-        """What has to be stored in one unit with what a POST has made: a turn of a session, or else its answer."""
-        return AddKey(
-            KeyRow(app_id, once.key, once.fingerprint, int(self._clock()), session_id, turn_index, answer)
-        )
+        """What has to be stored in one unit with what a POST has made: a turn of a session, or else its answer.
+
+        `answer` is a value of the wire; what is kept of it is its JSON.
+        """
+        told = None if answer is None else json.loads(codec.whole(answer))
+        return AddKey(KeyRow(app_id, once.key, once.fingerprint, int(self._clock()), session_id, turn_index, told))
 
     async def sweep(self, now: int) -> None:
         """Forgets the keys that are old enough at `now` (epoch seconds)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from clawdforge.server.apps.keys import Keys, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.sessions import answers
@@ -67,7 +65,6 @@ class Answering:
 
     def _note(self, app: App, session_id: str, once: Once) -> Note:
         def note(told: PermissionAnswered) -> Change:
-            answer = json.loads(codec.text(codec.to_json(told)))
-            return self._keys.note(app.app_id, once, session_id=session_id, answer=answer)
+            return self._keys.note(app.app_id, once, session_id=session_id, answer=told)
 
         return note

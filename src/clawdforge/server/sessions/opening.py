@@ -6,7 +6,6 @@ Must not know prompts.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -76,8 +75,7 @@ class Opening:
         )
         changes: list[Change] = []
         if once is not None:
-            told = json.loads(codec.text(codec.to_json(created)))
-            changes.append(self._keys.note(app.app_id, once, session_id=row.session_id, answer=told))
+            changes.append(self._keys.note(app.app_id, once, session_id=row.session_id, answer=created))
         self._admission.opened(row)
         try:
             live = await self.made(row)
