@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdforge.server.agents.rpc import Gone, Peer, Reply, RpcError, parse
+from clawdforge.server.agents.rpc import Gone, Peer, Reply, RpcError, _mending, parse
 
 
 class Ear:
@@ -182,3 +182,13 @@ def test_whatever_is_parsed_can_be_encoded(message: dict[str, str]) -> None:
     parsed = parse(json.dumps(message).encode())
     assert parsed is not None
     json.dumps(parsed, ensure_ascii=False).encode()
+
+
+NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,400})(\.[0-9]{1,5})?([eE][+-]?[0-9]{1,4})?\Z")
+VALUES = st.one_of(st.text().map(json.dumps), NUMBERS, st.sampled_from(["NaN", "Infinity", "true", "null"]))
+
+
+@given(st.lists(VALUES, max_size=4), st.sampled_from(["", ', "v": 1', ', "w": {"v": []} ']))
+def test_the_quick_way_finds_what_the_mending_one_does(values: list[str], more: str) -> None:
+    raw = f'{{"v": [{",".join(values)}]{more}}}'.encode(errors="surrogatepass")
+    assert parse(raw) == _mending(raw)
