@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     agent_file_bytes: int = Field(default=8 * GIB, ge=0)
     agent_tmp_bytes: int = Field(default=1 * GIB, ge=64 * 1024)
     workspace_bytes: int = Field(default=10 * GIB, ge=0)
+    snapshot_bytes: int = Field(default=128 * MIB, ge=0)  # of texts that its turns have changed; 0: none are kept
 
     default_permissions: PermissionPolicy = "workspace"
     agents: dict[str, AgentSettings] = {}
@@ -99,8 +100,8 @@ class Settings(BaseSettings):
     cancel_timeout_secs: float = Field(default=10, gt=0)
     permission_timeout_secs: float = Field(default=120, gt=0)
     drain_timeout_secs: float = Field(default=30, ge=0)
-    agent_idle_secs: float = Field(default=600, ge=0, allow_inf_nan=False)  # 0: agents stay awake
     session_ttl_secs: int = Field(default=3_600, ge=1)
+    agent_idle_secs: float = Field(default=600, ge=0, allow_inf_nan=False)  # 0: agents stay awake
     session_hard_ttl_secs: int = Field(default=86_400, ge=1)
     reap_interval_secs: float = Field(default=30, gt=0)
     max_sessions_per_app: int = Field(default=200, ge=1)
@@ -130,9 +131,9 @@ class Settings(BaseSettings):
         return cidrs
 
     @model_validator(mode="after")
-    def _sleeps_before_it_is_closed(self) -> Self:
+    def _agents_sleep_before_their_sessions_are_closed(self) -> Self:
         if "agent_idle_secs" in self.model_fields_set and self.agent_idle_secs >= self.session_ttl_secs:
-            raise ValueError("agent_idle_secs must be below session_ttl_secs: a session is closed by then")
+            raise ValueError("agent_idle_secs must be below session_ttl_secs, by which a session is closed")
         return self
 
     @property

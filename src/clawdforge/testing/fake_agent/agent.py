@@ -199,6 +199,9 @@ class Agent:
     def _recall(self, params: Message) -> Message:
         """`session/resume`: as if the process had never ended, but for the settings."""
         session = self._open(params.get("sessionId", ""), params)
+        if self._fault.name == "ghost-recall":
+            del self.sessions[session.id]
+            return {}
         if session.conversation is None or not session.conversation.read():
             if self._fault.name != "empty-load":
                 del self.sessions[session.id]

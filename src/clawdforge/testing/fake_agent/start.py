@@ -14,7 +14,8 @@ NAMES = (
     *("exit0", "exit1", "exit137", "stderr-then-exit", "exit-new", "hang-initialize", "hang-new"),
     *("error-initialize", "error-new", "auth-required", "garbage-first", "garbage"),
     *("old-protocol", "no-session-id", "slow", "ignore-eof"),
-    *("no-recall", "empty-load", "late-history", "hang-recall", "exit-recall", "odd-session-id"),
+    *("no-recall", "empty-load", "late-history", "hang-recall", "exit-recall", "ghost-recall"),
+    "odd-session-id",
 )
 NOISE = (
     b"starting up ...\n",
