@@ -21,6 +21,7 @@ from clawdforge import Forge, ForgeAPIError
 from clawdforge.client.session import Session
 from clawdforge.testing import fake_agent
 from harness import intruder, intruder_calls
+from harness.files import Files
 from harness.gateway import Gateway
 from harness.ordinary import command as as_ordinary_user
 from harness.stand import NO_PYTHON, ROOT, USER_UID, Answer, Interpreter, Try, interpreter, words
@@ -387,3 +388,25 @@ def test_an_upload_is_laid_through_nothing_that_it_left(
     own.turn("[[ECHO look]]", files=[token], timeout_secs=60)
     assert shell(own, "cat 'note (4).txt'") == "uploaded"
     assert not prize.with_name("prize-new").exists()
+
+
+def test_files_are_fetched_put_and_removed_through_nothing_that_it_left(
+    own: Session, app: Forge, prize: Path
+) -> None:
+    files = Files(app, own.session_id)
+    shell(
+        own,
+        f"ln -s {prize} file; ln -s {prize.parent} folder; ln -s / root; mkfifo pipe; mkdir sub; ln -s .. sub/up",
+    )
+    for path in ("/file", f"/folder/{prize.name}", f"/root{prize}", "/sub/up/file", "/pipe"):
+        assert files.call("GET", path).status in (404, 422)
+    listed = {row["path"]: row["type"] for row in files.listed()}
+    links = dict.fromkeys(("file", "folder", "root", "sub/up"), "symlink")
+    assert {**links, "pipe": "other", "sub": "directory"}.items() <= listed.items()
+    assert files.call("PUT", "/folder/planted", b"x").status == 422
+    assert files.call("PUT", f"/root{prize}", b"x").status == 422
+    assert files.call("DELETE", f"/folder/{prize.name}?recursive=true").status == 404
+    assert files.call("PUT", "/file", b"x").status == 200
+    assert files.call("DELETE", "/folder?recursive=true").status == 200
+    assert shell(own, "cat file") == "x"
+    assert prize.read_text() == "the user's own"

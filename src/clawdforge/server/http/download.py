@@ -107,7 +107,8 @@ class Download:
         else:
             with self._lasting(scope[ABORT]) as call:
                 await self._begin(status, part, send)
-                await self._pump(part, send, call, scope[ABORT])
+                async with call.until_hung_up(receive):  # nothing else tells: what is sent to nobody is just gone
+                    await self._pump(part, send, call, scope[ABORT])
 
     async def _begin(self, status: int, part: range, send: Send) -> None:
         length = [(b"content-type", BINARY.encode()), (b"content-length", str(len(part)).encode())]

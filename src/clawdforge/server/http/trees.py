@@ -1,6 +1,7 @@
 """Work on whole directories, off the loop: little of it at once, and of one app one at a time.
 
-A directory of a million files takes a second; nobody else shall wait for that, nor for a hundred of those.
+A directory of a million files takes a second; nobody else shall wait for that, nor for a hundred of those. What is
+short takes no part in it: it only waits for what concerns the same session.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ class Trees:
         self._running = asyncio.Semaphore(AT_ONCE)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def turn(self, of: str) -> asyncio.Lock:
+        """What is held by whoever's turn it is, of those that name the same app or session."""
+        return self._turns.setdefault(of, asyncio.Lock())
+
     async def run(self, app_id: str, work: Callable[[], T]) -> T:
         """Does the work in a thread, when it is this app's turn; what it raises is raised."""
-        turn = self._turns.setdefault(app_id, asyncio.Lock())
-        async with turn, self._running:
+        async with self.turn(app_id), self._running:
             return await asyncio.to_thread(work)

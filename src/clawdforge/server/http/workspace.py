@@ -22,7 +22,6 @@ from clawdforge.server.http.problems import Answer
 from clawdforge.server.sandbox import limits
 from clawdforge.server.sessions.answers import closed
 from clawdforge.server.workspaces import entries, paths, tree
-from clawdforge.server.workspaces.entries import Condition, Placed
 from clawdforge.server.workspaces.space import Full
 from clawdforge.server.workspaces.tree import Entry
 from clawdforge.wire import codec
@@ -86,14 +85,16 @@ async def put_workspace_file(request: Request) -> Answer:
     workspace = await _workspace(request, room, app, to_write=True)
     inflow = body.Inflow(request, room.settings.max_upload_bytes, room.settings)
     declared_bytes = int(body.header(request, b"content-length") or 0)
-    await room.trees.run(app.app_id, partial(_look_for_room, room, workspace, declared_bytes))
+    await _look_for_room(room, app, workspace, declared_bytes)
     incoming = room.uploads.stage()
     try:
         while chunk := await inflow.next():
             await incoming.write(chunk)
         unplaced, sha256, size = await incoming.finish()
-        placing = partial(_placed, room, workspace, path, unplaced, size, condition)
-        placed = await room.trees.run(app.app_id, placing)
+        async with room.trees.turn(workspace.name):  # else two could take the same room
+            await _look_for_room(room, app, workspace, size)
+            placed = await asyncio.to_thread(entries.place, workspace, path, unplaced, condition)
+            room.space.wrote(workspace, size)
     finally:
         await incoming.abort()
     etag = download.etag(placed.version)
@@ -119,6 +120,20 @@ async def _workspace(request: Request, room: Context, app: App, *, to_write: boo
     if to_write and row.closed_at is not None:
         raise closed()
     return Path(row.cwd)
+
+
+async def _look_for_room(room: Context, app: App, workspace: Path, wanted_bytes: int) -> None:
+    """Returns where a session may hold so much more. Raises Problem `storage_full`, `not_found`."""
+    data_dir, name = room.settings.data_dir, workspace.name
+    directories = (workspace, paths.home_of(data_dir, name), paths.tmp_of(data_dir, name))
+    try:
+        if not room.space.fits(workspace, wanted_bytes):
+            await room.trees.run(app.app_id, partial(room.space.count, directories, wanted_bytes))
+    except Full as full:
+        held = limits.workspace(full.limit_bytes, full.held_bytes).detail
+        raise Problem("storage_full", f"{held}: there is no room for this file", limit="workspace") from None
+    except FileNotFoundError:
+        raise Problem("not_found", "file not found") from None
 
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -157,7 +172,7 @@ def _shown(path: str) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
-# --- in threads --------------------------------------------------------------------------------------------
+# --- in a thread ---------------------------------------------------------------------------------------------
 
 
 def _listed(workspace: Path, path: str, after: str | None, limit: int, *, recursive: bool) -> bytes:
@@ -174,22 +189,3 @@ def _row(entry: Entry) -> WorkspaceEntry:
     size = entry.size if entry.kind == "file" else None
     encoded = None if shown.encode() == raw else quote_from_bytes(raw)
     return WorkspaceEntry(shown, entry.kind, size, entry.modified_at, encoded)
-
-
-def _placed(room: Context, workspace: Path, path: str, unplaced: Path, size: int, condition: Condition) -> Placed:
-    _look_for_room(room, workspace, size)
-    placed = entries.place(workspace, path, unplaced, condition)
-    room.space.wrote(workspace, size)
-    return placed
-
-
-def _look_for_room(room: Context, workspace: Path, wanted_bytes: int) -> None:
-    data_dir, name = room.settings.data_dir, workspace.name
-    directories = (workspace, paths.home_of(data_dir, name), paths.tmp_of(data_dir, name))
-    try:
-        room.space.check(directories, wanted_bytes)
-    except Full as full:
-        detail = f"{limits.workspace(full.limit_bytes, full.held_bytes).detail}: there is no room for this file"
-        raise Problem("storage_full", detail, limit="workspace") from None
-    except FileNotFoundError:
-        raise Problem("not_found", "file not found") from None

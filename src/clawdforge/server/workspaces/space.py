@@ -1,7 +1,7 @@
 """How much room a session has left on the disk: counted only where it can tell something new.
 
 What is taken is known from the last count, and from how much less has been free on the disk since. Must not keep
-agents within it (`agents.watchdog` does). Blocking; for any thread.
+agents within it (`agents.watchdog` does). For any thread.
 """
 
 from __future__ import annotations
@@ -54,8 +54,19 @@ class Space:
         self._seen: OrderedDict[Path, _Seen] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, directories: Sequence[Path], wanted_bytes: int) -> None:
-        """Returns where so much more may be written.
+    def fits(self, workspace: Path, wanted_bytes: int) -> bool:
+        """Whether it is known, without counting, that so much more may be written. Takes no time.
+
+        Raises:
+            OSError: the workspace cannot be looked at.
+        """
+        if not self._limit_bytes:
+            return True
+        known = self._known(workspace)
+        return known is not None and known + wanted_bytes <= self._limit_bytes
+
+    def count(self, directories: Sequence[Path], wanted_bytes: int) -> None:
+        """Counts, and returns where so much more may be written.
 
         Args:
             directories: of the session; the workspace first.
@@ -65,11 +76,6 @@ class Space:
             Full: it is too much.
             OSError: the workspace cannot be looked at.
         """
-        if not self._limit_bytes:
-            return
-        known = self._known(directories[0])
-        if known is not None and known + wanted_bytes <= self._limit_bytes:
-            return
         held_bytes = self._counted(directories)
         if held_bytes is None or held_bytes + wanted_bytes > self._limit_bytes:
             raise Full(held_bytes, self._limit_bytes)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
@@ -21,6 +20,8 @@ from clawdforge.wire.problems import Problem, invalid
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_UNSEEN: Final = _GONE | {errno.EACCES, errno.EPERM}
+"""Also what belongs to somebody else, who has shut it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,11 @@ class _Opened:
         if path != self._path:
             self._close()
             self._path = path
-            with suppress(OSError):
+            try:
                 self._fd = _opened_below(self._root, path)
+            except OSError as error:
+                if error.errno not in _UNSEEN:
+                    raise
         return self._fd
 
     def _close(self) -> None:
