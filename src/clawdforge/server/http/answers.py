@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Final
+
+from pydantic_core import to_json
 
 from clawdforge.server.http.problems import Answer, Headers
 from clawdforge.wire import codec
+from clawdforge.wire.runs import RunResult
+from clawdforge.wire.turns import TurnResult
+
+_OFF_LOOP_CHARS: Final = 256 * 1024
+_SLICE_CHARS: Final = 64 * 1024
 
 
 def of(value: Any, headers: Headers = ()) -> Answer:
     """The 200 whose body is this wire value, the wire values in its lists included."""
     return Answer(codec.whole(value).encode(), headers=headers)
+
+
+async def of_prompt(value: TurnResult | RunResult, headers: Headers = ()) -> Answer:
+    """The same of a prompt's answer, which may be megabytes: others get the loop while these are encoded."""
+    events = value.events if isinstance(value, TurnResult) else []
+    if sum(len(event.get("content", "")) for event in events) < _OFF_LOOP_CHARS:
+        return of(value, headers)
+    return Answer(await asyncio.to_thread(_large, codec.to_json(value)), headers=headers)
+
+
+def _large(answer: dict[str, Any]) -> bytes:
+    """Encoded in slices: between two of them the interpreter's lock can go to the loop."""
+    events = b",".join([_event(each) for each in answer.pop("events")])
+    return b'%b,"events":[%b]}' % (codec.dumps(answer)[:-1], events)
+
+
+def _event(event: dict[str, Any]) -> bytes:
+    content = event.get("content", "")
+    if len(content) <= _SLICE_CHARS:
+        return codec.dumps(event)
+    rest = codec.dumps({name: value for name, value in event.items() if name != "content"})
+    slices = (content[at : at + _SLICE_CHARS] for at in range(0, len(content), _SLICE_CHARS))
+    return b'%b,"content":"%b"}' % (rest[:-1], b"".join([to_json(each)[1:-1] for each in slices]))

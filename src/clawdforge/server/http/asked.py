@@ -68,7 +68,7 @@ async def answer(
         applied = ((b"preference-applied", _ASYNC), (b"location", where))
         return Answer(body, HTTPStatus.ACCEPTED, (*headers, *applied))
     try:
-        return answers.of(await asked.answer, headers)
+        return await answers.of_prompt(await asked.answer, headers)
     except Problem as problem:
         if not asked.replayed:
             raise
