@@ -7,7 +7,6 @@ The user of the gateway has a home of his own with settings that would betray th
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +15,10 @@ import psutil
 import pytest
 
 from clawdforge import Forge, Session
-from clawdforge.server.agents.catalog import BUILT_IN
 from clawdforge.testing.fake_model import FakeModel
-from clawdforge.testing.stories import Stage, pointed
+from clawdforge.testing.stories import Stage
 from harness.gateway import Gateway, until
-
-API_KEY = "sk-scripted-0123456789"
+from harness.real_agents import API_KEY, gateway_of
 
 
 @pytest.fixture(scope="session")
@@ -46,22 +43,9 @@ def user_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gateway(
     tmp_path_factory: pytest.TempPathFactory, node_agents: Path, model: FakeModel, user_home: Path
 ) -> Iterator[Gateway]:
-    """A gateway whose agents stand behind bubblewrap, and reach the scripted model alone.
-
-    They are on its PATH. claude's key is in its environment, and there are no settings for it.
-    """
-    env = {
-        "PATH": f"{node_agents}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(user_home),
-        "ANTHROPIC_API_KEY": API_KEY,
-        "ANTHROPIC_BASE_URL": model.url,
-        "NOT_FOR_AGENTS": "hands off",
-    }
+    """A gateway that no test ends (see `real_agents`)."""
     before = snapshot(user_home)
-    others = [entry for entry in BUILT_IN.values() if entry.scripted is not None and entry.name != "claude"]
-    agents = {entry.name: pointed.settings(entry, entry.argv, model.url) for entry in others}
-    settings = {"sandbox": "bwrap", "network": "none"}
-    shared = Gateway(tmp_path_factory.mktemp("gateway"), env=env, agents=agents, settings=settings).start()
+    shared = gateway_of(tmp_path_factory.mktemp("gateway"), node_agents, model, user_home).start()
     yield shared
     assert shared.stop() == 0, shared.log()
     shared.close()

@@ -25,7 +25,14 @@ SETTINGS: Final = json.dumps(
         "advanced": {"ignoreLocalEnv": True},  # else a .env of the workspace could bring a key of its own
         # Its own chains have numbers of tries that beat `general.maxAttempts`: up to ten.
         "experimental": {"dynamicModelConfiguration": True},
-        "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False, "maxAttempts": TRIES},
+        "general": {
+            "enableAutoUpdate": False,
+            "enableAutoUpdateNotification": False,
+            "maxAttempts": TRIES,
+            # A session that is loaded leaves an empty file beside its own: at the next start it took that for one
+            # to be cleared away, and removed all of the session.
+            "sessionRetention": {"enabled": False},
+        },
         "modelConfigs": {
             "modelChains": {
                 "auto-default": chain("gemini-2.5-pro", "gemini-3.5-flash"),

@@ -104,6 +104,7 @@ Environment
     hang-recall      does not answer these            exit-recall   exits in these
     empty-load       an id that it does not know is an empty session for these
     late-history     tells what it loads after the answer to session/load
+    ghost-recall     says that it has resumed what it does not know
     odd-session-id   an id of a megabyte, with a NUL and half a surrogate pair
     old-protocol n   answers version n, or 0  no-session-id   session/new answers without one
     slow s           before it reads          ignore-eof      lives on when its stdin ends

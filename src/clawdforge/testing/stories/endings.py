@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from clawdforge.testing.stories.stage import Stage, expect
 
 DEADLINE_SECS = 3  # long enough for the model to be asked on a busy machine
@@ -37,13 +39,18 @@ def model_drops(stage: Stage) -> None:
 
 def killed(stage: Stage) -> None:
     word, session = stage.word(), stage.session()
+    fact = f"My boat is called {stage.word()}."
+    stage.turn(f"{fact} [[SAY noted]]")
     with stage.meanwhile(lambda: session.turn(f"{word} [[SLOW 600 0.1]]")) as turn:
         stage.until_asked(word)
         stage.kill_agent(session)
         with stage.fails((502, "agent_failed")) as body:
             turn.result()
     expect(body["exit_code"] == -9, "the signal that killed it", body)
-    _lives_on(stage)
+    word = stage.word()
+    stage.turn(f"What is it called? {word} [[SAY noted]]")
+    told = json.dumps(stage.request(word).body)
+    expect(fact in told, "the model to be told what was said before", "nothing of it")
 
 
 def _lives_on(stage: Stage) -> None:

@@ -51,7 +51,7 @@ STORIES: Final = (
     Story("deadline", "a deadline ends an answer that goes on, and the session lives on", endings.deadline),
     Story("error", "an error of the model is an error, and the session lives on", endings.model_error),
     Story("drop", "a model that hangs up ends the turn in time, and the session lives on", endings.model_drops),
-    Story("killed", "a killed agent ends its turn, and the next one has a new agent", endings.killed),
+    Story("killed", "a killed agent ends its turn, and the next agent knows what was said", endings.killed),
     Story("closed", "a closed session leaves nothing running", endings.closed),
 )
 
