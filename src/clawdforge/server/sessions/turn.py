@@ -73,7 +73,7 @@ class Turn:
         self._holds = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
-        # True once the agent is done with the prompt, False once nobody waits for that any more.
+        # Set when the agent is done with the prompt: whether it can take another. False, too, where nobody waits.
         self._agent_done: asyncio.Future[bool] = self._loop.create_future()
 
     def begin(self) -> None:
@@ -110,8 +110,8 @@ class Turn:
                 self.prompt = self.prompt.without_contents()
                 self.told = Told()
                 end = await self._over
-                if not self._agent_done.done():
-                    end = await self._wind_down(agent, end)
+                if not await self._wound_down(agent):
+                    end = state.with_lost_agent(end)
                 self.told = agent.take_usage()
                 return end
             return await self._over
@@ -160,9 +160,10 @@ class Turn:
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The agent is done with the prompt, or gone."""
         self.listening = False
+        by_agent = state.by_agent(end)
         if not self._agent_done.done():
-            self._agent_done.set_result(True)
-        self.stop(state.by_agent(end))
+            self._agent_done.set_result(by_agent.agent_usable)
+        self.stop(by_agent)
 
     async def _woken(self, session: TurnSession) -> Agent | None:
         """An agent for this turn; None when the turn is over before there is one."""
@@ -190,15 +191,15 @@ class Turn:
             await asyncio.wait({task})
         return task
 
-    async def _wind_down(self, agent: Agent, end: TurnEnd) -> TurnEnd:
-        """Asks the agent to stop, and waits for it for so long; after that it is of no more use."""
-        agent.cancel()
+    async def _wound_down(self, agent: Agent) -> bool:
+        """Whether the agent can take another prompt. While it has this one it is asked to stop, and waited for."""
+        if not self._agent_done.done():
+            agent.cancel()
         try:
             async with asyncio.timeout(self._deadlines.cancel_s):
-                done = await self._agent_done
+                return await self._agent_done
         except TimeoutError:
-            done = False
-        return end if done else state.with_lost_agent(end)
+            return False
 
     def _watch_total(self, total_s: float) -> None:
         detail = f"the turn took longer than {total_s:g} seconds"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clawdforge.server.agents.base import Answered, Failed
+from clawdforge.server.agents.base import Answered, Attachment, Failed, Prompt
 from clawdforge.server.sessions import state
 from clawdforge.server.sessions.state import ENDS, EndKind, TurnEnd
 from clawdforge.server.store.base import TurnRow
+from clawdforge.wire.events import Draft
 from clawdforge.wire.problems import STATUS, Problem
+from clawdforge.wire.usage import Usage
 from harness import documents
 
 # stop reason: record's status, error code, its HTTP status, ok
@@ -124,6 +127,12 @@ def test_after_an_interruption_the_agent_is_not_asked_again() -> None:
     assert "not known" in end.detail
 
 
+def test_a_turn_that_never_began_says_that_no_agent_has_heard_of_it() -> None:
+    end = state.never_begun()
+    assert (end.stop_reason, end.agent_usable) == ("interrupted", True)
+    assert "no agent has heard" in end.detail
+
+
 def test_after_a_fault_of_the_gateway_s_own_the_agent_is_not_asked_again() -> None:
     end = state.broken()
     assert (end.stop_reason, end.agent_usable, end.extra) == ("agent_failed", False, {})
@@ -154,3 +163,28 @@ def test_the_event_of_an_end_tells_what_the_record_tells() -> None:
         "duration_ms": 250,
         "usage": {"output_tokens": 9},
     }
+
+
+def test_a_value_that_the_agent_refused_is_answered_in_place_of_the_error() -> None:
+    end = TurnEnd("agent_failed", "no such model", refused=Problem("invalid", "no such model", errors=["loc"]))
+    assert (end.kind.error, end.error, end.told) == ("agent_failed", "invalid", {"errors": ["loc"]})
+
+
+@pytest.mark.parametrize("reason", TABLE)
+@pytest.mark.parametrize("empty", [True, False])
+def test_the_row_of_an_end_is_of_the_table(reason: str, empty: bool) -> None:
+    started = TurnRow("sess_1", 4, "running", 1000)
+    end = TurnEnd(reason, "why" if TABLE[reason][1] else "")
+    row = state.ended(started, end, empty=empty, duration_ms=7, used=Usage(output_tokens=9), model="m")
+    assert (row.status, row.error) == TABLE[reason][:2]
+    assert row.ok is end.ok(empty=empty)
+    assert (row.stop_reason, row.duration_ms, row.model, row.detail) == (reason, 7, "m", end.detail or None)
+    assert (row.session_id, row.turn_index, row.started_at_ms) == ("sess_1", 4, 1000)
+    assert row.usage is not None
+    assert row.usage["output_tokens"] == 9
+
+
+def test_the_events_that_begin_a_turn_tell_its_prompt_and_the_names_of_its_files() -> None:
+    prompt = Prompt("read it", [Attachment(Path("/w/a note.txt"), 3)])
+    assert state.turn_queued(prompt) == Draft("turn_queued", {"prompt": "read it"})
+    assert state.turn_start(prompt) == Draft("turn_start", {"prompt": "read it", "files": ["a note.txt"]})
