@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from harness import agents
+from harness import agents, ledger
 from harness.agents import NewGateway
 from harness.gateway import until
 from harness.http import ask
 from harness.ledger import Ledger
+from harness.permissions import until_asked, waiting
 
 MIB = 1024 * 1024
 
 # An agent's first words, and how it talks; `prompt` is the first that it is given.
 BEGINS = """
-import json, os, sys
+import json, os, sys, time
 def say(**message):
     print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
 def hear():
@@ -72,7 +74,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize(("policy", "told"), [("allow", "selected"), ("deny", "cancelled")])
+@pytest.mark.parametrize(("policy", "told"), [("allow", "selected"), ("deny", "cancelled"), ("ask", "cancelled")])
 def test_one_that_asks_between_turns_is_answered_by_the_policy_at_once(
     new_gateway: NewGateway, policy: str, told: str
 ) -> None:
@@ -136,6 +138,53 @@ def test_one_that_ends_its_turn_while_it_asks_is_answered_too(new_gateway: NewGa
         session = app.create_session(agent="hasty")
         assert session.turn("one").empty is True
         assert session.turn("two").text() == "was answered"
+
+
+ASKS_AN_APP = """
+call = {"toolCallId": "a", "kind": "other", "title": "Ask"}
+for number in (1, 2):
+    say(id=f"ask {number}", method="session/request_permission", params={"toolCall": call, "options": []})
+while not os.path.exists("go"):
+    time.sleep(0.01)
+"""
+ENDS: dict[str, tuple[str, int, str]] = {
+    "it exits": ("sys.exit(3)", 502, "agent_failed"),
+    "it is killed": ("os.kill(os.getpid(), 9)", 502, "agent_failed"),
+    "it fails": (
+        "say(id=prompt['id'], error={'code': 1, 'message': 'no'}); sys.stdin.read()",
+        502,
+        "agent_failed",
+    ),
+    "it speaks nonsense": ("say(id=prompt['id'], result=7); sys.stdin.read()", 502, "agent_failed"),
+    "it goes on without": (
+        "say(id=prompt['id'], result={'stopReason': 'refusal'}); sys.stdin.read()",
+        200,
+        "refusal",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_what_one_asks_an_app_and_does_not_wait_for_has_its_answer_before_the_turn_s_end(
+    new_gateway: NewGateway, pool: ThreadPoolExecutor, how: str
+) -> None:
+    code, status, stop_reason = ENDS[how]
+    gateway = new_gateway(agents={"hasty": agents.python(BEGINS + OPENS + ASKS_AN_APP + code)}).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="hasty", permissions="ask")
+        path = f"/sessions/{session.session_id}"
+        turn = pool.submit(ask, app, "POST", f"{path}/turn", {"prompt": "hi"})
+        asked = until_asked(app, session.session_id, 2)
+        Path(session.cwd, "go").touch()
+        ended = turn.result()
+        assert (ended.status, ended.body["stop_reason"]) == (status, stop_reason)
+        events = Ledger(gateway.data_dir).events(session.session_id)
+        told = [each["data"] for each in events if each["type"] == "permission_answer"]
+        assert [(each["permission_id"], each["decision"], each["by"]) for each in told] == [
+            (each["permission_id"], "cancelled", "cancel") for each in asked
+        ]
+        assert waiting(app, session.session_id) == []
+        ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
 
 
 FLOODS_WITHOUT_LISTENING = """

@@ -74,6 +74,7 @@ def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
         assert line["prompt"] is None
         assert (line["app_name"], line["kind"]) == (session["app_name"], session["kind"])
     check_told([event["data"]["prompt"] for event in starts], told)
+    check_permissions(events)
 
 
 def check_end(turn: Row, line: Row, end: Row) -> None:
@@ -88,6 +89,19 @@ def check_end(turn: Row, line: Row, end: Row) -> None:
     assert usage == end["usage"]
     assert bool(line["estimated"]) is (usage.pop("source") == "estimate")
     assert usage == {name: line[name] for name in usage}
+
+
+def check_permissions(events: list[Row]) -> None:
+    """Each request for permission has one answer, after it and in its turn, before the end of that."""
+    asked = {each["data"]["permission_id"]: each for each in events if each["type"] == "permission_request"}
+    given = [each for each in events if each["type"] == "permission_answer"]
+    assert sorted(asked) == sorted(each["data"]["permission_id"] for each in given)
+    ends = {each["turn_index"]: each["seq"] for each in events if each["type"] == "turn_end"}
+    for answer in given:
+        request = asked[answer["data"]["permission_id"]]
+        assert answer["turn_index"] == request["turn_index"]
+        assert request["seq"] < answer["seq"]
+        assert answer["turn_index"] is None or answer["seq"] < ends[answer["turn_index"]]
 
 
 def check_told(asked: list[str], told: list[str]) -> None:

@@ -284,6 +284,14 @@ def test_any_kind_can_be_asked_for_with_any_options(agent: Child) -> None:
     assert json.loads(refused.text.removeprefix("ASK fetch: "))["error"]["code"] == -32601
 
 
+def test_it_asks_several_times_at_once_for_one_tool_call(agent: Child) -> None:
+    answer = agent.prompt("[[ASKS 60 edit]]", on_request=choose("allow_once"))
+    assert len({request["id"] for request in answer.requests}) == 60
+    assert len({request["params"]["toolCall"]["toolCallId"] for request in answer.requests}) == 1
+    outcomes = json.loads(answer.text.removeprefix("ASKS edit: "))
+    assert outcomes == [{"outcome": "selected", "optionId": "option-1"}] * 60
+
+
 def test_it_uses_the_clients_files(agent: Child, tmp_path: Path) -> None:
     answer = agent.prompt("[[FS_WRITE a.txt hello]]", on_request=lambda _: {"result": {}})
     params = answer.requests[0]["params"]

@@ -43,6 +43,7 @@ What it asks
   [[WRITE path content]]     asks (kind edit), writes if allowed; a tool call, completed or failed
   [[SH command]]             asks (kind execute), runs `sh -c`; rawOutput is {"exit": code, "output": text}
   [[ASK kind path]]          asks permission, says `ASK kind: <outcome JSON>`; path `-`: no locations
+  [[ASKS n kind]]            asks n times at once, for one tool call, says `ASKS kind: [outcome, ..]`
   [[OPTIONS a|b]]            which option kinds the later asks of this turn offer
   [[FS_WRITE path content]]  fs/write_text_file to the client, says the answer as JSON
   [[REQUESTS n]]             n requests (unknown methods, fs reads, terminals); says `answered n errors m`

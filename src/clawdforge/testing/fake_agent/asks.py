@@ -59,6 +59,20 @@ def ask(turn: Turn, argument: str) -> None:
     turn.say(f"ASK {kind}: {json.dumps(outcome)}")
 
 
+def asks(turn: Turn, argument: str) -> None:
+    """All at once, for one and the same call. It reads in between, so that answers never fill the pipe."""
+    count, _, kind = argument.partition(" ")
+    call = turn.tool_call(f"Ask {kind}", kind, {}, locations=[])
+    ids = []
+    for number in range(int(count)):
+        ids.append(turn.agent.call("session/request_permission", turn.permission_params(call)))
+        if number % REQUESTS_AT_ONCE == 0:
+            turn.agent.take(0)
+    turn.agent.wait_for(lambda: all(one in turn.agent.answers for one in ids))
+    outcomes = [(turn.agent.answers.pop(one).get("result") or {}).get("outcome") for one in ids]
+    turn.say(f"ASKS {kind}: {json.dumps(outcomes)}")
+
+
 def options(turn: Turn, argument: str) -> None:
     turn.option_kinds = argument.split("|")
 
@@ -90,6 +104,7 @@ VERBS: dict[str, Verb] = {
     "WRITE": write,
     "SH": shell,
     "ASK": ask,
+    "ASKS": asks,
     "OPTIONS": options,
     "FS_WRITE": fs_write,
     "REQUESTS": requests,

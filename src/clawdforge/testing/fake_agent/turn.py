@@ -168,14 +168,17 @@ class Turn:
     def tool_done(self, call: Message, status: str, raw_output: Any) -> None:
         self.update("tool_call_update", toolCallId=call["toolCallId"], status=status, rawOutput=raw_output)
 
-    def permission(self, call: Message) -> Message:
-        """Ask for permission whatever the mode. Gives the outcome, or the error, as it came."""
+    def permission_params(self, call: Message) -> Message:
+        """What a permission request says."""
         options = [
             {"optionId": f"option-{number}", "name": kind.replace("_", " ").title(), "kind": kind}
             for number, kind in enumerate(self.option_kinds)
         ]
-        params = {"sessionId": self.session.id, "toolCall": call, "options": options}
-        answer = self.agent.ask("session/request_permission", params)
+        return {"sessionId": self.session.id, "toolCall": call, "options": options}
+
+    def permission(self, call: Message) -> Message:
+        """Ask for permission whatever the mode. Gives the outcome, or the error, as it came."""
+        answer = self.agent.ask("session/request_permission", self.permission_params(call))
         outcome: Message = (answer.get("result") or {}).get("outcome") or {"error": answer.get("error")}
         return outcome
 
