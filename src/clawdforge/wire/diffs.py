@@ -12,9 +12,10 @@ FileChange = Literal["added", "modified", "deleted", "renamed", "mode"]
 class FileDiff:
     """One file that changed. Sizes are bytes, modes as git writes them; null where there is no file.
 
-    `path` is relative to the workspace, bytes in it that are no UTF-8 as U+FFFD; `old_path` is where a renamed
-    file was before. `patch` is what `git apply` and `patch -p1` take, null for files that are no text (`binary`),
-    and for those whose text was not kept, or would be too much of an answer (`too_large`).
+    `path` is relative to the workspace, in UTF-8: what of a name is none is U+FFFD here, and `encoded_path` is the
+    path as it stands in a URL. `old_path` is where a renamed file was before. `patch` is what `git apply` and
+    `patch -p1` take, null for files that are no text (`binary`), and for those whose text was not kept, or would
+    be too much of an answer (`too_large`).
     """
 
     path: str
@@ -27,6 +28,7 @@ class FileDiff:
     too_large: bool
     patch: str | None
     old_path: str | None = field(default=None, metadata={"omit_none": True})
+    encoded_path: str | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from clawdforge.server.http import (
     admin,
     agents,
     context,
+    diffs,
     events,
     files,
     health,
@@ -31,6 +32,7 @@ from clawdforge.server.http.problems import Answer
 from clawdforge.wire import sse
 from clawdforge.wire.agents import AgentAnswer, AgentPage
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
+from clawdforge.wire.diffs import TurnDiff
 from clawdforge.wire.events import EventPage
 from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
@@ -67,6 +69,9 @@ _USAGE: Final = (
     Parameter("since", _TIME, "epoch seconds: turns that began then or later"),
     Parameter("until", _TIME, "epoch seconds: turns that began before"),
     Parameter("by", {"type": "string", "enum": list(usage.GROUPINGS)}, "without it, one total"),
+)
+_DIFF: Final = (
+    Parameter("turn", {"type": "integer", "minimum": 1, "maximum": diffs.TURNS[-1]}, "without it, the last"),
 )
 _EVENTS: Final = (
     Parameter("after", {"type": "integer", "minimum": 0, "maximum": events.PLACES[-1], "default": 0}),
@@ -219,6 +224,14 @@ def application(rooms: Context) -> Api:
             answer=EventPage,
             problems=(*_QUERY, "not_found", "rate_limited", "overloaded"),
             extra={"responses": _STREAM},
+        ),
+        Route(
+            "GET",
+            "/sessions/{session_id}/diff",
+            diffs.get_diff,
+            parameters=_DIFF,
+            answer=TurnDiff,
+            problems=(*_QUERY, "not_found"),
         ),
         Route(
             "GET",

@@ -11,13 +11,18 @@ from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.sessions import recovery
+from clawdforge.server.sessions.changes import TurnChanges
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import SessionRow, Store
 
 
 class LiveSessions:
-    """The live sessions of one gateway, by their ids."""
+    """The live sessions of one gateway, by their ids.
+
+    Attributes:
+        changes: what the turns of all sessions change, live or not.
+    """
 
     def __init__(self, settings: Settings, store: Store, host: AgentHost, audit: Audit, rounds: Rounds) -> None:
         self._settings = settings
@@ -25,6 +30,7 @@ class LiveSessions:
         self._host = host
         self._audit = audit
         self._rounds = rounds
+        self.changes = TurnChanges(settings, store)
         self._live: dict[str, LiveSession] = {}
         self._mending = asyncio.Lock()
 
@@ -55,6 +61,7 @@ class LiveSessions:
             or self._settings.permission_timeout_secs,
             private=self._settings.data_dir,
             on_idle=self.let_go,
+            changes=self.changes.of(row),
         )
         self._live[row.session_id] = live
         return live

@@ -28,6 +28,7 @@ from clawdforge.server.sessions.tasks import Tasks
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import SessionRow, Store
+from clawdforge.wire.diffs import TurnDiff
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest, RunResult
 from clawdforge.wire.sessions import SessionCreate, SessionCreated, SessionInfo, SessionItem
@@ -152,6 +153,22 @@ class Sessions:
         agent_cwd = self._host.agent_cwd(Path(row.cwd))
         return answers.session_info(row, agent_cwd, self._host.sandbox, self._settings.default_permissions)
 
+    async def diff(self, app: App, session_id: str, turn_index: int | None) -> Callable[[], TurnDiff]:
+        """What a turn has changed in the workspace, the last one that has begun where none is named.
+
+        Returns:
+            What finds it out, in a thread; it raises Problem `not_found` where that is not kept.
+
+        Raises:
+            Problem: `not_found`, also for a turn that never was, or has not begun.
+        """
+        return await self._live.changes.find(await self._row(app, session_id), turn_index)
+
+    async def settled(self, row: SessionRow) -> None:
+        """Returns when what a session's last turn has changed was looked at: what is changed now is none of it."""
+        if (changes := self._live.changes.of(row)) is not None:
+            await changes.settled()
+
     async def close(self, app: App, session_id: str, reason: str = "client") -> None:
         """Closes a session, its running turn ending `cancelled`; one that is closed already stays so.
 
@@ -206,6 +223,7 @@ class Sessions:
             live.stop_turns(state.interrupted())
         await self._tasks.all_done()
         await asyncio.gather(*(live.end_agent(now=False) for live in self._live.all()))
+        await self._live.changes.close()
 
     async def expire(self) -> None:
         """Closes sessions that nobody has used for their time to live."""

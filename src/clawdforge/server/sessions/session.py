@@ -27,6 +27,7 @@ from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.sessions import answers, laying, results, state, usage, verdicts, waking
 from clawdforge.server.sessions.asked import Accepted, Ask
 from clawdforge.server.sessions.asking import Asking
+from clawdforge.server.sessions.changes import SessionChanges
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Turn
 from clawdforge.server.store.base import (
@@ -78,6 +79,7 @@ class LiveSession:
         permission_timeout_s: float,
         private: Path,
         on_idle: Callable[[LiveSession], None],
+        changes: SessionChanges | None = None,
     ) -> None:
         self.row = row
         self.agent: Agent | None = None
@@ -101,6 +103,7 @@ class LiveSession:
         self._store = store
         self._host = host
         self._audit = audit
+        self._changes = changes
         self._on_idle = on_idle
         self._ending: set[asyncio.Task[None]] = set()
         self._log_over = False  # the close has its place in the log: nothing follows on it
@@ -225,6 +228,8 @@ class LiveSession:
             turn.close()
             if self.turn is turn:
                 self.turn = None
+                if self._changes is not None:
+                    self._changes.end()
             if not self.usable:
                 self._drop_agent(now=True)
             self._leave(ask)
@@ -249,6 +254,8 @@ class LiveSession:
         if not queued:
             self._begin(turn)
         if files is not None:
+            if self._changes is not None:
+                await self._changes.settled()  # they are no change of the turn before
             await turn.gather(files())
         index = self.row.turn_count + 1
         now_ms = epoch_ms()
@@ -262,8 +269,10 @@ class LiveSession:
             changes.append(note(index))
         turn.index = index
         try:
-            start = state.turn_queued(turn.prompt) if queued else state.turn_start(turn.prompt)
-            await self.log.commit(*changes, drafts=[start], turn_index=index)
+            if queued:
+                await self.log.commit(*changes, drafts=[state.turn_queued(turn.prompt)], turn_index=index)
+            else:
+                await self._started(turn, *changes)
         except StorageError:
             await asyncio.to_thread(laying.take_back, turn.prompt.files)  # of a turn that never was
             raise
@@ -280,10 +289,17 @@ class LiveSession:
         """Has a queued turn run."""
         self._begin(turn)
         now_ms = epoch_ms()
-        change = BeginTurn(row.session_id, row.turn_index, now_ms)
-        await self.log.commit(change, drafts=[state.turn_start(turn.prompt)], turn_index=row.turn_index)
+        await self._started(turn, BeginTurn(row.session_id, row.turn_index, now_ms))
         self.row = dataclasses.replace(self.row, last_turn_at=now_ms // 1000)
         return dataclasses.replace(row, status="running", started_at_ms=now_ms)
+
+    async def _started(self, turn: Turn, *changes: Change) -> None:
+        """Stores that a turn begins, while its workspace is looked at: its agent hears of it after both."""
+        stored = self.log.commit(*changes, drafts=[state.turn_start(turn.prompt)], turn_index=turn.index)
+        look = None if self._changes is None else self._changes.begin(turn.index)
+        await stored
+        if look is not None:
+            await look
 
     async def _played(self, turn: Turn) -> TurnEnd:
         """Plays a turn that is in the store: whatever goes wrong, it gets an end, and its agent is in order."""

@@ -5,11 +5,13 @@ Blocking: up to `TIME_S`, and what one file more takes.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote_from_bytes
 
 from clawdforge.server.workspaces import patches
 from clawdforge.server.workspaces.patches import Side
@@ -84,6 +86,7 @@ class _Answer:
             too_large=patch is None and not binary,
             patch=patch,
             old_path=_told(row.source) if row.source != row.path else None,
+            encoded_path=None if _told(row.path) == row.path else quote_from_bytes(os.fsencode(row.path)),
         )
 
     def _patch(self, row: _Row) -> str | None:

@@ -36,6 +36,7 @@ class Kept:
         manifest: the last one that was found.
         ended: the last turn that was looked at after its end.
         dropped: what turns up to this one have changed is not there.
+        made: whether there is a directory.
     """
 
     def __init__(self, place: Path, limit_bytes: int) -> None:
@@ -48,6 +49,7 @@ class Kept:
         self._bytes = 0
         self._fresh: set[str] = set()  # texts that were kept since the last manifest
         self._full = False
+        self.made = False
 
     def load(self, last_index: int) -> None:
         """Reads what lies there; where nothing does, what turns up to the last have changed is not known."""
@@ -57,13 +59,16 @@ class Kept:
                 self.manifest = records.read_manifest(file)
             self.ended, self.dropped = int(ended), int(dropped)
             self._bytes = sum(self._texts().values()) + sum(self._turns().values())
+            self.made = True
         except (OSError, ValueError) as error:
             if not isinstance(error, FileNotFoundError):
                 _log.error("the snapshots in %s begin anew: %s", self._place, error)
-            self._begin_anew(last_index)
+            self.manifest, self.ended, self.dropped = Manifest(), last_index, last_index
 
-    def _begin_anew(self, last_index: int) -> None:
-        self.manifest, self._bytes = Manifest(), 0
+    def make(self) -> None:
+        """Makes the directory, unless there is one that could be read."""
+        if self.made:
+            return
         try:
             removal.remove(self._place)
             self._place.parent.mkdir(mode=0o700, exist_ok=True)
@@ -71,7 +76,8 @@ class Kept:
             os.mkdir(self._objects, mode=0o700)  # noqa: PTH102
         except OSError as error:
             _log.error("there can be no snapshots in %s: %s", self._place, error)
-        self.over(last_index, dropped=last_index)
+        self._bytes, self.made = 0, True
+        self.over(self.ended)
 
     def over(self, turn_index: int, dropped: int = 0) -> None:
         """A turn was looked at after its end."""

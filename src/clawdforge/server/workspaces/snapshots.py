@@ -14,7 +14,7 @@ from typing import Final
 
 from clawdforge.server.workspaces.kept import Kept
 from clawdforge.server.workspaces.records import Change, Head
-from clawdforge.server.workspaces.survey import USUAL, Limits, Manifest, look
+from clawdforge.server.workspaces.survey import USUAL, Limits, Manifest, look, unchanged
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,9 +59,21 @@ class Snapshots:
         self._kept = Kept(place, limit_bytes)
         self._loaded = False
 
+    def unchanged(self) -> bool:
+        """Whether a glance shows that the workspace is as it was found last; False says nothing."""
+        try:
+            return self._kept.made and unchanged(self._root, self._kept.manifest)
+        except OSError:
+            return False
+
+    def over(self, turn_index: int) -> None:
+        """Notes that a turn is over that has changed nothing."""
+        self._kept.over(turn_index)
+
     def begin(self, turn_index: int) -> None:
         """Looks at the workspace before a turn can change it."""
         self._catch_up(turn_index - 1)
+        self._kept.make()
         before = self._kept.manifest
         if (now := self._look(turn_index)) is not None:
             self._kept.found(now, changed=bool(_differences(before, now)))
@@ -126,12 +138,13 @@ class Snapshots:
             return None
 
     def _catch_up(self, last_index: int) -> None:
-        """Brings to memory what lies on the disk; a turn whose end nobody saw ended as the workspace is now."""
-        if not self._loaded:
-            self._kept.load(last_index)
-            self._loaded = True
+        """Once, brings to memory what lies on the disk; a turn whose end nobody saw ended as it is found now."""
+        if self._loaded:
+            return
+        self._kept.load(last_index)
+        self._loaded = True
         if self._kept.ended < last_index:
-            self.end(self._kept.ended + 1, late=True)  # one alone has run: before the next the end is looked at
+            self.end(self._kept.ended + 1, late=True)  # of those that ended unseen this one alone had begun
             self._kept.over(last_index)
 
 

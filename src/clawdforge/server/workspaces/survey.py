@@ -49,6 +49,8 @@ class Limits:
 
 
 USUAL: Final = Limits()
+_GLANCE: Final = Limits(entries=64, depth=8)
+_LISTED_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,26 @@ def look(root: Path, before: Manifest, keep: Keep, limits: Limits = USUAL) -> Ma
         os.close(top)
 
 
+def unchanged(root: Path, before: Manifest) -> bool:
+    """Whether a glance shows that a small workspace is as it was: quick enough for an event loop, 0.2 ms at most.
+
+    False says nothing.
+
+    Raises:
+        OSError: it cannot be looked into at all.
+    """
+    if len(before.entries) > _GLANCE.entries or before.unseen:
+        return False
+    top = beneath.directory(root, rights=0)
+    try:
+        found = _Glance(top, before, lambda *_: False, _GLANCE).run()
+    except _Other:
+        return False
+    finally:
+        os.close(top)
+    return len(found.entries) == len(before.entries) and not found.unseen
+
+
 class _Look:
     """One look, directory after directory, those that lie nearer to the top first."""
 
@@ -196,8 +218,7 @@ class _Look:
         return directory
 
     def _entry(self, directory: int, name: str, path: str, info: os.stat_result) -> Entry | None:
-        before = self._before.get(path)
-        if before is not None and before.sure and before.stamp == _stamp(info):
+        if (before := self._same(path, info)) is not None:
             return before
         if stat.S_ISLNK(info.st_mode):
             return self._made(info, os.fsencode(os.readlink(name, dir_fd=directory)))
@@ -216,6 +237,11 @@ class _Look:
             if error.errno in _GONE:
                 return None
             raise
+
+    def _same(self, path: str, info: os.stat_result) -> Entry | None:
+        """What was there before, where that is what is there."""
+        before = self._before.get(path)
+        return before if before is not None and before.sure and before.stamp == _stamp(info) else None
 
     def _read(self, file: int, info: os.stat_result) -> Entry | None:
         with os.fdopen(file, "rb", buffering=0) as opened:
@@ -236,6 +262,27 @@ class _Look:
             what = "kept" if self._keep(sha256, content) else "unkept"
         sure = whole and time.time_ns() - info.st_ctime_ns > _TICK_NS
         return Entry(_mode(info), len(content), _stamp(info), what, sha256, sure)
+
+
+class _Glance(_Look):
+    """A look that ends where anything is not as it was, and reads nothing."""
+
+    def _entry(self, directory: int, name: str, path: str, info: os.stat_result) -> Entry | None:
+        before = self._same(path, info)
+        if before is None and (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
+            raise _Other
+        return before
+
+    def _opened(self, path: str) -> int:
+        directory = super()._opened(path)
+        if os.fstat(directory).st_size > _LISTED_BYTES:  # also of one that was emptied since
+            os.close(directory)
+            raise _Other
+        return directory
+
+
+class _Other(Exception):
+    """Something is not as it was, or would take too long to be looked at."""
 
 
 def _unread(info: os.stat_result, *, sure: bool = True) -> Entry:

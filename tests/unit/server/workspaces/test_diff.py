@@ -159,7 +159,7 @@ def test_of_a_large_file_there_is_no_patch(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_text_is_told_as_one(tmp_path: Path) -> None:
     file = only(changed(tmp_path, lambda _: None, lambda root: lay(root, {"caf\udce9": ("100644", "x\n")})))
-    assert file.path == "caf�"
+    assert (file.path, file.encoded_path) == ("caf�", "caf%E9")
     assert file.patch is not None
     assert file.patch.startswith('diff --git "a/caf\\351" "b/caf\\351"\n')
 
