@@ -119,6 +119,8 @@ async def _workspace(request: Request, room: Context, app: App, *, to_write: boo
     row = await room.sessions.find(app, request.path_params["session_id"])
     if to_write and row.closed_at is not None:
         raise closed()
+    if to_write:
+        await room.sessions.settled(row)
     return Path(row.cwd)
 
 
