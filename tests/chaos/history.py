@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 What = Literal["turn", "run", "session", "close", "cancel", "permission", "record"]
+Form = Literal["blocking", "async", "stream"]
 Way = Literal["sse", "page", "poll", "turn", "replay"]
 Blow = Literal["agent", "tree", "pause", "kill", "stop"]
 
@@ -47,6 +48,7 @@ class Ask:
         session_id: where; None where the ask makes the session.
         key: its `Idempotency-Key`; an ask without one is attempted once.
         turn_index: of which turn, where it is about one.
+        permission_id: which request it answers, where it does.
     """
 
     mark: str
@@ -55,6 +57,7 @@ class Ask:
     key: str | None = None
     script: Script | None = None
     turn_index: int | None = None
+    permission_id: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -78,8 +81,9 @@ class Attempt:
 
     Attributes:
         status: None where the connection broke before the whole answer was there.
-        body: the answer's JSON.
+        body: the answer's JSON; of a stream, where the turn is and its last event.
         replayed: it said that it is an answer given before.
+        form: how the answer was wanted.
     """
 
     ask: Ask
@@ -88,6 +92,7 @@ class Attempt:
     status: int | None
     body: Any = None
     replayed: bool = False
+    form: Form = "blocking"
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.history import History
-from chaos.laws import asks, ends, logs, readers
+from chaos.laws import asks, ends, interference, logs, readers
 from chaos.truth import Truth, Violation
 
 
@@ -14,4 +14,5 @@ def judge(history: History, truth: Truth) -> list[Violation]:
         *readers.check(history, truth),
         *asks.check(history, truth),
         *ends.check(history, truth),
+        *interference.check(history, truth),
     ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Final
 
 from chaos import wires
 from chaos.history import Reading, Way
 from chaos.wires import Broken, Exchange
 from chaos.world import Actor, Slot, World
-from clawdforge.wire.sse import MEDIA_TYPE, Decoder
+from clawdforge.wire.sse import MEDIA_TYPE
 
 COME_BACK: Final = (429, 503)
 WAYS: Final[tuple[Way, ...]] = ("sse", "poll", "page")
@@ -35,7 +34,7 @@ class Reader(Actor):
         self.world.history.readings.append(reading)
         with self.open("GET", f"/sessions/{session_id}/events", headers={"Accept": MEDIA_TYPE}) as exchange:
             assert not _is_refused(exchange)
-            self._take(exchange, reading)
+            self.take(exchange, reading)
 
     def read(self, session_id: str) -> None:
         """One session, to its close."""
@@ -50,7 +49,7 @@ class Reader(Actor):
                 closed = after > reading.after and _is_close(reading.texts[-1])
             assert not self.world.gone.is_set(), f"{self.name} is at {after} of {session_id}"
             if not closed:
-                time.sleep(self.rng.uniform(0, 0.2))
+                self.pause(0.2)
 
     def _stream(self, reading: Reading) -> tuple[int, bool]:
         path, headers = f"/sessions/{reading.session_id}/events", {"Accept": MEDIA_TYPE}
@@ -63,18 +62,9 @@ class Reader(Actor):
         with self.open("GET", path, headers=headers, cut=cut) as exchange:
             if _is_refused(exchange):
                 return reading.after, False
-            self._take(exchange, reading, rests_after)
+            self.take(exchange, reading, rests_after)
         closed = bool(reading.texts) and _is_close(reading.texts[-1])
         return self._stands(reading), closed
-
-    def _take(self, exchange: Exchange, reading: Reading, rests_after: int | None = None) -> None:
-        decoder = Decoder()
-        while data := exchange.more():
-            for frame in decoder.feed(data):
-                reading.texts.append(self.world.history.same(frame.data))
-            if rests_after is not None and len(reading.texts) >= rests_after:
-                time.sleep(self.rng.uniform(0.1, 2))  # it does not read meanwhile: that is what it does
-                rests_after = None
 
     def _page(self, reading: Reading) -> tuple[int, bool]:
         path = f"/sessions/{reading.session_id}/events?after={reading.after}"

@@ -11,6 +11,7 @@ from chaos.history import Script
 CALM: Final = Script("[[SAY calm]]", text="calm")
 """Nothing that can go wrong."""
 BIG_BYTES: Final = 300_000
+TOOLS: Final = ("execute", "edit", "read", "delete", "fetch")
 
 
 def draw(rng: random.Random) -> Script:
@@ -63,7 +64,7 @@ def _leaves(rng: random.Random) -> Script:
 
 def _asks(rng: random.Random) -> Script:
     """What it is answered is in what it says."""
-    return Script(f"[[ASK {rng.choice(('execute', 'edit', 'read'))} -]]", text=None)
+    return Script("".join(f"[[ASK {kind} -]]" for kind in rng.sample(TOOLS, 2)), text=None)
 
 
 def _is_empty(_: random.Random) -> Script:
@@ -86,7 +87,7 @@ def _hangs(rng: random.Random) -> Script:
 
 
 KINDS: Final = (
-    (_says, 40),
+    (_says, 36),
     (_works, 15),
     (_writes, 8),
     (_floods, 6),
@@ -94,7 +95,7 @@ KINDS: Final = (
     (_is_big, 1),
     (_is_noisy, 4),
     (_leaves, 3),
-    (_asks, 5),
+    (_asks, 12),
     (_is_empty, 2),
     (_stops, 3),
     (_fails, 4),

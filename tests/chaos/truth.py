@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.history import mark_of
 
-Event = Mapping[str, Any]
+Event = dict[str, Any]
 NEVER_BEGUN = frozenset({"turn_queued", "turn_end", "error"})
 """What a turn that only waited has in the log."""
 
@@ -23,7 +23,7 @@ class Turn:
     """
 
     index: int
-    row: Mapping[str, Any] | None = None
+    row: dict[str, Any] | None = None
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -53,14 +53,16 @@ class Stored:
     Attributes:
         events: its log, in order, each as on the wire.
         rows: the rows of its turns: `turn_index`, `status`, `stop_reason`, `ok`, `duration_ms`, `error`.
+        audit: the lines of its turns in the audit.
     """
 
     session_id: str
     kind: str
     closed: bool
-    meta: Mapping[str, Any]
-    events: Sequence[Event]
-    rows: Sequence[Mapping[str, Any]]
+    meta: dict[str, Any]
+    events: list[Event]
+    rows: list[dict[str, Any]]
+    audit: list[dict[str, Any]]
 
     def turns(self) -> list[Turn]:
         """All turns that the log or the rows tell of, in their order."""
@@ -84,7 +86,7 @@ class Truth:
     """All of it."""
 
     sessions: Mapping[str, Stored]
-    heard: Sequence[Heard]
+    heard: list[Heard]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,26 @@ not hang on what others do, nor on when.
 
 from __future__ import annotations
 
+import json
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
-from chaos.history import Ask, Attempt, History, now_ms
-from chaos.wires import WHOLE, Answer, Broken, Cut, Exchange
+from chaos.history import Ask, Attempt, Form, History, Reading, now_ms
+from chaos.wires import WHOLE, Broken, Cut, Exchange
+from clawdforge.wire.sse import MEDIA_TYPE, Decoder
 from harness.gateway import Gateway
 
 UP_WITHIN_S: Final = 60.0
 INSIST_S: Final = 90.0
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+FORMS: Final[Mapping[Form, Mapping[str, str]]] = MappingProxyType(
+    {"blocking": NO_HEADERS, "async": {"Prefer": "respond-async"}, "stream": {"Accept": MEDIA_TYPE}}
+)
 
 
 class Slot:
@@ -105,15 +113,15 @@ class Actor:
         return f"{self.name}.{self._asks}"
 
     def pause(self, at_most_s: float) -> None:
-        """Does nothing for a while, or until the storm is over."""
-        self.world.over.wait(self.rng.uniform(0, at_most_s))
+        """Does nothing for a while."""
+        time.sleep(self.rng.uniform(0, at_most_s))
 
     def open(
         self,
         method: str,
         path: str,
         body: object = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         cut: Cut = WHOLE,
     ) -> Exchange:
         """A request; what it is answered is still to be read."""
@@ -126,26 +134,43 @@ class Actor:
         method: str,
         path: str,
         body: object = None,
-        headers: dict[str, str] | None = None,
+        *,
+        form: Form = "blocking",
         cut: Cut = WHOLE,
     ) -> Attempt:
         """One request of an ask, and its whole answer or none; recorded."""
         began_ms = now_ms()
-        keyed = {} if ask.key is None else {"Idempotency-Key": ask.key}
-        answer: Answer | None = None
+        headers = dict(FORMS[form])
+        if ask.key is not None:
+            headers["Idempotency-Key"] = ask.key
+        status, told, replayed = None, None, False
         try:
-            with self.open(method, path, body, {**keyed, **(headers or {})}, cut) as exchange:
-                answer = exchange.answer()
+            with self.open(method, path, body, headers, cut) as exchange:
+                replayed = exchange.headers.get("idempotent-replayed") == "true"
+                streamed = exchange.headers["content-type"] == MEDIA_TYPE
+                told = self._end_of(exchange, ask) if streamed else exchange.answer().body
+                status = None if told is None else exchange.status
         except Broken:
-            answer = None
-        return self.record(ask, began_ms, answer)
-
-    def record(self, ask: Ask, began_ms: int, answer: Answer | None) -> Attempt:
-        """Keeps an attempt."""
-        if answer is None:
-            made = Attempt(ask, began_ms, now_ms(), None)
-        else:
-            replayed = answer.headers.get("idempotent-replayed") == "true"
-            made = Attempt(ask, began_ms, now_ms(), answer.status, answer.body, replayed)
+            pass  # which is an attempt without an answer
+        made = Attempt(ask, began_ms, now_ms(), status, told, replayed and status is not None, form)
         self.world.history.attempts.append(made)
         return made
+
+    def _end_of(self, exchange: Exchange, ask: Ask) -> Any:
+        """What a turn's stream tells, to its end; None where it ends before the turn does: the gateway stops."""
+        assert ask.session_id is not None
+        reading = Reading(f"{self.name} {ask.mark}", ask.session_id, "turn", 0)
+        self.world.history.readings.append(reading)
+        self.take(exchange, reading)
+        last = json.loads(reading.texts[-1]) if reading.texts else {}
+        return {"session_id": ask.session_id, **last} if last.get("type") == "turn_end" else None
+
+    def take(self, exchange: Exchange, reading: Reading, rests_after: int | None = None) -> None:
+        """Takes what a stream tells; rests for a while after so many events."""
+        decoder = Decoder()
+        while data := exchange.more():
+            for frame in decoder.feed(data):
+                reading.texts.append(self.world.history.same(frame.data))
+            if rests_after is not None and len(reading.texts) >= rests_after:
+                self.pause(2)  # it does not read meanwhile: that is what it does
+                rests_after = None

@@ -27,6 +27,7 @@ ANSWERED_WITH: Final = {
 REFUSALS: Final = {
     (404, "not_found"),
     (409, "turn_in_progress"),
+    (409, "permission_answered"),
     (410, "session_closed"),
     (429, "too_many_turns"),
     (429, "too_many_sessions"),
@@ -34,8 +35,6 @@ REFUSALS: Final = {
     (503, "overloaded"),
     (503, "shutting_down"),
 }
-UNOPENED: Final = {(502, "agent_failed"), (504, "timeout"), (502, "interrupted")}
-"""What else a session that could not be opened is answered with: its agent did not start."""
 ASYNC: Final = 202
 
 Found = tuple[Stored, Turn]
@@ -93,27 +92,22 @@ def _known_answers(attempts: Sequence[Attempt]) -> Iterator[Violation]:
         if each.status is None or each.status < 400:
             continue
         told = (each.status, each.body.get("code"))
-        known = REFUSALS | UNOPENED if each.ask.what == "session" else REFUSALS
-        if told not in known and told not in ANSWERED_WITH.values():
+        of_turn = "turn_index" in each.body and told in ANSWERED_WITH.values()
+        if told not in REFUSALS and not of_turn:
             yield _violation("an answer of the contract", f"{each.body}", each)
-        if told in ANSWERED_WITH.values() and each.ask.what != "session" and "turn_index" not in each.body:
-            yield _violation("an error of a turn names it", f"{each.body}", each)
 
 
 def _same_answer(attempts: Sequence[Attempt]) -> Iterator[Violation]:
     """An accepted ask is answered the same however often it comes, and says so."""
-    first: Attempt | None = None
+    given: dict[str, Any] = {}
     for each in attempts:
-        if each.status is None or refused(each):
+        if each.ask.key is None or each.status is None or refused(each):
             continue
-        if first is None:
-            first = each
-            continue
-        if _comparable(each) != _comparable(first):
-            detail = f"first {_comparable(first)}, then {_comparable(each)}"
-            yield _violation("the same answer again", detail[:1000], each)
-        if not each.replayed:
+        if given and not each.replayed:
             yield _violation("an answer that was given before says so", f"{each.status}", each)
+        first = given.setdefault(each.form, _comparable(each))
+        if first != _comparable(each):
+            yield _violation("the same answer again", f"first {first}, then {_comparable(each)}"[:2000], each)
     if attempts[0].replayed:
         yield _violation("a first answer is no replay", f"{attempts[0].status}", attempts[0])
 
@@ -141,6 +135,9 @@ def _of_prompt(attempts: Sequence[Attempt], turns: Sequence[Found], heard: Seque
         if (each.body["session_id"], each.body["turn_index"]) != (session.session_id, turn.index):
             detail = f"answered {each.body['session_id']} {each.body['turn_index']}, is {turn.index}"
             yield _violation("an answer names its turn", detail, each)
+        elif each.form == "stream" and each.status == 200:
+            if [{**each.body, "session_id": None}] != [{**end, "session_id": None} for end in turn.ends]:
+                yield _violation("a stream ends with its turn", f"{each.body}, logged {turn.ends}", each)
         elif each.status != ASYNC:
             yield from _tells_the_end(each, turn)
         if each.body.get("ok") is True and each.status != ASYNC and len(heard) != 1:
@@ -190,9 +187,10 @@ def _of_record(attempts: Sequence[Attempt], truth: Truth) -> Iterator[Violation]
     """A turn's record, once it has ended, is the log and stays so; before, it is no end."""
     for each in attempts:
         ask = each.ask
-        if each.status != 200 or ask.session_id not in truth.sessions:
+        session = truth.sessions.get(ask.session_id or "")
+        if each.status != 200 or session is None:
             continue
-        turn = next((one for one in truth.sessions[ask.session_id].turns() if one.index == ask.turn_index), None)
+        turn = next((one for one in session.turns() if one.index == ask.turn_index), None)
         if turn is None or len(turn.ends) != 1:
             yield _violation("a record is of a turn", f"turn {ask.turn_index}", each)
         elif each.body["status"] in ("done", "failed"):

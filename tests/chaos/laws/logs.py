@@ -20,6 +20,7 @@ def check(truth: Truth) -> Iterator[Violation]:
             yield from _once(session, turn)
             yield from _rows_agree(session, turn)
         yield from _one_at_a_time(session)
+        yield from _audited(session)
 
 
 def _order(session: Stored) -> Iterator[Violation]:
@@ -89,3 +90,11 @@ def _rows_agree(session: Stored, turn: Turn) -> Iterator[Violation]:
     if (row["status"] == "done") is not (row["error"] is None):
         detail = f"turn {turn.index} is {row['status']}, its error is {row['error']}"
         yield Violation("a failed turn has an error, no other has", detail, session.session_id)
+
+
+def _audited(session: Stored) -> Iterator[Violation]:
+    lines = [(line["turn_index"], line["stop_reason"], line["ok"], line["duration_ms"]) for line in session.audit]
+    rows = [(row["turn_index"], row["stop_reason"], row["ok"], row["duration_ms"]) for row in session.rows]
+    if sorted(lines) != sorted(rows):
+        detail = f"only in the audit {set(lines) - set(rows)}, only in the rows {set(rows) - set(lines)}"
+        yield Violation("every turn is in the audit once", detail, session.session_id)
