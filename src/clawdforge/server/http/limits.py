@@ -37,6 +37,7 @@ def server_config(app: ASGIApp, settings: Settings, **uvicorn_options: Any) -> u
         "http": bounded(settings),
         "loop": "asyncio",
         "ws": "none",
+        "lifespan": "off",
         "proxy_headers": False,
         "server_header": False,
         "access_log": False,

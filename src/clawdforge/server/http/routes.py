@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -327,4 +328,4 @@ async def openapi_json(request: Request) -> Answer:
     It is the published contract and holds nothing of this gateway, so it asks for no token.
     """
     context.of(request).gate.anyone(request)
-    return Answer(request.app.document())
+    return Answer(await asyncio.to_thread(request.app.document))  # FastAPI is loaded for it, once
