@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from clawdforge.server.store.base import AddKey, KeyRow, RemoveKeys, Store
+from clawdforge.server.store.base import AddKey, Change, KeyRow, RemoveKeys, Store
 from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
 
 KEPT_S: Final = 86_400
+T = TypeVar("T")
+Note = Callable[[Any], Change]
+"""What is stored with what a POST has made, told its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,31 @@ class Keys:
             held.wanted -= 1
             if not held.wanted:
                 del self._held[place]
+
+    async def do(
+        self, app_id: str, once: Once | None, kind: type[T], work: Callable[[Note | None], Awaitable[T]]
+    ) -> tuple[T, bool]:
+        """Does something once for its key, if it has one.
+
+        Args:
+            app_id: who asks.
+            once: the key.
+            kind: the wire type of the answer.
+            work: does it. Told a function, it stores what that returns, told the answer, in one unit with what it
+                makes.
+
+        Returns:
+            The answer, and whether it is that of an earlier call with the same key.
+
+        Raises:
+            Problem: `idempotency_mismatch`; whatever `work` raises, and then nothing is kept.
+        """
+        if once is None:
+            return await work(None), False
+        async with self.claim(app_id, once) as known:
+            if known is not None:
+                return codec.from_json(kind, known.answer or {}), True
+            return await work(lambda answer: self.note(app_id, once, answer=answer)), False
 
     def note(
         self,

@@ -11,13 +11,14 @@ import base64
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from clawdforge.server.data_dir import no_room, tell_if_full
 from clawdforge.server.files.blobs import Blobs, Incoming
-from clawdforge.server.store.base import AddUpload, RemoveUpload, StorageError, Store, UploadRow
+from clawdforge.server.store.base import AddUpload, Change, RemoveUpload, StorageError, Store, UploadRow
 from clawdforge.server.workspaces import contents, names, paths
 from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.problems import Problem
@@ -27,6 +28,18 @@ LAID_AT_ONCE: Final = 3
 """Large files are copied for seconds, in threads that others need too."""
 SWEEP_LIMIT: Final = 500
 """Uploads removed in one sweep: the next one goes on."""
+
+Note = Callable[[UploadRow], Change]
+"""What is stored with an upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An upload that is on the disk, and not yet among the blobs."""
+
+    unplaced: Path
+    sha256: str
+    size: int
 
 
 class Uploads:
@@ -156,16 +169,18 @@ class Uploads:
             await self._drop(upload)
         return len(expired)
 
-    async def _add(
-        self, app_id: str, unplaced: Path, sha256: str, *, size: int, name: str, ttl_s: int
-    ) -> UploadRow:
+    async def _add(self, app_id: str, arrived: Arrived, name: str, ttl_s: int, note: Note | None) -> UploadRow:
         now = int(self._clock())
         token = "ff_" + base64.urlsafe_b64encode(self._random(TOKEN_BYTES)).decode()
-        row = UploadRow(token, app_id, names.clean(name), size, sha256, created_at=now, expires_at=now + ttl_s)
+        sha256 = arrived.sha256
+        row = UploadRow(token, app_id, names.clean(name), arrived.size, sha256, now, now + ttl_s)
+        changes: list[Change] = [AddUpload(row)]
+        if note is not None:
+            changes.append(note(row))
         async with self._placing:
             try:
-                await asyncio.to_thread(self._blobs.place, unplaced, sha256)
-                await self._store.write(AddUpload(row))
+                await asyncio.to_thread(self._blobs.place, arrived.unplaced, sha256)
+                await self._store.write(*changes)
             except OSError as error:
                 tell_if_full(error)
                 raise
@@ -190,7 +205,7 @@ class Uploads:
 
 
 class Receiving:
-    """An upload on its way in: `async with` it, `write` its bytes, `finish` it; unfinished it leaves nothing."""
+    """An upload on its way in: `async with` it, `write`, `complete`, `finish`; unfinished it leaves nothing."""
 
     def __init__(self, uploads: Uploads, app_id: str, incoming: Incoming) -> None:
         self._uploads = uploads
@@ -214,18 +229,29 @@ class Receiving:
         """
         await self._incoming.write(chunk)
 
-    async def finish(self, name: str | None, ttl_s: int) -> UploadRow:
+    async def complete(self) -> Arrived:
+        """All of it has come, and is on the disk.
+
+        Raises:
+            Problem: `storage_full`.
+        """
+        return Arrived(*await self._incoming.finish())
+
+    async def finish(self, arrived: Arrived, name: str | None, ttl_s: int, note: Note | None = None) -> UploadRow:
         """Stores the upload, durably, under its cleaned name. A caller that stops waiting does not stop it.
+
+        Args:
+            arrived: what `complete` gave.
+            name: as its sender calls it.
+            ttl_s: how long it is kept.
+            note: what else is stored with it.
 
         Raises:
             Problem: `storage_full`.
             StorageError: it could not be stored.
         """
-        unplaced, sha256, size = await self._incoming.finish()
         self._handed_over = True
-        return await asyncio.shield(
-            self._uploads._add(self._app_id, unplaced, sha256, size=size, name=name or "", ttl_s=ttl_s)
-        )
+        return await asyncio.shield(self._uploads._add(self._app_id, arrived, name or "", ttl_s, note))
 
     async def abort(self) -> None:
         """Lets go of what came in, unless it was finished. May be called again."""

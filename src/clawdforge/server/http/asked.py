@@ -5,9 +5,9 @@ Must not know what a prompt does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -20,6 +20,10 @@ from clawdforge.server.sessions.asked import Accepted, Asked
 from clawdforge.wire import codec, sse
 from clawdforge.wire.problems import Problem
 
+T = TypeVar("T")
+LetIn = Callable[[bool], Awaitable[Asked[T]]]
+Found = tuple[bytes, Any]
+
 _PREFER: Final = b"prefer"
 _ASYNC: Final = b"respond-async"
 
@@ -30,51 +34,50 @@ def wants_stream(request: Request) -> bool:
     return sse.MEDIA_TYPE in named
 
 
-def is_patient(request: Request, room: Context, app: App) -> bool:
-    """Whether the caller does not hold a silent connection until the end, so that the turn may take its time.
-
-    Raises:
-        Problem: it wants a stream, and there are too many: no prompt is to be let in for that.
-    """
-    if wants_stream(request):
-        room.streams.admit(app)
-        return True
-    return _wants_async(request)
-
-
 async def answer(
-    request: Request, room: Context, app: App, asked: Asked[Any], accepted_as: Callable[[Accepted], Any]
+    request: Request, room: Context, app: App, let_in: LetIn[T], accepted_as: Callable[[Asked[T], Accepted], Found]
 ) -> ASGIApp:
-    """The answer to a prompt.
+    """Lets a prompt in, and answers it.
 
     Args:
         request: says which form is wanted.
         room: the gateway's rooms.
         app: who asks.
-        asked: what was asked.
-        accepted_as: the body of a 202.
+        let_in: lets it in, told whether it may take its time: nobody holds a silent connection until its end.
+        accepted_as: where the prompt is found later, and the body of a 202.
 
     Raises:
         Problem: the prompt was refused, or its turn ended in an error and the caller waits for its end.
     """
-    headers = idempotency.replayed(asked.replayed)
     if wants_stream(request):
-        accepted = await asked.accepted
-        return room.streams.turn(app, asked.session_id, accepted, headers)
-    if _wants_async(request):
-        accepted = await asked.accepted
-        where = f"/sessions/{asked.session_id}/turns/{accepted.turn_index}".encode()
-        body = codec.dumps(codec.to_json(accepted_as(accepted)))
+        return await _streamed(room, app, let_in)
+    patient = _wants_async(request)
+    asked = await let_in(patient)
+    headers = idempotency.replayed(asked.replayed)
+    if patient:
+        where, told = accepted_as(asked, await asked.accepted)
         applied = ((b"preference-applied", _ASYNC), (b"location", where))
-        return Answer(body, HTTPStatus.ACCEPTED, (*headers, *applied))
+        return Answer(codec.dumps(codec.to_json(told)), HTTPStatus.ACCEPTED, (*headers, *applied))
     try:
         return await answers.of_prompt(await asked.answer, headers)
     except Problem as problem:
         if not asked.replayed:
             raise
-        told = answer_to(problem, request_id(request))
-        told.headers.extend(headers)
-        return told
+        failed = answer_to(problem, request_id(request))
+        failed.headers.extend(headers)
+        return failed
+
+
+async def _streamed(room: Context, app: App, let_in: LetIn[T]) -> ASGIApp:
+    """Its place among the streams is taken before the prompt is let in: no turn runs for an answer of 429."""
+    call = room.streams.open(app)
+    try:
+        asked = await let_in(True)
+        accepted = await asked.accepted
+    except BaseException:
+        room.streams.close(call)
+        raise
+    return room.streams.turn(call, asked.session_id, accepted, idempotency.replayed(asked.replayed))
 
 
 def _wants_async(request: Request) -> bool:

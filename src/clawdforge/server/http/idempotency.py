@@ -35,21 +35,27 @@ async def once(request: Request, asked: Any) -> Once | None:
     Raises:
         Problem: `invalid` for a key that is none.
     """
-    key = _key(request)
+    key = key_of(request)
     if key is None:
         return None
-    if len(getattr(asked, "prompt", "")) > _OFF_LOOP_CHARS:
-        return Once(key, await asyncio.to_thread(_fingerprint, request, codec.to_json(asked)))
-    return Once(key, _fingerprint(request, codec.to_json(asked)))
+    wanted = codec.to_json(asked)
+    if len(wanted.get("prompt", "")) > _OFF_LOOP_CHARS:
+        return await asyncio.to_thread(once_of, request, key, wanted)
+    return once_of(request, key, wanted)
 
 
-def once_of(request: Request, **asked: str | int) -> Once | None:
-    """The same of a POST whose body is no JSON: `asked` says what it wants. Raises as `once`."""
-    key = _key(request)
-    return None if key is None else Once(key, _fingerprint(request, asked))
+def once_of(request: Request, key: str, wanted: dict[str, Any]) -> Once:
+    """What a POST with this key shall do once; how its body was written does not matter."""
+    whole = json.dumps([request.scope["path"], wanted], sort_keys=True, separators=(",", ":"))
+    return Once(key, hashlib.sha256(whole.encode()).digest())
 
 
-def _key(request: Request) -> str | None:
+def key_of(request: Request) -> str | None:
+    """The key that a POST names.
+
+    Raises:
+        Problem: `invalid` for one that is none.
+    """
     values = [value for name, value in request.scope["headers"] if name == _HEADER]
     if not values:
         return None
@@ -58,9 +64,3 @@ def _key(request: Request) -> str | None:
         detail = f"Idempotency-Key is one word of 1 to {KEY_LIMIT_CHARS} printable ASCII characters"
         raise invalid(detail, "Idempotency-Key")
     return str(value, "ascii")
-
-
-def _fingerprint(request: Request, asked: dict[str, Any]) -> bytes:
-    """The hash of where the POST went and what it asked; how its JSON was written does not matter."""
-    whole = json.dumps([request.scope["path"], asked], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(whole.encode()).digest()

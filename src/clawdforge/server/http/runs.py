@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from clawdforge.server.http import answers, asked, body, context, idempotency, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.server.sessions.asked import Accepted
-from clawdforge.wire.runs import RunAccepted, RunPage, RunRequest
+from clawdforge.server.sessions.asked import Accepted, Asked
+from clawdforge.wire.runs import RunAccepted, RunPage, RunRequest, RunResult
 
 
 async def run(request: Request) -> ASGIApp:
@@ -21,12 +23,15 @@ async def run(request: Request) -> ASGIApp:
     app = room.caller(request)
     wanted = await body.read_json(request, RunRequest, room.settings)
     once = await idempotency.once(request, wanted)
-    prompt = await room.sessions.run(app, wanted, once=once, patient=asked.is_patient(request, room, app))
 
-    def accepted_as(accepted: Accepted) -> RunAccepted:
-        return RunAccepted(True, prompt.session_id, prompt.session_id, accepted.turn_index, accepted.status)
+    def let_in(patient: bool) -> Awaitable[Asked[RunResult]]:
+        return room.sessions.run(app, wanted, once=once, patient=patient)
 
-    return await asked.answer(request, room, app, prompt, accepted_as)
+    def accepted_as(prompt: Asked[RunResult], accepted: Accepted) -> asked.Found:
+        run_id = prompt.session_id
+        return f"/runs/{run_id}".encode(), RunAccepted(True, run_id, run_id, accepted.turn_index, accepted.status)
+
+    return await asked.answer(request, room, app, let_in, accepted_as)
 
 
 async def list_runs(request: Request) -> Answer:

@@ -40,19 +40,48 @@ class Streams:
         self._open: set[Call] = set()
         self._ended = False
 
-    def stream(self, app: App, session_id: str, after: int, *, closed: bool) -> EventStream:
-        """The events of a session after a `seq`, as an answer that lasts until the session's close."""
-        return EventStream(self, app, session_id, after, closed=closed)
+    def open(self, app: App) -> Call:
+        """One more call that lasts; it counts until it is closed.
 
-    def turn(self, app: App, session_id: str, accepted: Accepted, headers: Headers) -> EventStream:
-        """The events of one turn, as an answer that lasts until its end."""
+        Raises:
+            Problem: too many calls last already.
+        """
+        if len(self._open) >= self._settings.max_streams:
+            detail = "as many streams are open as this gateway allows"
+            raise Problem("overloaded", detail, retry_after_s=_RETRY_AFTER_S)
+        if sum(call.app_id == app.app_id for call in self._open) >= self._settings.max_streams_per_app:
+            detail = f"this app has {self._settings.max_streams_per_app} streams open already: close some"
+            raise Problem("rate_limited", detail, retry_after_s=_RETRY_AFTER_S)
+        call = Call(app.app_id)
+        if self._ended:
+            call.end()
+        self._open.add(call)
+        return call
+
+    def close(self, call: Call) -> None:
+        """A call has ended."""
+        self._open.remove(call)
+        call.close()
+
+    def stream(self, app: App, session_id: str, after: int, *, closed: bool) -> EventStream:
+        """The events of a session after a `seq`, as an answer that lasts until the session's close.
+
+        Raises:
+            Problem: too many calls last already.
+        """
+        return EventStream(self, self.open(app), session_id, after, closed=closed)
+
+    def turn(self, call: Call, session_id: str, accepted: Accepted, headers: Headers) -> EventStream:
+        """The events of one turn, as the answer to an open call; it lasts until the turn's end."""
         return EventStream(
-            self, app, session_id, accepted.after_seq, turn_index=accepted.turn_index, headers=headers
+            self, call, session_id, accepted.after_seq, turn_index=accepted.turn_index, headers=headers
         )
 
-    def reader(self, call: Call, session_id: str, after: int, turn_index: int | None, *, closed: bool) -> Reader:
+    def reader(
+        self, follower: Follower, session_id: str, after: int, turn_index: int | None, *, closed: bool
+    ) -> Reader:
         """Where a call's client stands in the log."""
-        return self._fanout.reader(call.follower, session_id, after, turn_index, closed=closed)
+        return self._fanout.reader(follower, session_id, after, turn_index, closed=closed)
 
     async def page(self, session_id: str, after: int, limit: int) -> list[EncodedEvent]:
         """Events that are there, bounded in number and bytes."""
@@ -66,34 +95,36 @@ class Streams:
         Raises:
             Problem: too many calls last already.
         """
-        with self.call(app, session_id) as call:
+        with self.call(app) as call, self.following(call, session_id) as follower:
             timer = asyncio.get_running_loop().call_later(wait_s, call.end)
             try:
                 async with call.until_hung_up(receive):
                     while not (page := await self.page(session_id, after, limit)) and not call.over:
-                        await call.follower.wait()
+                        await follower.wait()
             finally:
                 timer.cancel()
         return page
 
     @contextmanager
-    def call(self, app: App, session_id: str, abort: Callable[[], None] | None = None) -> Iterator[Call]:
-        """A call that lasts, for as long as the context does. `abort` ends its connection.
+    def call(self, app: App, abort: Callable[[], None] | None = None) -> Iterator[Call]:
+        """A call that lasts as long as the context does. `abort` ends its connection.
 
         Raises:
             Problem: too many calls last already.
         """
-        self.admit(app)
+        call = self.open(app)
+        call.abort = abort
+        try:
+            yield call
+        finally:
+            self.close(call)
+
+    @contextmanager
+    def following(self, call: Call, session_id: str) -> Iterator[Follower]:
+        """What is kept of a session's events for a call; its end rings."""
         with self._fanout.follow(session_id) as follower:
-            call = Call(app.app_id, follower, abort)
-            if self._ended:
-                call.end()
-            self._open.add(call)
-            try:
-                yield call
-            finally:
-                self._open.remove(call)
-                call.close()
+            call.bell = follower.ring
+            yield follower
 
     def end_of(self, app: App) -> None:
         """Ends the calls of an app whose token is no longer good."""
@@ -111,40 +142,34 @@ class Streams:
         """So long a stream is quiet at most."""
         return self._settings.heartbeat_secs
 
-    def admit(self, app: App) -> None:
-        """Whether an app may have one more call that lasts. Raises Problem where it may not."""
-        if len(self._open) >= self._settings.max_streams:
-            detail = "as many streams are open as this gateway allows"
-            raise Problem("overloaded", detail, retry_after_s=_RETRY_AFTER_S)
-        if sum(call.app_id == app.app_id for call in self._open) >= self._settings.max_streams_per_app:
-            detail = f"this app has {self._settings.max_streams_per_app} streams open already: close some"
-            raise Problem("rate_limited", detail, retry_after_s=_RETRY_AFTER_S)
-
 
 class Call:
     """One call that lasts.
 
     Attributes:
         over: it ends as soon as it can.
+        bell: tells whatever it waits for that it is over.
+        abort: ends its connection.
     """
 
-    def __init__(self, app_id: str, follower: Follower, abort: Callable[[], None] | None) -> None:
+    def __init__(self, app_id: str) -> None:
         self.app_id = app_id
-        self.follower = follower
         self.over = False
-        self._abort = abort
+        self.bell: Callable[[], None] | None = None
+        self.abort: Callable[[], None] | None = None
         self._cut: asyncio.TimerHandle | None = None
 
     def end(self) -> None:
         """Has it end after what it is at."""
         self.over = True
-        self.follower.ring()
+        if self.bell is not None:
+            self.bell()
 
     def cut(self) -> None:
         """Has it end now: with a last word where its client reads, else without."""
         self.end()
-        if self._abort is not None and self._cut is None:
-            self._cut = asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._abort)
+        if self.abort is not None and self._cut is None:
+            self._cut = asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.abort)
 
     def close(self) -> None:
         """It has ended."""
@@ -173,7 +198,7 @@ class EventStream:
     def __init__(
         self,
         streams: Streams,
-        app: App,
+        call: Call,
         session_id: str,
         after: int,
         *,
@@ -182,7 +207,7 @@ class EventStream:
         headers: Headers = (),
     ) -> None:
         self._streams = streams
-        self._app = app
+        self._call = call
         self._session_id = session_id
         self._after = after
         self._turn_index = turn_index
@@ -190,18 +215,24 @@ class EventStream:
         self._headers = [*_HEADERS, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.call(self._app, self._session_id, scope[ABORT]) as call:
+        self._call.abort = scope[ABORT]
+        try:
             await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             if scope["method"] != "HEAD":
-                async with call.until_hung_up(receive):
-                    await self._pump(call, send)
+                with self._streams.following(self._call, self._session_id) as follower:
+                    async with self._call.until_hung_up(receive):
+                        await self._pump(follower, send)
             await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._streams.close(self._call)
 
-    async def _pump(self, call: Call, send: Send) -> None:
-        reader = self._streams.reader(call, self._session_id, self._after, self._turn_index, closed=self._closed)
-        pulse = _Pulse(call.follower, self._streams.heartbeat_s)
+    async def _pump(self, follower: Follower, send: Send) -> None:
+        reader = self._streams.reader(
+            follower, self._session_id, self._after, self._turn_index, closed=self._closed
+        )
+        pulse = _Pulse(follower, self._streams.heartbeat_s)
         try:
-            while not (call.over or reader.ended):
+            while not (self._call.over or reader.ended):
                 if piece := await reader.next() or pulse.due():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     pulse.sent()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.requests import Request
@@ -9,9 +10,9 @@ from starlette.types import ASGIApp
 
 from clawdforge.server.http import answers, asked, body, context, idempotency, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.server.sessions.asked import Accepted
+from clawdforge.server.sessions.asked import Accepted, Asked
 from clawdforge.wire.problems import Problem
-from clawdforge.wire.turns import CancelRequest, TurnAccepted, TurnPage, TurnRequest
+from clawdforge.wire.turns import CancelRequest, TurnAccepted, TurnPage, TurnRequest, TurnResult
 
 _TURNS: Final = range(1, 10**9)
 
@@ -27,13 +28,15 @@ async def turn(request: Request) -> ASGIApp:
     wanted = await body.read_json(request, TurnRequest, room.settings)
     session_id = request.path_params["session_id"]
     once = await idempotency.once(request, wanted)
-    patient = asked.is_patient(request, room, app)
-    prompt = await room.sessions.turn(app, session_id, wanted, once=once, patient=patient)
 
-    def accepted_as(accepted: Accepted) -> TurnAccepted:
-        return TurnAccepted(True, session_id, accepted.turn_index, accepted.status)
+    def let_in(patient: bool) -> Awaitable[Asked[TurnResult]]:
+        return room.sessions.turn(app, session_id, wanted, once=once, patient=patient)
 
-    return await asked.answer(request, room, app, prompt, accepted_as)
+    def accepted_as(prompt: Asked[TurnResult], accepted: Accepted) -> asked.Found:
+        where = f"/sessions/{prompt.session_id}/turns/{accepted.turn_index}".encode()
+        return where, TurnAccepted(True, prompt.session_id, accepted.turn_index, accepted.status)
+
+    return await asked.answer(request, room, app, let_in, accepted_as)
 
 
 async def list_turns(request: Request) -> Answer:
@@ -68,4 +71,6 @@ async def cancel(request: Request) -> Answer:
     app = room.caller(request)
     wanted = await body.read_json(request, CancelRequest, room.settings, optional=True)
     session_id = request.path_params["session_id"]
-    return answers.of(await room.sessions.cancel(app, session_id, wanted.turn_index))
+    once = await idempotency.once(request, wanted)
+    told, was = await room.sessions.cancel(app, session_id, wanted.turn_index, once)
+    return answers.of(told, idempotency.replayed(was))

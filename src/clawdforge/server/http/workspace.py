@@ -64,7 +64,7 @@ async def get_workspace_file(request: Request) -> ASGIApp:
     path = _path(request)
     workspace = await _workspace(request, room, app)
     file = await asyncio.to_thread(entries.open_file, workspace, path)
-    lasting = partial(room.streams.call, app, workspace.name)
+    lasting = partial(room.streams.call, app)
     return Download(request, file, _shown(path), lasting, room.settings.min_body_bytes_per_sec)
 
 

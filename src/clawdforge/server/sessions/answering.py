@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from clawdforge.server.apps.keys import Keys, Once
+from functools import partial
+
+from clawdforge.server.apps.keys import Keys, Note, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.sessions import answers
-from clawdforge.server.sessions.asking import Note
 from clawdforge.server.sessions.registry import Sessions
-from clawdforge.server.store.base import Change, Store
-from clawdforge.wire import codec
+from clawdforge.server.store.base import Store
 from clawdforge.wire.permissions import PermissionAnswered, PermissionItem, PermissionReply
 
 
@@ -43,13 +43,8 @@ class Answering:
                 does not offer.
         """
         await self._sessions.find(app, session_id)
-        if once is None:
-            return await self._answer(app, session_id, permission_id, reply, None), False
-        async with self._keys.claim(app.app_id, once) as known:
-            if known is not None:
-                return codec.from_json(PermissionAnswered, known.answer or {}), True
-            note = self._note(app, session_id, once)
-            return await self._answer(app, session_id, permission_id, reply, note), False
+        answer = partial(self._answer, app, session_id, permission_id, reply)
+        return await self._keys.do(app.app_id, once, PermissionAnswered, answer)
 
     async def _answer(
         self, app: App, session_id: str, permission_id: str, reply: PermissionReply, note: Note | None
@@ -62,9 +57,3 @@ class Answering:
             await live.log.commit()  # another answer may be on its way to the store
         found = await self._store.permission_answer(session_id, permission_id)
         raise answers.unanswerable(None if found is None else found.data)
-
-    def _note(self, app: App, session_id: str, once: Once) -> Note:
-        def note(told: PermissionAnswered) -> Change:
-            return self._keys.note(app.app_id, once, session_id=session_id, answer=told)
-
-        return note

@@ -10,11 +10,12 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from clawdforge.server.agents.base import AgentFailed, AgentHost
-from clawdforge.server.apps.keys import Keys, Once
+from clawdforge.server.apps.keys import Keys, Note, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.events.log import epoch_ms
@@ -23,9 +24,8 @@ from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, Change, SessionKind, SessionRow
+from clawdforge.server.store.base import AddSession, SessionKind, SessionRow
 from clawdforge.server.workspaces import paths
-from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.sessions import SessionCreate, SessionCreated
 
@@ -58,14 +58,9 @@ class Opening:
 
     async def session(self, app: App, request: SessionCreate, once: Once | None) -> tuple[SessionCreated, bool]:
         """Opens a session (see `registry.Sessions.create`)."""
-        if once is None:
-            return await self._create(app, request, None), False
-        async with self._keys.claim(app.app_id, once) as known:
-            if known is not None:
-                return codec.from_json(SessionCreated, known.answer or {}), True
-            return await self._create(app, request, once), False
+        return await self._keys.do(app.app_id, once, SessionCreated, partial(self._create, app, request))
 
-    async def _create(self, app: App, request: SessionCreate, once: Once | None) -> SessionCreated:
+    async def _create(self, app: App, request: SessionCreate, note: Note | None) -> SessionCreated:
         self._host.check(request)
         self._admission.admit_session(app.app_id)
         row = self.new_row(app, request, "session", request.meta or {})
@@ -73,9 +68,7 @@ class Opening:
         created = SessionCreated(
             True, row.session_id, row.agent, row.created_at, row.cwd, agent_cwd, self._host.sandbox
         )
-        changes: list[Change] = []
-        if once is not None:
-            changes.append(self._keys.note(app.app_id, once, session_id=row.session_id, answer=created))
+        changes = [] if note is None else [note(created)]
         self._admission.opened(row)
         try:
             live = await self.made(row)

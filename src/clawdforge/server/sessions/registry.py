@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.audit import Audit
-from clawdforge.server.apps.keys import Keys, Once
+from clawdforge.server.apps.keys import Keys, Note, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
@@ -62,6 +63,7 @@ class Sessions:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._keys = keys
         self._host = host
         self._live = live = LiveSessions(settings, store, host, audit, rounds)
         self._admission = admission = Admission(settings)
@@ -117,24 +119,23 @@ class Sessions:
         """
         return await self._prompts.run(app, request, once, patient=patient)
 
-    async def cancel(self, app: App, session_id: str, turn_index: int | None = None) -> TurnCancelled:
-        """Ends the running turn of a session or run, or the one that is named, `cancelled`; it has ended then.
+    async def cancel(
+        self, app: App, session_id: str, turn_index: int | None = None, once: Once | None = None
+    ) -> tuple[TurnCancelled, bool]:
+        """Ends the running turn of a session or run, or the one that is named, `cancelled`.
 
-        Its agent is asked first, and ended with its tree where it does not heed that in time.
+        Its agent is asked first, and ended with its tree where it does not heed that in time. Whatever ends the
+        turn, it has ended when this returns.
+
+        Returns:
+            The answer, and whether it is that of an earlier call with the same key.
 
         Raises:
             Problem: `not_found`, also for a turn that never was.
         """
         row = await self.find(app, session_id)
-        if turn_index is not None and turn_index > row.turn_count:
-            raise Problem("not_found", "turn not found")
-        live = self._live.get(session_id)
-        asks: list[Ask[Any]] = [] if live is None else live.asks
-        ask = next((each for each in asks if turn_index in (None, each.turn.index)), None)
-        if ask is None or not ask.turn.stop(state.cancelled()):
-            return TurnCancelled(True, False, turn_index)
-        await asyncio.wait({ask.answer})
-        return TurnCancelled(True, True, ask.turn.index or None)
+        cancel = partial(self._cancel, row, turn_index)
+        return await self._tasks.shielded(self._keys.do(app.app_id, once, TurnCancelled, cancel))
 
     async def list_sessions(
         self, app: App, *, include_closed: bool, limit: int | None, before: tuple[int, str] | None
@@ -246,6 +247,21 @@ class Sessions:
         return self._live.get(session_id)
 
     # --- steps, each in a task of its own --------------------------------------------------------------------
+
+    async def _cancel(self, row: SessionRow, turn_index: int | None, note: Note | None) -> TurnCancelled:
+        if turn_index is not None and turn_index > row.turn_count:
+            raise Problem("not_found", "turn not found")
+        live = self._live.get(row.session_id)
+        asks: list[Ask[Any]] = [] if live is None else live.asks
+        ask = next((each for each in asks if turn_index in (None, each.turn.index)), None)
+        told = TurnCancelled(True, False, turn_index)
+        if ask is not None:
+            cancelled = ask.turn.stop(state.cancelled())
+            await asyncio.wait({ask.answer})
+            told = TurnCancelled(True, cancelled, ask.turn.index or None)
+        if note is not None:
+            await self._store.write(note(told))
+        return told
 
     async def _close(self, live: LiveSession, reason: str) -> None:
         if live.closing is None:

@@ -54,7 +54,7 @@ async def upload(
     async with uploads.receive(app) as receiving:
         for start in range(0, len(content), 100_000):
             await receiving.write(content[start : start + 100_000])
-        return await receiving.finish(name, TTL_S)
+        return await receiving.finish(await receiving.complete(), name, TTL_S)
 
 
 def lay(uploads: Uploads, row: UploadRow, workspace: Path) -> Path:

@@ -35,7 +35,7 @@ def workspace(tmp_path: Path) -> Path:
 async def upload(uploads: Uploads, content: bytes, name: str = "a") -> UploadRow:
     async with uploads.receive("app_1") as receiving:
         await receiving.write(content)
-        return await receiving.finish(name, 600)
+        return await receiving.finish(await receiving.complete(), name, 600)
 
 
 async def test_files_are_laid_in_their_order_with_what_can_be_shown(uploads: Uploads, workspace: Path) -> None:
