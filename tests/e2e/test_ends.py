@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import pytest
 
 from clawdforge import Forge
-from harness.gateway import Gateway
-from harness.http import Answer, ask
+from harness.agents import NewGateway
+from harness.gateway import Gateway, until
+from harness.http import Answer, HTTPException, ask
 from harness.ledger import Ledger
 from harness.levels import gateway_at
+from harness.prompts import DETACHED, STREAMED, ended, events_of, post, record
+from harness.streams import page
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class End:
     same_agent_after: bool = True
     body: dict[str, Any] = field(default_factory=dict)
     timeout_secs: int | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """The body of the POST."""
+        return {"prompt": self.prompt, **({"timeout_secs": self.timeout_secs} if self.timeout_secs else {})}
 
 
 def answer(prompt: str, stop_reason: str, *, ok: bool, empty: bool = False) -> End:
@@ -96,8 +104,7 @@ def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
     end = ENDS[name]
     session = app.create_session(agent="fake")
     session.turn("before")
-    body = {"prompt": end.prompt, **({"timeout_secs": end.timeout_secs} if end.timeout_secs else {})}
-    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", body)
+    found = ask(app, "POST", f"/sessions/{session.session_id}/turn", end.asked())
     check(found, end)
     assert (found.body["session_id"], found.body["turn_index"]) == (session.session_id, 2)
     assert session.state()["live"] is True
@@ -111,8 +118,7 @@ def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
 @pytest.mark.parametrize("name", ENDS)
 def test_a_run_ends(app: Forge, db: Ledger, name: str) -> None:
     end = ENDS[name]
-    body = {"prompt": end.prompt, "agent": "fake"}
-    found = ask(app, "POST", "/run", body | ({"timeout_secs": end.timeout_secs} if end.timeout_secs else {}))
+    found = ask(app, "POST", "/run", {**end.asked(), "agent": "fake"})
     check(found, end)
     assert found.body["session_id"].startswith("run_")
     assert found.body["turn_index"] == 1
@@ -120,6 +126,97 @@ def test_a_run_ends(app: Forge, db: Ledger, name: str) -> None:
     assert (row["kind"], row["close_reason"]) == ("run", "run")
     [turn] = db.turns(found.body["session_id"])
     assert (turn["stop_reason"], turn["error"]) == (end.stop_reason, end.code)
+
+
+def check_record(found: dict[str, Any], end: End) -> None:
+    """What is told of a turn afterwards, against its row of the table."""
+    assert (found["status"], found["stop_reason"]) == ("failed" if end.code else "done", end.stop_reason)
+    assert found["ok"] is bool(end.ok)
+    assert (found["error"] or {}).get("code") == end.code
+    told = {**(found.get("extra") or {}), "empty": found["empty"]}
+    assert {name: told[name] for name in end.body} == end.body
+
+
+def check_last(events: list[dict[str, Any]], end: End) -> None:
+    """What a log says at a turn's end, against its row of the table."""
+    assert [event["type"] for event in events].count("turn_end") == 1
+    assert (events[-1]["type"], events[-1]["stop_reason"]) == ("turn_end", end.stop_reason)
+    assert events[-1]["ok"] is bool(end.ok)
+    assert [event["code"] for event in events if event["type"] == "error"] == ([end.code] if end.code else [])
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_streamed_turn_ends(app: Forge, name: str) -> None:
+    end = ENDS[name]
+    session = app.create_session(agent="fake")
+    found = post(app, f"/sessions/{session.session_id}/turn", end.asked(), STREAMED)
+    check_last(events_of(found), end)
+    check_record(record(app, session.session_id, 1), end)
+    assert session.turn("after").turn_index == 2
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_turn_that_nobody_waits_for_ends(app: Forge, name: str) -> None:
+    end = ENDS[name]
+    session = app.create_session(agent="fake")
+    found = post(app, f"/sessions/{session.session_id}/turn", end.asked(), DETACHED)
+    assert (found.status, found.body["status"], found.body["turn_index"]) == (202, "running", 1)
+    check_record(ended(app, session.session_id, 1), end)
+    check_last(page(app, session.session_id, "?after=1").body["events"], end)
+    assert session.turn("after").turn_index == 2
+
+
+@pytest.mark.parametrize("name", ["an answer", "nothing at all", "refused", "killed", "total"])
+@pytest.mark.parametrize("way", [STREAMED, DETACHED], ids=["streamed", "detached"])
+def test_a_run_that_nobody_waits_for_ends(app: Forge, name: str, way: dict[str, str]) -> None:
+    end = ENDS[name]
+    found = post(app, "/run", {**end.asked(), "agent": "fake"}, way)
+    if way == DETACHED:
+        assert (found.status, found.body["status"]) == (202, "running")
+        run_id = found.body["run_id"]
+    else:
+        events = events_of(found)
+        check_last(events, end)
+        [run_id] = [each["run_id"] for each in ask(app, "GET", "/runs").body["runs"]]
+    check_record(ended(app, run_id, 1), end)
+    run = ask(app, "GET", f"/runs/{run_id}").body
+    assert (run["stop_reason"], run["ok"]) == (end.stop_reason, bool(end.ok))
+
+
+@pytest.mark.parametrize("way", [{}, STREAMED, DETACHED], ids=["blocking", "streamed", "detached"])
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_turn_that_its_gateway_does_not_outlive_is_interrupted(
+    new_gateway: NewGateway, pool: ThreadPoolExecutor, how: str, way: dict[str, str]
+) -> None:
+    gateway = new_gateway(settings={"drain_timeout_secs": 0.3}).start()
+    app = gateway.app()
+    session = app.create_session(agent="fake")
+    asked = pool.submit(post, app, f"/sessions/{session.session_id}/turn", {"prompt": "[[SAY on]][[HANG]]"}, way)
+    until(lambda: b'"on"' in page(app, session.session_id).raw, "what the agent says to be seen")
+    gateway.stop() if how == "stopped" else gateway.kill()
+    check_last_words(asked, how, way)
+    gateway.start()
+    with Forge(base_url=gateway.url, token=app._config.token) as later:
+        app.close()
+        interrupted = End("", "interrupted", 502, code="interrupted")
+        check_record(record(later, session.session_id, 1), interrupted)
+        log = page(later, session.session_id, "?after=1").body["events"]
+        check_last(log, interrupted)
+        assert [each["content"] for each in log if each["type"] == "text"] == ["on"]
+        assert later.attach_session(session.session_id).turn("after").turn_index == 2
+    assert gateway.heard("on") == 1
+
+
+def check_last_words(asked: Future[Answer], how: str, way: dict[str, str]) -> None:
+    """What the caller was told: one who waited hears of a stop, and nothing of a kill."""
+    if way == DETACHED:
+        assert asked.result().status == 202
+    elif how == "killed":
+        assert isinstance(asked.exception(), (OSError, HTTPException))
+    elif way == STREAMED:
+        check_last(events_of(asked.result()), End("", "interrupted", 502, code="interrupted"))
+    else:
+        assert asked.result().problem() == (502, "interrupted")
 
 
 def test_where_nobody_else_holds_its_stdout_its_end_is_seen_at_once() -> None:
