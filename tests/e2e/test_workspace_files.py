@@ -545,6 +545,18 @@ def test_a_client_that_hangs_up_leaves_nothing_open(gateway: Gateway, files: Fil
     assert open_files(gateway) == []
 
 
+def test_a_client_that_does_not_read_is_let_go(new_gateway: NewGateway) -> None:
+    gateway = new_gateway(settings={"min_body_bytes_per_sec": 1_000_000}).start()
+    with gateway.app() as app, app.session(agent="fake") as session:
+        with Path(session.cwd, "big").open("wb") as big:
+            big.truncate(256 * MIB)
+        with closing(Files(app, session.session_id).open("GET", "/big")) as connection:
+            response = connection.getresponse()
+            until(lambda: open_files(gateway) == [], "the file to be closed")
+            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                response.read()
+
+
 def test_a_body_that_breaks_off_leaves_nothing(gateway: Gateway, files: Files) -> None:
     files.put("/file", b"kept")
     for path in ("/file", "/a/b/new"):
