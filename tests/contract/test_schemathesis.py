@@ -63,6 +63,7 @@ def known(app: Forge) -> Iterator[dict[str, str]]:
     run_id = str(app.run("hi").run_id)
     with app.session(agent="claude") as session:
         Path(session.cwd, "file").write_text("content")
+        asked = session.turn("[[ASK read file]]").events[1]
         yield {
             "session_id": session.session_id,
             "turn_index": str(session.turn("hi").turn_index),
@@ -70,6 +71,7 @@ def known(app: Forge) -> Iterator[dict[str, str]]:
             "name": "claude",
             "token": file.file_token,
             "path": "file",
+            "permission_id": asked["permission_id"],
         }
 
 

@@ -74,7 +74,7 @@ def test_a_story_is_not_played_where_the_agent_lacks_what_it_needs(asking: Stage
     assert re.search(why, played.why or "")
 
 
-@pytest.mark.parametrize("name", ["workspace", "reads", "deny"])
+@pytest.mark.parametrize("name", ["workspace", "reads", "deny", "ask"])
 def test_an_agent_that_does_not_ask_fails_the_stories_of_permissions(headstrong: Stage, name: str) -> None:
     played = perform(BY_NAME[name], headstrong)
     assert played.outcome == "fails"

@@ -42,6 +42,7 @@ STORIES: Final = (
     Story("allow", "`allow` lets it run any command", permissions.allow),
     Story("reads", "`reads` lets it read, and nothing else", permissions.reads),
     Story("deny", "`deny` refuses all that it asks for", permissions.deny),
+    Story("ask", "`ask` has the app decide each time, and it goes on either way", permissions.ask),
     Story("planted", "settings that lie in the workspace are without effect", planted),
     Story("model", "a model reaches the request", choices.model, ("model",)),
     Story("effort", "an effort reaches the request", choices.effort, ("effort",)),
