@@ -14,7 +14,7 @@ compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet
     --generate-hashes --no-annotate --no-emit-options
 say = printf '\n\033[1m%s\033[0m\n'
 
-.PHONY: help run test leaks bench clean lock
+.PHONY: help run test leaks chaos bench clean lock
 
 help:
 	@echo 'clawdforge: coding agents as a service on your own machine'
@@ -25,6 +25,8 @@ help:
 	@echo '  make test     all that must hold: lint, types, import walls, tests, real agents'
 	@echo '                (later, some of it: .venv/bin/pytest tests/unit/wire, .venv/bin/pytest -k permission)'
 	@echo '  make leaks    looks, from outside, for what agents have left, however they and the gateway ended: a table'
+	@echo '  make chaos    ten minutes of agents killed, connections cut, gateways killed: is every promise kept?'
+	@echo '                CHAOS_SECS=60 is shorter; CHAOS_SEED=… replays the storm that a failure has named'
 	@echo '  make bench    measures the numbers of bench/RESULTS.md on this machine'
 	@echo '  make clean    removes all that these have made: .venv, .cache, the caches of the tools'
 	@echo
@@ -46,6 +48,10 @@ test: .venv/installed $(agents)/installed .cache/models/installed
 
 leaks: .venv/installed
 	@$(bin)/pytest -n 0 -v tests/leaks
+
+chaos: export CHAOS_SECS := $(or $(CHAOS_SECS),600)
+chaos: .venv/installed
+	@$(bin)/pytest -n 0 -s tests/chaos
 
 bench: .venv/installed
 	@$(bin)/python -m bench
