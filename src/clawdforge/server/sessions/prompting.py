@@ -21,7 +21,8 @@ from clawdforge.server.sessions.asked import Ask, Asked
 from clawdforge.server.sessions.laying import Laying
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.opening import Opening
-from clawdforge.server.sessions.session import Files, LiveSession
+from clawdforge.server.sessions.prompts import Files
+from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.tasks import Tasks
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.sessions.turns import Turns
@@ -98,7 +99,7 @@ class Prompting:
         """What the first caller with this key has, or had."""
         assert known.session_id is not None and known.turn_index is not None
         live = self._live.get(known.session_id)
-        ask = None if live is None else live.ask_of(known.turn_index)
+        ask = None if live is None else live.prompts.of(known.turn_index)
         if ask is not None:
             return ask.again()
         asked = await self._turns.asked(known.session_id, known.turn_index, answer)
@@ -124,7 +125,7 @@ class Prompting:
             raise
         deadlines = self._deadlines(request, live.options, patient=patient)
         ask: Ask[TurnResult] = Ask(row.session_id, Turn(Prompt(request.prompt, (), request.schema), deadlines))
-        live.let_in(ask)
+        live.prompts.let_in(ask)
         self._admission.running_turns += 1
         task = self._tasks.start(ask.told(self._turn(live, ask, uploads, self._note_of(app, live.row, once))))
         task.add_done_callback(lambda _: self._live.let_go(live))
@@ -134,7 +135,7 @@ class Prompting:
         self, live: LiveSession, ask: Ask[TurnResult], uploads: Sequence[UploadRow], note: Note | None
     ) -> TurnResult:
         try:
-            row, folded = await live.run_turn(ask, files=self._files(live.row, uploads, ask), note=note)
+            row, folded = await live.prompts.run(ask, files=self._files(live.row, uploads, ask), note=note)
             return answers.turn_answer(row, folded)
         finally:
             self._admission.running_turns -= 1
@@ -162,8 +163,8 @@ class Prompting:
         live: LiveSession | None = None
         try:
             live = await self._opening.made(row)
-            live.let_in(ask)
-            done, folded = await live.run_turn(
+            live.prompts.let_in(ask)
+            done, folded = await live.prompts.run(
                 ask, files=self._files(row, uploads, ask), first=AddSession(row), note=note
             )
         finally:
@@ -181,7 +182,7 @@ class Prompting:
             raise answers.closed()
         if live.busy and not queue:
             raise answers.turn_in_progress(live.row.session_id)
-        if len(live.asks) > self._settings.max_queued_turns:
+        if len(live.prompts.asks) > self._settings.max_queued_turns:
             raise answers.too_many_queued(self._settings.max_queued_turns)
         self._admission.admit_turn()
 

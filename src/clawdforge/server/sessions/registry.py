@@ -215,13 +215,13 @@ class Sessions:
         """
         self._admission.draining = True
         for live in self._live.all():
-            live.stop_queued(state.never_begun())
+            live.prompts.stop_queued(state.never_begun())
         await self._tasks.all_done(drain_s)
         self._admission.stopping = True
         for task in self._opening:
             task.cancel()
         for live in self._live.all():
-            live.stop_turns(state.interrupted())
+            live.prompts.stop(state.interrupted())
         await self._tasks.all_done()
         await asyncio.gather(*(live.end_agent(now=False) for live in self._live.all()))
         await self._live.changes.close()
@@ -252,7 +252,7 @@ class Sessions:
         if turn_index is not None and turn_index > row.turn_count:
             raise Problem("not_found", "turn not found")
         live = self._live.get(row.session_id)
-        asks: list[Ask[Any]] = [] if live is None else live.asks
+        asks: list[Ask[Any]] = [] if live is None else live.prompts.asks
         ask = next((each for each in asks if turn_index in (None, each.turn.index)), None)
         told = TurnCancelled(True, False, turn_index)
         if ask is not None:
@@ -270,9 +270,9 @@ class Sessions:
         await asyncio.shield(live.closing)
 
     async def _closed(self, live: LiveSession, reason: str) -> None:
-        live.stop_turns(state.cancelled())
-        if live.asks:
-            await asyncio.wait({ask.answer for ask in live.asks})
+        live.prompts.stop(state.cancelled())
+        if live.prompts.asks:
+            await asyncio.wait({ask.answer for ask in live.prompts.asks})
         await live.close(reason)
         self._admission.closed(live.row.session_id)
 

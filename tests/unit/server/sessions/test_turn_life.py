@@ -347,8 +347,8 @@ class Stage:
 
     async def ask(self, *, files: bool) -> None:
         ask: Ask[Any] = Ask("sess_1", Turn(Prompt(str(len(self.tasks))), DEADLINES))
-        self.live.let_in(ask)
-        work = self.live.run_turn(ask, files=self._laid if files else None)
+        self.live.prompts.let_in(ask)
+        work = self.live.prompts.run(ask, files=self._laid if files else None)
         self.tasks.append(asyncio.create_task(ask.told(work)))
 
     async def _laid(self) -> Sequence[Attachment]:
@@ -357,13 +357,13 @@ class Stage:
 
     async def close(self) -> None:
         """As `sessions.registry` does it for a client."""
-        self.live.stop_turns(state.cancelled())
+        self.live.prompts.stop(state.cancelled())
         self.closing = self.live.closing = asyncio.create_task(self._closed(close=True))
 
     async def stop(self) -> None:
         """As `sessions.registry` does it when the gateway stops."""
-        self.live.stop_queued(state.never_begun())
-        self.live.stop_turns(state.interrupted())
+        self.live.prompts.stop_queued(state.never_begun())
+        self.live.prompts.stop(state.interrupted())
         self.closing = asyncio.create_task(self._closed(close=False))
 
     async def _closed(self, *, close: bool) -> None:
@@ -384,9 +384,9 @@ class Stage:
     def _happen(self, cause: str) -> None:
         match cause:
             case "cancel":
-                self.live.stop_turns(state.cancelled())
+                self.live.prompts.stop(state.cancelled())
             case "interrupt":
-                self.live.stop_turns(state.interrupted())
+                self.live.prompts.stop(state.interrupted())
             case "exit":
                 self.host.actors[-1].usable = False
                 self.live.on_exit(Failed("it is gone", exit_code=1))
@@ -397,7 +397,7 @@ class Stage:
 
     def leave(self) -> None:
         """Ends what is left, whatever was checked before."""
-        self.loop.call(self.live.stop_turns, state.interrupted())
+        self.loop.call(self.live.prompts.stop, state.interrupted())
         self.loop.run(self.live.end_agent(now=True))
         self.loop.settle()
         self.loop.run(self.store.close())
@@ -516,7 +516,7 @@ class TurnLife(RuleBasedStateMachine):
             if task.done():
                 check_end(task, expected, place + 1)
         assert stage.host.heard == model.heard, "a prompt reaches an agent once at most"
-        assert (stage.live.turn is not None) == (model.running is not None)
+        assert (stage.live.prompts.turn is not None) == (model.running is not None)
         awake = [actor for actor in stage.host.actors if actor.ended is None]
         assert awake == ([stage.live.agent] if model.agent_is_awake else [])
         if stage.closing is not None:
