@@ -33,9 +33,9 @@ class Answer:
         return self.status, body["code"]
 
 
-def ask(app: Forge, method: str, path: str, body: Any = None) -> Answer:
+def ask(app: Forge, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
     """One request with an app's token."""
-    return call(app.base_url, method, path, token=app._config.token, body=body)
+    return call(app.base_url, method, path, token=app._config.token, body=body, headers=headers)
 
 
 def call(

@@ -1,4 +1,4 @@
-"""A reader of a session's stream over a plain socket: it reads when it is told to, and not before."""
+"""A reader of a stream of events over a plain socket: it reads when it is told to, and not before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ_BYTES = 1 << 16
 
 
 class Stream:
-    """One open stream. Every wait has the deadline of `harness.http`.
+    """One open stream, of a session or of what a POST asks. Every wait has the deadline of `harness.http`.
 
     Attributes:
         decoder: what has been read so far.
@@ -25,20 +25,31 @@ class Stream:
     """
 
     def __init__(
-        self, app: Forge, session_id: str, *, query: str = "", headers: Mapping[str, str] | None = None
+        self,
+        app: Forge,
+        session_id: str = "",
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        post: str | None = None,
+        body: Any = None,
     ) -> None:
         self.decoder = Decoder()
         self.raw = b""
         self._connection = plain.connect(app.base_url)
         head = {"Accept": MEDIA_TYPE, **(headers or {})}
-        path = f"/sessions/{session_id}/events{query}"
-        plain.send(self._connection, "GET", path, token=app._config.token, headers=head)
+        method, path = ("GET", f"/sessions/{session_id}/events{query}") if post is None else ("POST", post)
+        plain.send(self._connection, method, path, token=app._config.token, body=body, headers=head)
         self.response: http.client.HTTPResponse = self._connection.getresponse()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer, their names in lower case."""
+        return {name.lower(): value for name, value in self.response.getheaders()}
 
     def refused(self) -> tuple[int, str]:
         """Status and code, where it is no stream."""
-        headers = {name.lower(): value for name, value in self.response.getheaders()}
-        found = Answer(self.response.status, headers, self.response.read()).problem()
+        found = Answer(self.response.status, self.headers, self.response.read()).problem()
         self.close()
         return found
 

@@ -19,8 +19,10 @@ from clawdforge.server.http.problems import Answer, answer_to, request_id
 from clawdforge.server.sessions.asked import Accepted, Asked
 from clawdforge.wire import codec, sse
 from clawdforge.wire.problems import Problem
+from clawdforge.wire.runs import RunResult
+from clawdforge.wire.turns import TurnResult
 
-T = TypeVar("T")
+T = TypeVar("T", bound=TurnResult | RunResult)
 LetIn = Callable[[bool], Awaitable[Asked[T]]]
 Found = tuple[bytes, Any]
 
