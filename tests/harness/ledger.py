@@ -54,27 +54,40 @@ def check(ledger: Ledger, app_name: str, agent_log: AgentLog) -> None:
 
 def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
     """One session: its events follow each other, a close is the last. Each turn ends once, is in the audit, was
-    told at most once.
+    told at most once; one that was queued may end before it begins, and before those ahead of it.
     """
     session_id = session["session_id"]
     events, turns, audit = ledger.events(session_id), ledger.turns(session_id), ledger.audit(session_id)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     indexes = list(range(1, session["turn_count"] + 1))
     assert [turn["turn_index"] for turn in turns] == indexes
-    assert [line["turn_index"] for line in audit] == indexes
     closes = [event["seq"] for event in events if event["type"] == "session_closed"]
     assert closes == ([] if session["closed_at"] is None else [len(events)])
     starts = [event for event in events if event["type"] == "turn_start"]
-    ends = [event for event in events if event["type"] == "turn_end"]
-    assert [event["turn_index"] for event in starts] == indexes
-    assert [event["turn_index"] for event in ends] == indexes
-    for turn, line, start, end in zip(turns, audit, starts, ends, strict=True):
-        assert start["seq"] < end["seq"]
+    ends = sorted((event for event in events if event["type"] == "turn_end"), key=lambda each: each["turn_index"])
+    audit.sort(key=lambda each: each["turn_index"])
+    assert [event["turn_index"] for event in ends] == [line["turn_index"] for line in audit] == indexes
+    check_begun(starts, [event for event in events if event["type"] == "turn_queued"], ends)
+    for turn, line, end in zip(turns, audit, ends, strict=True):
         check_end(turn, line, end["data"])
         assert line["prompt"] is None
         assert (line["app_name"], line["kind"]) == (session["app_name"], session["kind"])
     check_told([event["data"]["prompt"] for event in starts], told)
     check_permissions(events)
+
+
+def check_begun(starts: list[Row], queued: list[Row], ends: list[Row]) -> None:
+    """A turn begins once, in its order, unless it waited and was ended before; nothing of it precedes that."""
+    first: dict[int, int] = {}
+    for event in (*queued, *starts):
+        first.setdefault(event["turn_index"], event["seq"])
+    assert [*sorted(first)] == [event["turn_index"] for event in ends]
+    assert all(first[event["turn_index"]] < event["seq"] for event in ends)
+    begun = [event["turn_index"] for event in starts]
+    assert begun == sorted(set(begun))
+    never = set(first) - set(begun)
+    stopped = {each["turn_index"] for each in ends if each["data"]["stop_reason"] in ("cancelled", "interrupted")}
+    assert never <= stopped & {event["turn_index"] for event in queued}
 
 
 def check_end(turn: Row, line: Row, end: Row) -> None:
