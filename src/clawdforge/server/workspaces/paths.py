@@ -30,7 +30,7 @@ PATH_LIMIT_BYTES: Final = 4095
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_COPY_RANGE: Final = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+NO_COPY_RANGE: Final = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
 
 def workspace_of(data_dir: Path, session_id: str) -> Path:
@@ -183,7 +183,7 @@ def copy(source: int, target: int, go_on: Callable[[], None] = lambda: None) -> 
         while os.copy_file_range(source, target, COPY_BYTES):
             go_on()
     except OSError as error:
-        if error.errno not in _NO_COPY_RANGE:
+        if error.errno not in NO_COPY_RANGE:
             raise
         while os.sendfile(target, source, None, COPY_BYTES):
             go_on()
