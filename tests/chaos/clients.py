@@ -38,7 +38,7 @@ class Resident(Asker):
                 self._answers_still(session_id)
                 break
             self.ask_turn(session_id, scripts.draw(self.rng), queued=self.rng.random() < 0.3)
-            self.pause(self.rng.choice((0.05, 0.2, 1.5)))
+            self.pause(self.rng.choice((0.05, 0.2, 0.2, 2.5)))
         self.close(session_id)
 
     def _opened(self) -> str | None:

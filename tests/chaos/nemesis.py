@@ -1,13 +1,17 @@
-"""The nemesis: strikes agents and the gateway at times that the seed has chosen before anything began."""
+"""The nemesis: strikes agents and the gateway, in an order that the seed has chosen before anything began."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -16,9 +20,11 @@ from chaos.history import Blow, Strike, now_ms
 from chaos.world import World
 from harness.gateway import Gateway
 
-AGENT_EVERY_S: Final = 0.6
-GATEWAY_EVERY_S: Final = 5.0
-A_RUN: Final = -1
+AGENTS: Final[tuple[Blow, ...]] = ("agent", "tree", "pause")
+GATEWAYS: Final[tuple[Blow, ...]] = ("kill", "stop")
+EVERY_S: Final = 0.4
+GATEWAY_EVERY: Final = 9
+"""One blow of so many is for the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,46 +32,45 @@ class Plan:
     """One blow.
 
     Attributes:
-        at_s: when, from the storm's begin.
-        slot: whose agent; A_RUN: that of a run.
+        after_s: how long after the one before.
+        slot: whose agent; where it has none, that of the next slot which has one. After the last slot come runs.
         lasts_s: for how long, where an agent is only stopped.
     """
 
-    at_s: float
+    after_s: float
     blow: Blow
     slot: int = 0
     lasts_s: float = 0.0
 
 
-def plans(seed: int, secs: float, slots: int) -> list[Plan]:
-    """All blows of a storm, in their order."""
+def plans(seed: int, slots: int) -> Iterator[Plan]:
+    """All blows of a storm, in their order, without end."""
     rng = random.Random(f"{seed}/nemesis")
-    found = []
-    at_s = rng.expovariate(1 / AGENT_EVERY_S)
-    while at_s < secs:
-        blow: Blow = rng.choices(("agent", "tree", "pause"), (5, 3, 3))[0]
-        found.append(Plan(at_s, blow, rng.randrange(A_RUN, slots), rng.uniform(0.05, 0.6)))
-        at_s += rng.expovariate(1 / AGENT_EVERY_S)
-    at_s = rng.uniform(1, GATEWAY_EVERY_S)
-    while at_s < secs:
-        found.append(Plan(at_s, rng.choices(("kill", "stop"), (7, 3))[0]))
-        at_s += 2 + rng.expovariate(1 / (GATEWAY_EVERY_S - 2))
-    return sorted(found, key=lambda plan: plan.at_s)
+    for number in itertools.count(1):
+        after_s = rng.expovariate(1 / EVERY_S)
+        if number % GATEWAY_EVERY == 0:
+            yield Plan(after_s, rng.choices(GATEWAYS, (7, 3))[0])
+        else:
+            yield Plan(
+                after_s, rng.choices(AGENTS, (5, 3, 3))[0], rng.randrange(slots + 1), rng.uniform(0.05, 0.5)
+            )
 
 
 class Nemesis:
-    """Carries the plans out."""
+    """Carries plans out, for so many seconds."""
 
-    def __init__(self, world: World, of: list[Plan]) -> None:
+    def __init__(self, world: World, of: Iterator[Plan], secs: float) -> None:
         self._world = world
         self._plans = of
+        self._secs = secs
 
     def run(self) -> None:
-        """All of them, then the storm is over."""
-        began = time.monotonic()
+        """Until its time is over, and the storm with it."""
+        ends = time.monotonic() + self._secs
         try:
-            for plan in self._plans:
-                time.sleep(max(0.0, began + plan.at_s - time.monotonic()))
+            while (left_s := ends - time.monotonic()) > 0:
+                plan = next(self._plans)
+                time.sleep(min(plan.after_s, left_s))
                 self._strike(plan)
         finally:
             self._world.over.set()
@@ -92,15 +97,14 @@ class Nemesis:
         assert code == 0, f"the gateway ended with {code}"
 
     def _agent(self, plan: Plan) -> None:
-        if plan.slot == A_RUN:
-            session_id: str | None = "run_"
-        else:
-            session_id = self._world.slots[plan.slot].current
-        found = list(processes(self._world.gateway, session_id)) if session_id else []
+        running = processes(self._world.gateway)
+        slots = [slot.current for slot in self._world.slots]
+        runs = [session_id for session_id in running if session_id.startswith("run_")]
+        candidates = [*slots, *runs]
+        found = [each for each in (*candidates[plan.slot :], *candidates) if each in running]
         if not found:
             return
-        began_ms = now_ms()
-        struck = [process for mark, process in found if mark == found[0][0]]
+        session_id, struck, began_ms = found[0], running[found[0]], now_ms()
         with suppress(psutil.NoSuchProcess):
             if plan.blow == "tree":
                 for process in struck:
@@ -111,19 +115,20 @@ class Nemesis:
                 agent.suspend()
                 time.sleep(plan.lasts_s)
                 agent.resume()
-        strike = Strike(plan.blow, began_ms, now_ms(), found[0][0])
-        self._world.history.strikes.append(strike)
+        self._world.history.strikes.append(Strike(plan.blow, began_ms, now_ms(), session_id))
 
 
-def processes(gateway: Gateway, session_id: str) -> Iterator[tuple[str, psutil.Process]]:
-    """What runs for a session, or for all whose ids begin so: whose each is, and the process."""
+def processes(gateway: Gateway) -> dict[str | None, list[psutil.Process]]:
+    """What runs for each session."""
     gateway_id = (gateway.data_dir / "gateway-id").read_text().strip()
-    begin = f"CLAWDFORGE_CHILD={gateway_id}:".encode()
+    mark = re.compile(rf"(?:^|\0)CLAWDFORGE_CHILD={gateway_id}:([a-z0-9_]+)")
+    running: dict[str | None, list[psutil.Process]] = defaultdict(list)
     for name in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError, psutil.Error), open(f"/proc/{name}/environ", "rb") as file:
-            for entry in file.read().split(b"\0"):
-                if entry.startswith(begin) and (mark := entry[len(begin) :].decode()).startswith(session_id):
-                    yield mark, psutil.Process(int(name))
+        with suppress(OSError, psutil.Error):
+            environ = Path(f"/proc/{name}/environ").read_text(errors="replace")
+            if found := mark.search(environ):
+                running[found[1]].append(psutil.Process(int(name)))
+    return running
 
 
 def _agent_of(found: list[psutil.Process]) -> psutil.Process | None:

@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chaos import nemesis
 from chaos.clients import Observer, Resident, Rival, Runner
 from chaos.history import History, mark_of
+from chaos.nemesis import Nemesis, plans
 from chaos.readers import Reader
 from chaos.truth import Heard, Stored, Truth, Violation
 from chaos.world import Actor, Slot, World
@@ -30,7 +30,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "cancel_timeout_secs": 0.5,
     "drain_timeout_secs": 0.5,
     "heartbeat_secs": 1,
-    "agent_idle_secs": 0.4,
+    "agent_idle_secs": 0.7,
     "reap_interval_secs": 0.2,
     "max_queued_turns": 3,
 }
@@ -62,12 +62,12 @@ def rage(gateway: Gateway, seed: int, secs: float) -> Outcome:
     slots = [Slot(f"{number}") for number in range(SLOTS)]
     world = World(gateway, token, seed, slots)
     world.up.set()
-    _play(world, nemesis.plans(seed, secs, SLOTS))
+    _play(world, Nemesis(world, plans(seed, SLOTS), secs))
     faults = list(_aftermath(world))
     return Outcome(world.history, _truth(gateway), faults)
 
 
-def _play(world: World, plans: list[nemesis.Plan]) -> None:
+def _play(world: World, nemesis: Nemesis) -> None:
     """Every actor to its end. The first fault of one ends the others too."""
     actors: list[Actor] = []
     for slot in world.slots:
@@ -76,7 +76,7 @@ def _play(world: World, plans: list[nemesis.Plan]) -> None:
     actors += [Rival(world, slot) for slot in world.slots]
     actors += [Runner(world, f"runner-{number}") for number in range(RUNNERS)]
     with ThreadPoolExecutor(len(actors) + 1) as threads:
-        striking = threads.submit(nemesis.Nemesis(world, plans).run)
+        striking = threads.submit(nemesis.run)
         acting = [threads.submit(actor.run) for actor in actors]
         wait([striking])
         world.calm.set()
