@@ -226,6 +226,15 @@ def test_of_many_at_once_one_makes_a_file(files: Files, pool: ThreadPoolExecutor
     assert {answer.problem() for answer in answers if answer.status != 200} == {(412, "precondition_failed")}
 
 
+def test_of_many_at_once_one_replaces_a_version(files: Files, pool: ThreadPoolExecutor) -> None:
+    asked = {"If-Match": files.put("/file", b"first")["etag"]}
+    calls = [("PUT", bytes([each])) for each in range(12)] + [("DELETE", None)] * 4
+    answers = list(pool.map(lambda each: files.call(each[0], "/file", each[1], asked), calls))
+    assert [answer.status for answer in answers].count(200) == 1
+    refused = {answer.problem() for answer in answers if answer.status != 200}
+    assert refused <= {(412, "precondition_failed"), (404, "not_found")}
+
+
 def test_a_directory_is_removed_with_what_it_holds_where_that_is_meant(files: Files) -> None:
     for path in ("/a/b/c", "/a/d", "/e"):
         files.put(path, b"x")

@@ -91,7 +91,7 @@ async def put_workspace_file(request: Request) -> Answer:
         while chunk := await inflow.next():
             await incoming.write(chunk)
         unplaced, sha256, size = await incoming.finish()
-        async with room.trees.turn(workspace.name):  # else two could take the same room
+        async with room.trees.turn(workspace.name):  # else two could take the same room, or replace one version
             await _look_for_room(room, app, workspace, size)
             placed = await asyncio.to_thread(entries.place, workspace, path, unplaced, condition)
             room.space.wrote(workspace, size)
@@ -110,7 +110,9 @@ async def delete_workspace_file(request: Request) -> Answer:
     path = _path(request)
     condition = download.condition(request)
     workspace = await _workspace(request, room, app, to_write=True)
-    await room.trees.run(app.app_id, partial(entries.remove, workspace, path, condition, recursive=recursive))
+    removing = partial(entries.remove, workspace, path, condition, recursive=recursive)
+    async with room.trees.turn(workspace.name):  # else a condition could be another one's by now
+        await room.trees.run(app.app_id, removing)
     return answers.of(FileRemoved(True, _shown(path)))
 
 

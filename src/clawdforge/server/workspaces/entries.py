@@ -1,7 +1,8 @@
 """One entry of a workspace, as an app asks for it: a file to be read, to be put in place, anything to be removed.
 
 Whatever the agent makes of its workspace meanwhile, nothing outside of it is read or changed: see `beneath`.
-Must not know who asks, nor how. Blocking.
+Calls that depend on a condition are made one after the other by who makes them: what the agent does between a look
+and what follows from it is seen only where a file must be new. Must not know who asks, nor how. Blocking.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import errno
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,8 +28,6 @@ _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMET
 _IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EEXIST})
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REMOVALS: Final = 10
-_deciding: Final = threading.Lock()
-"""Held from where a condition is judged until what depends on it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +124,14 @@ def place(workspace: Path, path: str, unplaced: Path, condition: Condition) -> P
     with _root(workspace) as root, _told(path, writing=True):
         owner = os.fstat(root).st_uid
         with beneath.made(root, above, owner) as folder, _at_hand(unplaced, folder) as (fd, name, where):
-            with _deciding:
-                before = _look(folder, last)
-                condition.check(None if before is None else version_of(before))
-                if before is not None and stat.S_ISDIR(before.st_mode):
-                    raise invalid("there is a directory of this name", "path")
-                if os.fstat(fd).st_uid != owner:
-                    os.fchown(fd, owner, owner)
-                os.fchmod(fd, _mode_after(before))
-                _move(name, where, last, folder, only_new="*" in (condition.none_match or ()))
+            before = _look(folder, last)
+            condition.check(None if before is None else version_of(before))
+            if before is not None and stat.S_ISDIR(before.st_mode):
+                raise invalid("there is a directory of this name", "path")
+            if os.fstat(fd).st_uid != owner:
+                os.fchown(fd, owner, owner)
+            os.fchmod(fd, _mode_after(before))
+            _move(name, where, last, folder, only_new="*" in (condition.none_match or ()))
             info = os.fstat(fd)
     return Placed(info.st_size, before is None, version_of(info))
 
@@ -148,15 +145,14 @@ def remove(workspace: Path, path: str, condition: Condition, *, recursive: bool)
     """
     *above, last = path.split("/")
     with _root(workspace) as root, _told(path), beneath.way(root, above) as folder:
-        with _deciding:
-            info = os.stat(last, dir_fd=folder, follow_symlinks=False)
-            condition.check(version_of(info))
-            if not stat.S_ISDIR(info.st_mode):
-                os.unlink(last, dir_fd=folder)
-                return
-            with suppress(OSError):
-                os.rmdir(last, dir_fd=folder)
-                return
+        info = os.stat(last, dir_fd=folder, follow_symlinks=False)
+        condition.check(version_of(info))
+        if not stat.S_ISDIR(info.st_mode):
+            os.unlink(last, dir_fd=folder)
+            return
+        with suppress(OSError):
+            os.rmdir(last, dir_fd=folder)
+            return
         if not recursive:
             raise invalid("the directory is not empty: recursive=true removes it with all that it holds", "path")
         for _ in range(_REMOVALS):

@@ -230,7 +230,8 @@ def test_conditions_hold_of_what_is_there(workspace: Path, staged: Callable[[byt
     assert os.listdir(workspace) == []
 
 
-def test_of_many_that_make_a_file_one_does(workspace: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempt", range(20))
+def test_of_many_that_make_a_file_one_does(workspace: Path, tmp_path: Path, attempt: int) -> None:
     made = []
     begin = threading.Barrier(8)
 

@@ -65,6 +65,18 @@ def test_what_is_put_again_and_again_is_counted_each_time(tmp_path: Path) -> Non
     assert 5 <= put <= 10
 
 
+def test_what_was_on_the_disk_before_it_was_put_is_counted(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    fill(tmp_path, "staged", 60 * KIB)
+    room = Space(LIMIT)
+    check(room, workspace, wanted_bytes=60 * KIB)
+    (tmp_path / "staged").rename(workspace / "put")
+    room.wrote(workspace, 60 * KIB)
+    with pytest.raises(Full):
+        check(room, workspace, wanted_bytes=60 * KIB)
+
+
 def test_what_others_write_is_seen_after_a_while(tmp_path: Path) -> None:
     clock = Clock()
     room = Space(LIMIT, clock)
