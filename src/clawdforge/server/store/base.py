@@ -60,6 +60,8 @@ class SessionRow:
 
     `options` is what the caller chose about the agent, `meta` what the app noted for itself; both JSON objects.
     `agent_session_id` is the agent's own word for the conversation that it keeps in its home, if it has one.
+    `forked_from` says of a fork which session it was made of, after which turn, and what that one's
+    `agent_session_id` was: `{session_id, turn_index, agent_session_id}`.
     """
 
     session_id: str
@@ -76,6 +78,7 @@ class SessionRow:
     closed_at: int | None = None
     close_reason: str | None = None
     agent_session_id: str | None = None
+    forked_from: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,39 @@ class AddSession:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyEvents:
+    """Copies the events after `after` up to `last`, about so many bytes, for a session that is to be (`AddFork`).
+
+    Nobody sees them before that. Those for a session that never was are removed once the store is opened again.
+    StorageError when there are none.
+    """
+
+    source_id: str
+    session_id: str
+    after: int
+    last: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddFork:
+    """Adds a session that has the turns of another, and the events that were copied for it.
+
+    StorageError when a turn of the other one has not ended, or it has others than the row says.
+    """
+
+    source_id: str
+    row: SessionRow
+
+
+@dataclass(frozen=True, slots=True)
+class DropCopy:
+    """Removes the events that were copied for a session that is not to be, if there are any."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoteAgentSession:
     """Notes by what id the session's agent knows their conversation; a session that is gone is passed over."""
 
@@ -310,6 +346,9 @@ Change = (
     | TouchApp
     | RevokeApp
     | AddSession
+    | CopyEvents
+    | AddFork
+    | DropCopy
     | NoteAgentSession
     | CloseSession
     | RemoveSession

@@ -89,7 +89,7 @@ def _size(values: Sequence[Any]) -> int:
     return ROW_OVERHEAD_BYTES + sum([len(value) for value in values if type(value) is str])
 
 
-# --- sessions and turns -------------------------------------------------------------------------------------
+# --- sessions -----------------------------------------------------------------------------------------------
 
 
 def _close_session(change: base.CloseSession) -> tuple[Op, int]:
@@ -106,6 +106,74 @@ def _remove_session(change: base.RemoveSession) -> tuple[Op, int]:
         _one("DELETE FROM sessions WHERE session_id = ?", change.session_id),
     )
 
+
+# --- forks --------------------------------------------------------------------------------------------------
+
+_COPY: Final = "(SELECT session_key FROM copies WHERE session_id = ?)"
+# Keys are given by AUTOINCREMENT, which goes on after the greatest that it knows of.
+_ADD_COPY: Final = (
+    "INSERT INTO copies (session_key, session_id) SELECT seq + 1, ? FROM sqlite_sequence"
+    " WHERE name = 'sessions' AND NOT EXISTS (SELECT 1 FROM copies WHERE session_id = ?)"
+)
+_TAKE_KEY: Final = f"UPDATE sqlite_sequence SET seq = max(seq, {_COPY}) WHERE name = 'sessions'"
+_COPY_EVENTS: Final = (
+    "INSERT INTO events (session_key, seq, type, turn_index, ts, data)"
+    f" SELECT {_COPY}, seq, type, turn_index, ts, data FROM events"
+    f" WHERE session_key = {_KEY} AND seq > ? AND seq <= ?"
+)
+_SESSION_COLUMNS: Final = columns(base.SessionRow)
+_ADD_FORK: Final = (
+    f"INSERT INTO sessions (session_key, {', '.join(_SESSION_COLUMNS)})"
+    f" SELECT {_COPY}, {', '.join('?' * len(_SESSION_COLUMNS))} FROM sessions AS source WHERE session_id = ?"
+    " AND turn_count = ? AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.session_key = source.session_key"
+    " AND status IN ('queued', 'running'))"
+)
+
+
+def _copy_events(change: base.CopyEvents) -> tuple[Op, int]:
+    copied, _ = _all(
+        _one(_ADD_COPY, change.session_id, change.session_id),
+        _one(_TAKE_KEY, change.session_id),
+        _one(
+            _COPY_EVENTS, change.session_id, change.source_id, change.after, change.last,
+            unless="There are no such events to be copied.",
+        ),
+    )  # fmt: skip
+    return copied, change.size_bytes
+
+
+def _add_fork(change: base.AddFork) -> tuple[Op, int]:
+    row = change.row
+    names = ", ".join(_TURN_COLUMNS)
+    turns = (
+        f"INSERT INTO turns (session_key, {names}) SELECT {_KEY}, {names} FROM turns WHERE session_key = {_KEY}"
+    )
+    return _all(
+        _one(
+            _ADD_FORK, row.session_id, *to_values(row), change.source_id, row.turn_count,
+            unless="The session cannot be forked: it is gone, or its turns are others by now.",
+        ),
+        _one(turns, row.session_id, change.source_id),
+        _one("DELETE FROM copies WHERE session_id = ?", row.session_id),
+    )  # fmt: skip
+
+
+def _drop_copy(change: base.DropCopy) -> tuple[Op, int]:
+    return _all(
+        _one(f"INSERT INTO removed_sessions (session_key) {_COPY[1:-1]}", change.session_id),
+        _one("DELETE FROM copies WHERE session_id = ?", change.session_id),
+    )
+
+
+def drop_copies(connection: sqlite3.Connection) -> None:
+    """Leaves to `tidy` what was copied for sessions that never came to be; none may be on its way."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO removed_sessions (session_key) SELECT session_key FROM copies")
+    connection.execute("DELETE FROM copies")
+    connection.execute("COMMIT")
+
+
+# --- turns --------------------------------------------------------------------------------------------------
 
 _COUNT_TURN: Final = (
     "UPDATE sessions SET turn_count = ?, last_turn_at = ?"
@@ -206,6 +274,9 @@ _ENCODERS: Final[dict[type[Any], Callable[[Any], tuple[Op, int]]]] = {
     base.NoteAgentSession: lambda change: _one(
         "UPDATE sessions SET agent_session_id = ? WHERE session_id = ?", change.agent_session_id, change.session_id
     ),
+    base.CopyEvents: _copy_events,
+    base.AddFork: _add_fork,
+    base.DropCopy: _drop_copy,
     base.CloseSession: _close_session,
     base.RemoveSession: _remove_session,
     base.StartTurn: _start_turn,

@@ -31,7 +31,7 @@ _VALUES: Final[Mapping[type[Any], Callable[[Any], tuple[Any, ...]]]] = {
 _AS_THEY_ARE: Final = frozenset({int, float, bool, bytes, type(None)})
 _READ: Final[Mapping[type[Any], Mapping[str, Callable[[Any], Any]]]] = {
     AppRow: {"ip_cidrs": lambda text: tuple(json.loads(text))},
-    SessionRow: {"options": json.loads, "meta": json.loads},
+    SessionRow: {"options": json.loads, "meta": json.loads, "forked_from": json.loads},
     TurnRow: {"ok": bool, "usage": json.loads, "extra": json.loads},
     KeyRow: {"answer": json.loads},
     AuditRow: {"ok": bool, "estimated": bool},

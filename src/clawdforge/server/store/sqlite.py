@@ -19,6 +19,7 @@ from clawdforge.server.store.base import (
     AppRow,
     AuditRow,
     Change,
+    DropCopy,
     KeyRow,
     RemoveSession,
     RunRow,
@@ -81,7 +82,9 @@ class SqliteStore:
         def connect() -> sqlite3.Connection:
             migrate.prepare(path)
             try:
-                return _connect(path, "FULL" if durability == "full" else "NORMAL")
+                connection = _connect(path, "FULL" if durability == "full" else "NORMAL")
+                changes.drop_copies(connection)
+                return connection
             except sqlite3.Error as error:
                 raise StoreUnusable(f"The database {path} cannot be used: {error}.") from error
 
@@ -92,7 +95,7 @@ class SqliteStore:
         try:
             encoded = [changes.encode(change) for change in changed]
             appended = [change for change in changed if isinstance(change, AppendEvents)]
-            untidy = any(isinstance(change, RemoveSession) for change in changed)
+            untidy = any(isinstance(change, RemoveSession | DropCopy) for change in changed)
             unit = Unit([op for op, _ in encoded], sum(size for _, size in encoded), done, appended, untidy)
             self._writer.put(unit, flush=flush)
         except StorageError as error:

@@ -30,7 +30,8 @@ CREATE TABLE sessions (
     turn_count        INTEGER NOT NULL,
     closed_at         INTEGER,
     close_reason      TEXT,
-    agent_session_id  TEXT
+    agent_session_id  TEXT,
+    forked_from       TEXT
 ) STRICT;
 
 CREATE INDEX sessions_of_app ON sessions (app_id, kind, created_at, session_key);
@@ -69,6 +70,12 @@ CREATE TABLE events (
 
 CREATE INDEX events_permission_answers ON events (session_key, json_extract(data, '$.permission_id'))
     WHERE type = 'permission_answer';
+
+-- Sessions that are being copied and have their events, in pieces, before their row.
+CREATE TABLE copies (
+    session_key  INTEGER PRIMARY KEY,
+    session_id   TEXT    NOT NULL UNIQUE
+) STRICT;
 
 -- Sessions that are gone and whose events are still being deleted, piece by piece.
 CREATE TABLE removed_sessions (
