@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from clawdforge import Forge
-from harness import prompting
+from harness import prompts
 from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask, call
-from harness.prompting import accepted, ended, record, run_later, text, turn_later
+from harness.prompts import accepted, ended, record, run_later, text, turn_later
 from harness.streams import Stream, page
 
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ def test_a_turn_is_accepted_before_it_ends_and_found_where_the_answer_says(app: 
     assert answer.headers["idempotency-supported"] == "true"
     assert located(app, answer)["status"] == "running"
     until(lambda: text(located(app, answer)["events"]) == "soon", "its first words")
-    assert prompting.cancel(app, session_id).body["cancelled"] is True
+    assert prompts.cancel(app, session_id).body["cancelled"] is True
     told = located(app, answer)
     assert (told["status"], told["stop_reason"], told["ok"]) == ("done", "cancelled", False)
 
@@ -55,7 +55,7 @@ def test_a_turn_is_accepted_before_it_ends_and_found_where_the_answer_says(app: 
 def test_its_record_ends_up_as_a_blocking_answer(app: Forge, session_id: str) -> None:
     prompt = "[[THINK hm]] [[TOOL look {}]] [[SAY done]] [[USAGE]]"
     told = ended(app, session_id, accepted(turn_later(app, session_id, prompt)))
-    blocking = prompting.turn(app, session_id, prompt).body
+    blocking = prompts.turn(app, session_id, prompt).body
     assert [event["type"] for event in told["events"]] == [event["type"] for event in blocking["events"]]
     assert {name for name in blocking if name not in ("turn_index", "duration_ms", "events")} <= told.keys() | {
         "ok"
@@ -83,12 +83,12 @@ def test_a_run_s_id_is_a_session_s_where_its_events_and_its_turn_are_read(app: F
     with Stream(app, run_id) as stream:
         assert text(stream.until("text")) == "soon"
         assert record(app, run_id, 1)["status"] == "running"
-        assert prompting.cancel(app, run_id).body == {"ok": True, "cancelled": True, "turn_index": 1}
+        assert prompts.cancel(app, run_id).body == {"ok": True, "cancelled": True, "turn_index": 1}
         assert [event["type"] for event in stream.events()] == ["turn_end", "session_closed"]
-    assert prompting.statuses(app, run_id) == [("done", "cancelled")]
+    assert prompts.statuses(app, run_id) == [("done", "cancelled")]
     assert ask(app, "GET", f"/runs/{run_id}").body["stop_reason"] == "cancelled"
     # It is no session to be prompted, looked at or closed.
-    assert prompting.turn(app, run_id, "hi").problem() == (404, "not_found")
+    assert prompts.turn(app, run_id, "hi").problem() == (404, "not_found")
     assert ask(app, "GET", f"/sessions/{run_id}").problem() == (404, "not_found")
 
 
@@ -129,7 +129,7 @@ def test_a_failure_is_told_by_the_record(app: Forge, session_id: str) -> None:
     assert (told["status"], told["stop_reason"], told["ok"]) == ("failed", "agent_failed", False)
     assert (told["error"]["code"], told["extra"]["exit_code"]) == ("agent_failed", 3)
     assert text(told["events"]) == "a"
-    assert prompting.turn(app, session_id, "next").status == 200
+    assert prompts.turn(app, session_id, "next").status == 200
 
 
 def test_an_agent_that_does_not_start_is_told_by_the_run_s_record(app: Forge) -> None:
@@ -154,12 +154,12 @@ def test_what_is_refused_is_refused_at_once(app: Forge, gateway: Gateway, sessio
         assert turn_later(stranger, session_id, "three").problem() == (404, "not_found")
     app.attach_session(session_id).close()
     assert turn_later(app, session_id, "four").problem() == (410, "session_closed")
-    assert prompting.statuses(app, session_id) == [("done", "cancelled")]
+    assert prompts.statuses(app, session_id) == [("done", "cancelled")]
 
 
 def test_a_stream_that_is_asked_for_as_well_is_what_comes(app: Forge, session_id: str) -> None:
     path, body = f"/sessions/{session_id}/turn", {"prompt": "hi"}
-    with Stream(app, post=path, body=body, headers=prompting.ASYNC) as stream:
+    with Stream(app, post=path, body=body, headers=prompts.DETACHED) as stream:
         assert stream.response.status == 200
         assert [*stream.events()][-1]["type"] == "turn_end"
 
@@ -174,8 +174,8 @@ def test_they_have_no_total_deadline_unless_they_name_one(
     prompt = "[[SLEEP 1.5]] [[SAY after all]]"
     with gateway.app() as app:
         one, two, three, four = (app.create_session(agent="fake").session_id for _ in range(4))
-        blocking = pool.submit(prompting.turn, app, one, prompt)
-        streamed = prompting.turn_streamed(app, two, prompt)
+        blocking = pool.submit(prompts.turn, app, one, prompt)
+        streamed = prompts.turn_streamed(app, two, prompt)
         later, bounded = turn_later(app, three, prompt), turn_later(app, four, prompt, timeout_secs=1)
         run, run_bounded = run_later(app, prompt), run_later(app, prompt, timeout_secs=1)
         assert text([*streamed.events()]) == "after all"
@@ -204,7 +204,7 @@ def test_a_client_that_hangs_up_before_any_answer_has_asked_all_the_same(
     )
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
         connection.sendall(request.encode() + body)
-    until(lambda: prompting.statuses(app, session_id) != [], "the turn to be accepted")
+    until(lambda: prompts.statuses(app, session_id) != [], "the turn to be accepted")
     assert text(ended(app, session_id, 1)["events"]) == "done"
 
 

@@ -15,12 +15,12 @@ import pytest
 from clawdforge import Forge
 from clawdforge.wire.events import Event
 from clawdforge.wire.fold import Fold
-from harness import prompting
+from harness import prompts
 from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
-from harness.prompting import ended, record, run_streamed, text, turn_streamed
+from harness.prompts import ended, record, run_streamed, text, turn_streamed
 from harness.streams import Stream, page
 
 Row = dict[str, Any]
@@ -56,7 +56,7 @@ def session_id(app: Forge) -> str:
 def test_the_stream_of_a_prompt_is_its_turn_from_start_to_end_and_nothing_else(
     app: Forge, session_id: str
 ) -> None:
-    prompting.turn(app, session_id, "before")
+    prompts.turn(app, session_id, "before")
     with turn_streamed(app, session_id, BUSY) as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         assert stream.headers["cache-control"] == "no-store"
@@ -74,7 +74,7 @@ def test_a_streamed_turn_folds_to_what_a_blocking_one_answers(app: Forge, sessio
         seen = [*stream.events()]
     told = record(app, session_id, 1)
     assert folded(seen) == told["events"]
-    blocking = prompting.turn(app, session_id, BUSY).body
+    blocking = prompts.turn(app, session_id, BUSY).body
     changing = ("seq", "ts", "turn_index", "id", "tool_call_id", "permission_id", "expires_at", "message_id")
 
     def alike(events: list[Row]) -> list[Row]:
@@ -88,7 +88,7 @@ def test_an_event_comes_while_the_turn_still_runs(app: Forge, session_id: str) -
     with turn_streamed(app, session_id, "[[SAY soon]] [[HANG]]") as stream:
         assert text(stream.until("text")) == "soon"
         assert record(app, session_id, 1)["status"] == "running"
-        assert prompting.cancel(app, session_id).body == {"ok": True, "cancelled": True, "turn_index": 1}
+        assert prompts.cancel(app, session_id).body == {"ok": True, "cancelled": True, "turn_index": 1}
         assert [event["type"] for event in stream.events()] == ["turn_end"]
 
 
@@ -106,7 +106,7 @@ def test_other_turns_and_what_is_of_no_turn_stay_out_of_the_stream(
 ) -> None:
     with turn_streamed(app, session_id, "[[SAY one]] [[SLEEP 0.3]] [[LATE after the answer]]") as stream:
         stream.until("text")
-        later = pool.submit(prompting.turn, app, session_id, "two", delivery="queue")
+        later = pool.submit(prompts.turn, app, session_id, "two", delivery="queue")
         seen = [*stream.events()]
         assert later.result().status == 200
     assert {event["turn_index"] for event in seen} == {1}
@@ -155,13 +155,13 @@ def test_a_client_that_hangs_up_at_any_byte_finds_its_turn_again(app: Forge, ses
         key = uuid.uuid4().hex
         with posted(app, session_id, prompt, key) as connection:
             read(connection, place)
-        until(lambda: len(prompting.statuses(app, session_id)) == index, f"turn {index} to be accepted")  # noqa: B023
+        until(lambda: len(prompts.statuses(app, session_id)) == index, f"turn {index} to be accepted")  # noqa: B023
         told = ended(app, session_id, index)
         assert (told["stop_reason"], text(told["events"])) == ("end_turn", "onetwo")
         with turn_streamed(app, session_id, prompt, key=key) as stream:
             assert stream.headers["idempotent-replayed"] == "true"
             assert [*stream.events()] == log(app, session_id, index)
-    assert len(prompting.statuses(app, session_id)) == len(places) + 1
+    assert len(prompts.statuses(app, session_id)) == len(places) + 1
 
 
 def test_a_cut_stream_goes_on_in_the_session_s_own(app: Forge, session_id: str) -> None:
@@ -179,7 +179,7 @@ def test_a_cut_stream_is_joined_by_the_same_post_while_the_turn_runs(app: Forge,
     with turn_streamed(app, session_id, "[[SAY soon]] [[HANG]]", key="again") as joined:
         assert joined.headers["idempotent-replayed"] == "true"
         assert joined.until("text") == seen
-        prompting.cancel(app, session_id)
+        prompts.cancel(app, session_id)
         seen += joined.until("turn_end")
     assert seen == log(app, session_id, 1)
 
@@ -189,7 +189,7 @@ def test_a_reader_that_does_not_read_costs_the_turn_and_the_others_nothing(app: 
     with turn_streamed(app, session_id, flood, key="slow") as slow, Stream(app, session_id) as quick:
         live = quick.until("turn_end")
         assert record(app, session_id, 1)["status"] == "done"  # and nobody has read a byte of the other
-        assert prompting.turn(app, session_id, "[[SAY next]]").status == 200
+        assert prompts.turn(app, session_id, "[[SAY next]]").status == 200
         seen = [*slow.events()]
     assert text(seen) == text(live) == "".join(f"{number} " for number in range(60000))
     assert {event["turn_index"] for event in seen} == {1}
@@ -213,7 +213,7 @@ def test_what_is_refused_before_the_prompt_is_let_in_is_no_stream(
     with Stream(app, post=f"/sessions/{session_id}/turn", body=body) as stream:
         assert stream.headers["content-type"] == "application/json"
         assert stream.refused() == found
-    assert prompting.statuses(app, session_id) == []
+    assert prompts.statuses(app, session_id) == []
 
 
 def test_a_stream_into_a_busy_closed_or_foreign_session_is_refused(
@@ -227,7 +227,7 @@ def test_a_stream_into_a_busy_closed_or_foreign_session_is_refused(
         app.attach_session(session_id).close()
         assert [event["type"] for event in stream.events()][-1] == "turn_end"
     assert turn_streamed(app, session_id, "four").refused() == (410, "session_closed")
-    assert prompting.statuses(app, session_id) == [("done", "cancelled")]
+    assert prompts.statuses(app, session_id) == [("done", "cancelled")]
 
 
 def test_a_run_of_an_agent_that_cannot_be_is_no_stream(app: Forge) -> None:
@@ -288,7 +288,7 @@ def test_a_stream_too_many_is_refused_before_its_prompt_is_let_in(
         assert text([*let_in[0].events()]) == "heard"
         let_in[0].close()
         assert {each.refused() for each in streams if each not in let_in} == {found}
-        assert sum(len(prompting.statuses(app, each)) for each in sessions) == 1
+        assert sum(len(prompts.statuses(app, each)) for each in sessions) == 1
     assert gateway.heard("not heard") == 0
     assert gateway.stop() == 0
 

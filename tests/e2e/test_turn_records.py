@@ -10,11 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from clawdforge import Forge
-from harness import prompting
+from harness import prompts
 from harness.agents import NewGateway
 from harness.gateway import Gateway
 from harness.http import ask, call
-from harness.prompting import accepted, ended, record, turn_later
+from harness.prompts import accepted, ended, record, turn_later
 
 Row = dict[str, Any]
 KNOWN_BY_THE_END = ("ok", "stop_reason", "duration_ms", "error", "usage", "model")
@@ -33,7 +33,7 @@ def turns(app: Forge, session_id: str, query: str = "") -> Row:
 
 
 def test_a_record_tells_what_the_answer_told(app: Forge, session_id: str) -> None:
-    answer = prompting.turn(app, session_id, "[[THINK hm]] [[TOOL look {}]] [[SAY hi]]").body
+    answer = prompts.turn(app, session_id, "[[THINK hm]] [[TOOL look {}]] [[SAY hi]]").body
     told = record(app, session_id, 1)
     assert told["status"] == "done"
     assert told["error"] is None
@@ -43,18 +43,18 @@ def test_a_record_tells_what_the_answer_told(app: Forge, session_id: str) -> Non
 
 
 def test_a_failed_one_tells_what_its_error_told(app: Forge, session_id: str) -> None:
-    error = prompting.turn(app, session_id, "[[SAY so far]] [[STDERR 100]] [[EXIT 7]]").body
+    error = prompts.turn(app, session_id, "[[SAY so far]] [[STDERR 100]] [[EXIT 7]]").body
     told = record(app, session_id, 1)
     assert (told["status"], told["stop_reason"], told["ok"]) == ("failed", "agent_failed", False)
     assert told["error"] == {"code": error["code"], "detail": error["detail"]}
     assert told["extra"] == {name: error[name] for name in ("exit_code", "stderr_tail")}
     assert told["usage"] == error["usage"]
-    assert prompting.text(told["events"]) == "so far"
+    assert prompts.text(told["events"]) == "so far"
 
 
 def test_a_result_that_was_judged_by_a_schema_stays_judged(app: Forge, session_id: str) -> None:
     schema = {"type": "object", "required": ["b"]}
-    answer = prompting.turn(app, session_id, '[[JSON {"a": 1}]]', schema=schema).body
+    answer = prompts.turn(app, session_id, '[[JSON {"a": 1}]]', schema=schema).body
     assert answer["schema_valid"] is False
     told = record(app, session_id, 1)
     for name in ("result", "schema_valid", "schema_errors"):
@@ -73,7 +73,7 @@ def test_a_running_one_tells_what_is_there(app: Forge, session_id: str) -> None:
 
 def test_the_list_is_newest_first_and_has_pages(app: Forge, session_id: str) -> None:
     for number in range(5):
-        prompting.turn(app, session_id, f"[[SAY {number}]]")
+        prompts.turn(app, session_id, f"[[SAY {number}]]")
     whole = turns(app, session_id)
     assert [row["turn_index"] for row in whole["turns"]] == [5, 4, 3, 2, 1]
     assert (whole["count"], whole["next_cursor"]) == (5, None)
@@ -96,13 +96,13 @@ def test_what_no_list_has_is_refused(app: Forge, session_id: str, query: str) ->
 
 @pytest.mark.parametrize("index", ["0", "2", "-1", "01x", "x", "1.0", str(10**18), str(10**30), "%31%00", "١"])
 def test_a_turn_that_never_was_is_not_found(app: Forge, session_id: str, index: str) -> None:
-    prompting.turn(app, session_id, "hi")
+    prompts.turn(app, session_id, "hi")
     path = f"/sessions/{session_id}/turns/{quote(index, safe='%')}"
     assert ask(app, "GET", path).problem() == (404, "not_found")
 
 
 def test_another_app_s_turns_are_no_turns(app: Forge, gateway: Gateway, session_id: str) -> None:
-    prompting.turn(app, session_id, "hi")
+    prompts.turn(app, session_id, "hi")
     with gateway.app(f"stranger-{uuid.uuid4().hex}") as stranger:
         for path in (f"/sessions/{session_id}/turns", f"/sessions/{session_id}/turns/1"):
             strange = ask(stranger, "GET", path)
@@ -112,10 +112,10 @@ def test_another_app_s_turns_are_no_turns(app: Forge, gateway: Gateway, session_
 
 
 def test_the_records_of_a_run_and_of_a_closed_session_stay(app: Forge, session_id: str) -> None:
-    prompting.turn(app, session_id, "hi")
+    prompts.turn(app, session_id, "hi")
     app.attach_session(session_id).close()
     assert turns(app, session_id)["turns"][0]["status"] == "done"
-    run_id = prompting.run(app, '[[JSON {"a": 1}]]').body["run_id"]
+    run_id = prompts.run(app, '[[JSON {"a": 1}]]').body["run_id"]
     assert turns(app, run_id)["count"] == 1
     assert record(app, run_id, 1)["stop_reason"] == "end_turn"
 
@@ -125,8 +125,8 @@ def test_records_outlive_the_gateway(new_gateway: NewGateway) -> None:
     with gateway.app() as app:
         token = app._config.token
         session_id = app.create_session(agent="fake").session_id
-        prompting.turn(app, session_id, "[[SAY a]] [[USAGE]]")
-        prompting.turn(app, session_id, "[[EXIT 1]]")
+        prompts.turn(app, session_id, "[[SAY a]] [[USAGE]]")
+        prompts.turn(app, session_id, "[[EXIT 1]]")
         accepted(turn_later(app, session_id, "[[SAY begun]] [[HANG]]"))
         gateway.until_heard("begun")
         before = [record(app, session_id, index) for index in (1, 2)]
