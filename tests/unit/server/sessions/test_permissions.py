@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clawdforge.server.sandbox.base import View
-from clawdforge.server.sessions.permissions import Here, decide
+from clawdforge.server.sessions.permissions import Here, bounded, chosen, decide, outcome
+from clawdforge.wire import codec
 from clawdforge.wire.agents import PermissionPolicy
-from clawdforge.wire.permissions import PermissionAsk
+from clawdforge.wire.permissions import OPTION_ID_CHARS, Decision, PermissionAsk, PermissionOption
 
-LADDER: tuple[PermissionPolicy, ...] = ("deny", "reads", "workspace", "allow")
+LADDER: tuple[PermissionPolicy, ...] = ("deny", "ask", "reads", "workspace", "allow")
 KINDS = ("read", "search", "think", "edit", "delete", "move", "execute", "fetch", "switch_mode", "other", "new")
 
 
@@ -156,3 +158,58 @@ def test_the_workspace_itself_is_not_the_agent_s_to_move_or_delete(kind: str, wo
     (workspace / "link").symlink_to(workspace)
     for path in (str(workspace), f"{workspace}/", "link", "./"):
         assert allowed_by(kind, ("a", path), workspace) == {"allow"}
+
+
+# --- what is said to the agent, and of what it said ------------------------------------------------------------
+
+OPTION_KINDS = ("allow_once", "allow_always", "reject_once", "reject_always", "new", "")
+
+
+def offered(*kinds: str) -> tuple[PermissionOption, ...]:
+    return tuple(PermissionOption(f"option-{place}", kind, kind) for place, kind in enumerate(kinds))
+
+
+@given(
+    decision=st.sampled_from(get_args(Decision)),
+    kinds=st.lists(st.sampled_from(OPTION_KINDS), max_size=8),
+)
+def test_a_decision_is_never_turned_round_and_an_allow_never_widened(decision: Decision, kinds: list[str]) -> None:
+    options = offered(*kinds)
+    place = chosen(options, decision)
+    direction = decision.partition("_")[0]
+    if place is None:
+        exact = {"allow": "allow_once"}.get(decision)
+        assert exact not in kinds
+        assert decision == "allow" or not any(kind.startswith(direction) for kind in kinds)
+    else:
+        assert outcome(options[place]).partition("_")[0] == direction
+        assert decision != "allow" or kinds[place] == "allow_once"
+        best = decision if decision.endswith("always") else f"{decision}_once"
+        assert kinds[place] == best or best not in kinds
+
+
+def test_an_option_of_a_new_kind_means_something_else() -> None:
+    assert [outcome(each) for each in offered(*OPTION_KINDS)] == [
+        *("allow", "allow_always", "reject", "reject_always"),
+        *("other", "other"),
+    ]
+
+
+TEXTS = st.one_of(st.text(max_size=50), st.integers(0, 20_000).map(lambda size: "é" * size))
+
+
+@given(title=TEXTS, call_id=st.none() | TEXTS, kind=TEXTS, text=TEXTS, count=st.integers(0, 120))
+def test_a_request_is_told_in_bounds_and_the_places_of_its_options_stay(
+    title: str, call_id: str | None, kind: str, text: str, count: int
+) -> None:
+    options = tuple(PermissionOption(f"{place}{text}", text, text) for place in range(count))
+    whole = PermissionAsk("perm_1", call_id, title, kind, ("a",), options, held_bytes=7)
+    told = bounded(whole)
+    assert len(codec.text(told.as_data())) < 64 * 1024
+    assert (told.permission_id, told.paths, told.held_bytes) == ("perm_1", ("a",), 7)
+    assert len(told.options) == min(count, 50)
+    for each, original in zip(told.options, options, strict=False):
+        assert each == original or each.option_id[:-1] == original.option_id[: len(each.option_id) - 1]
+        assert len(each.option_id) <= OPTION_ID_CHARS
+    if max(map(len, (title, call_id or "", kind, text))) <= 150 and count <= 50:
+        assert told == whole
