@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from clawdforge import Forge
 from clawdforge.client.session import Session
-from harness import http
+from harness import http, prompts
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask
 from harness.ledger import Ledger
@@ -60,6 +61,43 @@ def test_closing_while_a_turn_runs_ends_it_cancelled(
     assert [event["type"] for event in db.events(session.session_id)][-2:] == ["turn_end", "session_closed"]
     assert turn(app, session, "more").problem() == (410, "session_closed")
     assert gateway.children() == []
+
+
+def test_closing_while_a_turn_is_streamed_ends_every_stream_with_what_became_of_it(
+    app: Forge, gateway: Gateway, pool: ThreadPoolExecutor, db: Ledger
+) -> None:
+    session = app.create_session(agent="fake")
+    body = {"prompt": f"[[SAY {session.session_id}]][[HANG]]"}
+    asked = pool.submit(prompts.post, app, f"/sessions/{session.session_id}/turn", body, prompts.STREAMED)
+    with Stream(app, session.session_id) as one, Stream(app, session.session_id) as two:
+        for stream in (one, two):
+            stream.until("text")
+        assert close(app, session).status == 200
+        rest = [[*stream.events()] for stream in (one, two)]
+    assert rest[0] == rest[1]
+    assert [event["type"] for event in rest[0]] == ["turn_end", "session_closed"]
+    told = prompts.events_of(asked.result())
+    assert (told[-1]["type"], told[-1]["stop_reason"]) == ("turn_end", "cancelled")
+    assert rest[0][-1]["seq"] == len(db.events(session.session_id))
+
+
+def test_closing_while_a_file_is_put_leaves_all_of_it_or_nothing(app: Forge, gateway: Gateway) -> None:
+    session = app.create_session(agent="fake")
+    with closing(http.connect(gateway.url)) as connection:
+        connection.putrequest("PUT", f"/sessions/{session.session_id}/files/late.bin")
+        connection.putheader("Authorization", f"Bearer {app._config.token}")
+        connection.putheader("Content-Length", "2000000")
+        connection.endheaders(b"x" * 1_500_000)
+        assert close(app, session).status == 200
+        connection.send(b"x" * 500_000)
+        found = http.receive(connection)
+    left = Path(session.cwd, "late.bin")
+    if found.status == 200:
+        assert left.stat().st_size == 2_000_000
+    else:
+        assert found.problem() == (410, "session_closed")
+        assert not left.exists()
+    assert session.state()["live"] is False
 
 
 def test_what_an_agent_says_when_it_is_ended_stands_before_the_close(app: Forge, db: Ledger) -> None:

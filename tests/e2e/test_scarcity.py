@@ -52,6 +52,34 @@ def test_an_agent_that_cannot_start_for_want_of_files_is_told_and_nothing_is_lef
             assert session.turn("hi").text() == "turn 1: hi"
 
 
+def test_clients_that_take_all_files_keep_nobody_s_turn_and_leave_room_when_they_go(
+    new_gateway: NewGateway,
+) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app, closing(http.connect(gateway.url)) as mine:
+        session = app.create_session(agent="fake")
+        path = f"/sessions/{session.session_id}/turn"
+        http.send(mine, "POST", path, token=app._config.token, body={"prompt": "one"})
+        assert http.receive(mine).status == 200
+        process = psutil.Process(gateway.pid)
+        usual = process.rlimit(resource.RLIMIT_NOFILE)
+        process.rlimit(
+            resource.RLIMIT_NOFILE, (max(map(int, os.listdir(f"/proc/{gateway.pid}/fd"))) + 20, usual[1])
+        )
+        crowd = [http.connect(gateway.url) for _ in range(60)]
+        for each in crowd:
+            each.connect()
+        until(lambda: "Too many open files" in gateway.log(), "the last file to be taken")
+        http.send(mine, "POST", path, token=app._config.token, body={"prompt": "two"})
+        answer = http.receive(mine)
+        assert (answer.status, answer.body["events"][0]["content"]) == (200, "turn 2: two")
+        for each in crowd:
+            each.close()
+        assert app.run("others", agent="fake").ok
+        session.close()
+    assert gateway.stop() == 0
+
+
 def open_files(gateway: Gateway) -> set[int]:
     """Their numbers, but for the store's: it opens another reader where two read at a time, and keeps it."""
     found = set()

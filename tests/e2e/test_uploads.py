@@ -389,3 +389,25 @@ def test_a_client_that_hangs_up_in_mid_upload_leaves_nothing(new_gateway: agents
         with closing(sqlite3.connect(gateway.data_dir / "clawdforge.db")) as connection:
             assert connection.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
         assert upload(app).startswith("ff_")
+
+
+def test_what_is_dropped_while_the_same_bytes_come_in_again_is_there_all_the_same(
+    new_gateway: agents.NewGateway,
+) -> None:
+    gateway = new_gateway().start()
+    with gateway.app() as app, app.session(agent="fake") as session:
+        content = b"x" * 3_000_000
+        first, body = upload(app, content), form(content)
+        connection = connect(gateway.url)
+        with closing(connection):
+            connection.putrequest("POST", "/files")
+            for name, value in head(app, **{"Content-Length": str(len(body))}).items():
+                connection.putheader(name, value)
+            connection.endheaders(body[:2_500_000])
+            until(lambda: len(blobs(gateway)) == 2, "the upload to reach the disk")
+            assert ask(app, "DELETE", f"/files/{first}").status == 200
+            connection.send(body[2_500_000:])
+            second = receive(connection).body["file_token"]
+        assert ask(app, "GET", f"/files/{first}").problem() == (404, "not_found")
+        [path] = laid(session, second)
+        assert path.read_bytes() == content
