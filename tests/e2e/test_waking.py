@@ -306,6 +306,8 @@ def test_a_gateway_that_was_killed_in_mid_turn_goes_on_with_the_conversation(
         ask, app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "two [[SAY deux]][[HANG]]"}
     )
     gateway.until_heard("two")
+    kept = [*gateway.home(session).glob(".fake_agent/*")]
+    until(lambda: all("two" in file.read_text() for file in kept), "the agent to have kept it")
     gateway.kill()
     lost.exception()
     gateway.start()
