@@ -1,4 +1,4 @@
-"""What clawdforge weighs where it does nothing: imports, an idle gateway, an open session without an agent."""
+"""What clawdforge weighs where it does nothing: imports, an idle gateway, sessions that sleep."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from harness.gateway import until
 
 IMPORTS = 60
 GATEWAY_IMPORTS = 15
-SESSIONS = 300
+SESSIONS = 2000
 WARM_UP = 200
 AT_ONCE = 10
+DROWSY_S = 0.2
 MB = 1_000_000
 
 SDK_IMPORT = Bar("weight.sdk-import", "`import clawdforge` with `Forge`, over `import requests`, CPU", "ms", 30)
 GATEWAY_IMPORT = Bar("weight.gateway-import", "import of the gateway, over bare Python, CPU", "s", 0.6)
 IDLE = Bar("weight.idle", "idle gateway, RSS", "MB", 65)
-ASLEEP = Bar("weight.asleep", "a sleeping session: open, its agent gone; RSS", "kB", 4)
+ASLEEP = Bar("weight.asleep", "a sleeping session, one more of many; RSS", "kB", 4)
+SLEEPERS = Bar("sleep.weight", "2 000 sleeping sessions, over an idle gateway; RSS", "MB", 30)
 
 
 def measure(stage: Stage) -> Findings:
     """The rows of imports and of idle memory."""
     sdk = _imports(stage.rounds(IMPORTS), base="import requests", full="import clawdforge; clawdforge.Forge")
     gateway = _imports(stage.rounds(GATEWAY_IMPORTS), base="pass", full="import clawdforge.server.main")
-    idle, asleep = _memory(stage)
     return Findings(
         {
             SDK_IMPORT.name: quartiles([full - base for base, full in sdk]),
             GATEWAY_IMPORT.name: quartiles([(full - base) / 1000 for base, full in gateway]),
-            IDLE.name: idle,
-            ASLEEP.name: asleep,
+            **_memory(stage),
         },
         [("`import requests`, CPU, median", f"{percentile([base for base, _ in sdk], 0.5):.0f} ms")],
     )
@@ -52,27 +52,32 @@ def _cpu_ms(program: str) -> float:
     return float(done.stdout)
 
 
-def _memory(stage: Stage) -> tuple[Reading, Reading]:
-    """An idle gateway's memory, and what many sessions without agents add, each."""
-    settings = {"max_sessions_per_app": 10 * SESSIONS, "max_running_turns": SESSIONS}
-    with stage.gateway(settings=settings) as served:
+def _memory(stage: Stage) -> dict[str, Reading]:
+    """An idle gateway's memory, and what many sessions add that each had a turn, and whose agents sleep since."""
+    settings = {
+        "max_sessions_per_app": SESSIONS,
+        "max_running_turns": AT_ONCE,
+        "agent_idle_secs": DROWSY_S,
+        "reap_interval_secs": DROWSY_S,
+    }
+    with stage.gateway(settings=settings) as served, served.forge() as forge, ThreadPoolExecutor(AT_ONCE) as pool:
         process = psutil.Process(served.gateway.pid)
+
+        def resident_with(more: int) -> int:
+            """What is resident once so many more sessions sleep."""
+            list(pool.map(lambda _: forge.create_session(agent=AGENT).turn("[[SAY x]]"), range(more)))
+            until(lambda: not process.children(), "all agents to sleep")
+            return int(process.memory_info().rss)
+
+        count = stage.rounds(SESSIONS)
         idle = process.memory_info().rss
-        with served.forge() as forge, ThreadPoolExecutor(AT_ONCE) as pool:
-
-            def add(count: int) -> int:
-                """Opens sessions and ends their agents, a few at a time; returns what is resident then."""
-                for _ in range(0, count, AT_ONCE):
-                    list(pool.map(lambda _: forge.create_session(agent=AGENT), range(AT_ONCE)))
-                    for child in process.children():
-                        child.kill()
-                    until(lambda: not served.gateway.children(), "the agents' end")
-                return int(process.memory_info().rss)
-
-            count = stage.rounds(SESSIONS)
-            before = add(WARM_UP)  # with what is made once, and what the allocator keeps
-            each = (add(count) - before) / count
-    return middle([idle / MB]), middle([each / 1000])
+        warm = resident_with(WARM_UP)  # with what is made once, and what the allocator keeps
+        asleep = resident_with(count - WARM_UP)
+    return {
+        IDLE.name: middle([idle / MB]),
+        ASLEEP.name: middle([(asleep - warm) / (count - WARM_UP) / 1000]),
+        SLEEPERS.name: middle([(asleep - idle) * SESSIONS / count / MB]),
+    }
 
 
-BENCH = Bench("weight", (SDK_IMPORT, GATEWAY_IMPORT, IDLE, ASLEEP), measure)
+BENCH = Bench("weight", (SDK_IMPORT, GATEWAY_IMPORT, IDLE, ASLEEP, SLEEPERS), measure)
