@@ -120,8 +120,8 @@ class _Server(uvicorn.Server):
 def _settle() -> None:
     """Takes what is there now, which stays, out of the garbage collector's sight: it looked through all of it.
 
-    So a full look is cheap, and may come five times as often: what is left of a session whose agent has gone, 10 kB
-    that refer to each other, waited for it until there were thousands.
+    So a full look is cheap, and may come five times as often: what is left of a session whose agent has gone, 10
+    kB that refer to each other, waited for it until there were thousands.
     """
     gc.collect()
     gc.freeze()
