@@ -221,8 +221,8 @@ def too_many_queued(limit: int) -> Problem:
 
 
 def too_many_turns() -> Problem:
-    """The gateway runs as many turns as it may."""
-    return Problem("too_many_turns", "as many turns are running as this gateway allows", retry_after_s=5)
+    """The gateway has as many turns that run or wait as it may."""
+    return Problem("too_many_turns", "as many turns run or wait as this gateway allows", retry_after_s=5)
 
 
 def too_many_sessions(limit: int) -> Problem:
