@@ -17,8 +17,8 @@ from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import EncodedEvent
 
 How = Literal["new", "native", "replayed"]
-_PAGE: Final = 1_000
-_PAGE_BYTES: Final = 1024 * 1024
+_PAGE: Final = 200
+_PAGE_BYTES: Final = 64 * 1024  # so much is read at a time beside the loop, which must not wait for it
 
 
 def opened(row: SessionRow, options: AgentOptions, startup_timeout_s: float, turn_index: int) -> OpenAgent:
