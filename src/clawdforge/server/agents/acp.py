@@ -295,10 +295,10 @@ class AcpAgent:
     def on_request(self, method: str, params: dict[str, Any], reply: rpc.Reply) -> None:
         """A request came: permissions go to the owner; a file inside the workspace is read or written.
 
-        Before the session is open nobody has asked the agent for anything, and after a cancel nobody wants it any
-        more: then both are refused.
+        Before the session is open nobody has asked the agent for anything, and after a cancel, or while it is
+        ended, nobody wants it any more: then both are refused.
         """
-        unasked = self._acp_session is None or self._cancelling
+        unasked = self._acp_session is None or self._cancelling or self._ending
         if unasked and method == "session/request_permission":
             _permission(reply, None)
             return
