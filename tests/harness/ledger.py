@@ -54,7 +54,8 @@ def check(ledger: Ledger, app_name: str, agent_log: AgentLog) -> None:
 
 def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
     """One session: its events follow each other, a close is the last. Each turn ends once, is in the audit, was
-    told at most once; one that was queued may end before it begins, and before those ahead of it.
+    told at most once; one that was queued may end before it begins, and before those ahead of it. A fork's first
+    turns are another session's, and in the audit for that one alone.
     """
     session_id = session["session_id"]
     events, turns, audit = ledger.events(session_id), ledger.turns(session_id), ledger.audit(session_id)
@@ -66,9 +67,11 @@ def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
     starts = [event for event in events if event["type"] == "turn_start"]
     ends = sorted((event for event in events if event["type"] == "turn_end"), key=lambda each: each["turn_index"])
     audit.sort(key=lambda each: each["turn_index"])
-    assert [event["turn_index"] for event in ends] == [line["turn_index"] for line in audit] == indexes
+    assert [event["turn_index"] for event in ends] == indexes
+    others = 0 if session["forked_from"] is None else json.loads(session["forked_from"])["turn_index"]
+    assert [line["turn_index"] for line in audit] == indexes[others:]
     check_begun(starts, [event for event in events if event["type"] == "turn_queued"], ends)
-    for turn, line, end in zip(turns, audit, ends, strict=True):
+    for turn, line, end in zip(turns[others:], audit, ends[others:], strict=True):
         check_end(turn, line, end["data"])
         assert line["prompt"] is None
         assert (line["app_name"], line["kind"]) == (session["app_name"], session["kind"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.sandbox import Sandbox
@@ -33,6 +33,30 @@ class SessionCreated:
     sandbox: Sandbox | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFork:
+    """Body of `POST /sessions/{id}/fork`. Without `meta` the fork has that of the session."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    meta: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedFrom:
+    """Where a fork comes from: a session, and the last turn of it that is the fork's, too; 0 before any."""
+
+    session_id: str
+    turn_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionForked(SessionCreated):
+    """Answer of `POST /sessions/{id}/fork`: all is copied; the fork's agent starts with its next turn."""
+
+    forked_from: ForkedFrom | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SessionItem:
     """A row of `GET /sessions`; `sandbox` is what its agent stands behind."""
@@ -54,6 +78,7 @@ class SessionInfo:
     """Answer of `GET /sessions/{id}`.
 
     `live` is true while the session is open, its agent awake or not; `sandbox` is what its agent stands behind.
+    `forked_from` is there where the session is a fork.
     """
 
     ok: bool
@@ -72,6 +97,7 @@ class SessionInfo:
     model: str | None = None
     permissions: str | None = None
     close_reason: str | None = field(default=None, metadata={"omit_none": True})
+    forked_from: ForkedFrom | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)

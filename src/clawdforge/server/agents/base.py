@@ -5,7 +5,7 @@ Nothing here says that the agent runs in this process, or on this machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from clawdforge.server.agents.usage import Told
 from clawdforge.server.sandbox.base import LimitName
 from clawdforge.server.workspaces.contents import Contents
+from clawdforge.server.workspaces.copying import Limits
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
 from clawdforge.wire.permissions import PermissionAsk
@@ -197,6 +198,24 @@ class AgentHost(Protocol):
 
         Raises:
             Problem: `invalid` for a name or value that cannot be, `agent_unavailable` for what is not here.
+        """
+
+    def copy_memory(
+        self, agent: str, session_id: str, to_session_id: str, limits: Limits, go_on: Callable[[], None]
+    ) -> None:
+        """Copies what an agent keeps of a session's conversation for the agent of another one, no login with it.
+
+        Blocking. What is too much to be copied is as good as forgotten.
+
+        Args:
+            agent: of both sessions.
+            session_id: the one that has it.
+            to_session_id: the one that shall; its agent was never started.
+            limits: how much is copied at most.
+            go_on: called before each piece of work; what it raises ends the copy.
+
+        Raises:
+            OSError: it cannot be read or written.
         """
 
     async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:

@@ -14,13 +14,14 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.workspaces import beneath, paths, removal
+from clawdforge.server.workspaces import beneath, copying, paths, removal
+from clawdforge.server.workspaces.copying import Limits
 
 _log: Final = logging.getLogger(__name__)
 _LIMIT_BYTES: Final = 1024 * 1024
@@ -103,6 +104,42 @@ class AgentHome:
         if login_files:
             with self._locked():
                 self._copy_in(login_files)
+
+    def copy_from(
+        self,
+        session_id: str,
+        limits: Limits,
+        go_on: Callable[[], None],
+        login_files: Sequence[str] = (),
+        resets: Sequence[str] = (),
+        keeps: Sequence[str] = (),
+    ) -> None:
+        """Makes this home a copy of another session's, without a login; there is none before.
+
+        Args:
+            session_id: the other session; its agent may run. One without a home leaves this one without.
+            limits: how much is copied at most.
+            go_on: called before each piece of work; what it raises ends the copy.
+            login_files: as for `prepare`; so are `resets` and `keeps`.
+
+        Raises:
+            copying.TooMuch: there is more; then there is no home here.
+            OSError: it cannot be read or written.
+        """
+        source = paths.home_of(self.data_dir, session_id)
+        if _is_missing(source):
+            return
+        paths.make_own(self.path, None)  # the agent's once all is there, and what must not be is not
+        try:
+            logins = {_copy_of(name) for name in login_files}
+            copying.copy(source, self.path, self._agent_uid, limits, go_on, leave_out=logins)
+            for name in resets:
+                beneath.remove(self.path, name, keeps)
+        except copying.TooMuch:
+            removal.remove(self.path)
+            raise
+        if self._agent_uid is not None:
+            os.chown(self.path, self._agent_uid, self._agent_uid)
 
     def keep_login(self) -> None:
         """Copies login files back that the agent has changed since they were copied in.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.sandbox import limits
 from clawdforge.server.sandbox.base import Network, Space, Wall
 from clawdforge.server.sandbox.bounds import Bounds
+from clawdforge.server.workspaces.copying import Limits, TooMuch
 from clawdforge.wire.agents import AgentInfo, AgentOptions
 from clawdforge.wire.problems import Problem, invalid
 from clawdforge.wire.sandbox import Sandbox
@@ -106,6 +107,16 @@ class LocalHost:
             raise invalid(f"no agent is called {options.agent!r}; known are: {known}", "agent")
         launch.check_options(entry, options)
         self._argv(entry)
+
+    def copy_memory(
+        self, agent: str, session_id: str, to_session_id: str, limits: Limits, go_on: Callable[[], None]
+    ) -> None:
+        """Copies what an agent keeps of a conversation (see `base.AgentHost`)."""
+        entry, home = self._entries[agent], AgentHome(self._data_dir, to_session_id, self._wall.agent_uid)
+        try:
+            home.copy_from(session_id, limits, go_on, entry.login_files, entry.resets, entry.keeps)
+        except TooMuch as error:
+            _log.warning("the home of %s is not copied: too many %s", session_id, error)
 
     async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:
         """Starts an agent (see `base.AgentHost`)."""

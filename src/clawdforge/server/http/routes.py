@@ -39,7 +39,15 @@ from clawdforge.wire.files import FileDeleted, FileInfo, FileToken
 from clawdforge.wire.health import Health
 from clawdforge.wire.permissions import PermissionAnswered, PermissionPage, PermissionReply
 from clawdforge.wire.runs import RunAccepted, RunInfo, RunPage, RunRequest, RunResult
-from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionCreated, SessionInfo, SessionPage
+from clawdforge.wire.sessions import (
+    SessionClosed,
+    SessionCreate,
+    SessionCreated,
+    SessionFork,
+    SessionForked,
+    SessionInfo,
+    SessionPage,
+)
 from clawdforge.wire.turns import (
     CancelRequest,
     TurnAccepted,
@@ -167,6 +175,20 @@ def application(rooms: Context) -> Api:
             parameters=(_KEY,),
             answer=SessionCreated,
             problems=(*_START, *_ONCE, "too_many_sessions"),
+        ),
+        Route(
+            "POST",
+            "/sessions/{session_id}/fork",
+            sessions.fork_session,
+            body=SessionFork,
+            body_optional=True,
+            parameters=(_KEY,),
+            answer=SessionForked,
+            problems=(
+                *_ONCE,
+                *("not_found", "agent_unavailable", "shutting_down", "storage_full", "too_large"),
+                *("too_many_sessions", "turn_in_progress"),
+            ),
         ),
         Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, answer=SessionPage, problems=_QUERY),
         Route(

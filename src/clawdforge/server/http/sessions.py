@@ -1,4 +1,4 @@
-"""`/sessions`: open, list, look at, close."""
+"""`/sessions`: open, fork, list, look at, close."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from clawdforge.server.http import answers, body, context, idempotency, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionPage
+from clawdforge.wire.sessions import SessionClosed, SessionCreate, SessionFork, SessionPage
 
 
 async def create_session(request: Request) -> Answer:
@@ -16,6 +16,16 @@ async def create_session(request: Request) -> Answer:
     asked = await body.read_json(request, SessionCreate, room.settings, optional=True)
     created, was = await room.sessions.create(app, asked, await idempotency.once(request, asked))
     return answers.of(created, idempotency.replayed(was))
+
+
+async def fork_session(request: Request) -> Answer:
+    """Makes a new session of one, with its history and a copy of its workspace."""
+    room = context.of(request)
+    app = room.caller(request)
+    asked = await body.read_json(request, SessionFork, room.settings, optional=True)
+    once = await idempotency.once(request, asked)
+    forked, was = await room.sessions.fork(app, request.path_params["session_id"], asked, once)
+    return answers.of(forked, idempotency.replayed(was))
 
 
 async def list_sessions(request: Request) -> Answer:

@@ -12,7 +12,7 @@ from clawdforge.wire import codec, events
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult
 from clawdforge.wire.sandbox import Sandbox
-from clawdforge.wire.sessions import SessionInfo, SessionItem
+from clawdforge.wire.sessions import ForkedFrom, SessionInfo, SessionItem
 from clawdforge.wire.turns import TurnError, TurnInfo, TurnItem, TurnResult
 from clawdforge.wire.usage import Usage
 
@@ -31,6 +31,12 @@ def session_item(row: SessionRow, sandbox: Sandbox) -> SessionItem:
         meta=row.meta,
         sandbox=sandbox,
     )
+
+
+def forked_from(row: SessionRow) -> ForkedFrom | None:
+    """Where a fork comes from; None for what is none."""
+    told = row.forked_from
+    return None if told is None else ForkedFrom(told["session_id"], told["turn_index"])
 
 
 def session_info(row: SessionRow, agent_cwd: str, sandbox: Sandbox, default_permissions: str) -> SessionInfo:
@@ -52,6 +58,7 @@ def session_info(row: SessionRow, agent_cwd: str, sandbox: Sandbox, default_perm
         model=row.options.get("model"),
         permissions=row.options.get("permissions") or default_permissions,
         close_reason=row.close_reason,
+        forked_from=forked_from(row),
     )
 
 
@@ -213,6 +220,12 @@ def turn_in_progress(session_id: str) -> Problem:
     """A session has a turn already."""
     detail = 'a turn is running in this session: wait for its end, cancel it, or send with delivery "queue"'
     return Problem("turn_in_progress", detail, session_id=session_id)
+
+
+def being_forked(session_id: str) -> Problem:
+    """A session takes no turn while it is copied."""
+    detail = "this session is being forked: its next turn has to wait for that"
+    return Problem("turn_in_progress", detail, retry_after_s=1, session_id=session_id)
 
 
 def too_many_queued(limit: int) -> Problem:

@@ -180,6 +180,8 @@ class Prompting:
     def _admit_turn(self, live: LiveSession, *, queue: bool) -> None:
         if live.closing is not None or live.row.closed_at is not None:
             raise answers.closed()
+        if live.forks:
+            raise answers.being_forked(live.row.session_id)
         if live.busy and not queue:
             raise answers.turn_in_progress(live.row.session_id)
         if len(live.prompts.asks) > self._settings.max_queued_turns:

@@ -7,10 +7,10 @@ is reached or a row is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.audit import Audit
@@ -21,6 +21,7 @@ from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions import answers, state
 from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.asked import Ask, Asked
+from clawdforge.server.sessions.forking import Forking
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.opening import Opening, new_id
 from clawdforge.server.sessions.prompting import Prompting
@@ -32,8 +33,17 @@ from clawdforge.server.store.base import SessionRow, Store
 from clawdforge.wire.diffs import TurnDiff
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest, RunResult
-from clawdforge.wire.sessions import SessionCreate, SessionCreated, SessionInfo, SessionItem
+from clawdforge.wire.sessions import (
+    SessionCreate,
+    SessionCreated,
+    SessionFork,
+    SessionForked,
+    SessionInfo,
+    SessionItem,
+)
 from clawdforge.wire.turns import TurnCancelled, TurnRequest, TurnResult
+
+T = TypeVar("T")
 
 
 class Sessions:
@@ -71,7 +81,8 @@ class Sessions:
         self._made = made = Opening(settings, host, live, admission, keys, new_id)
         turns = Turns(store)
         self._prompts = Prompting(settings, host, uploads, live, admission, keys, made, turns, tasks)
-        self._opening: set[asyncio.Task[tuple[SessionCreated, bool]]] = set()
+        self._forks = Forking(settings, store, host, live, admission, keys, made)
+        self._opening: set[asyncio.Task[Any]] = set()
 
     # --- what apps ask for ---------------------------------------------------------------------------------
 
@@ -86,10 +97,21 @@ class Sessions:
         Raises:
             Problem: `invalid`, `agent_unavailable`, `agent_failed`, `timeout`, `too_many_sessions`, ….
         """
-        task = self._tasks.start(self._made.session(app, request, once))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
-        return await asyncio.shield(task)
+        return await self._opened(self._made.session(app, request, once))
+
+    async def fork(
+        self, app: App, session_id: str, request: SessionFork, once: Once | None = None
+    ) -> tuple[SessionForked, bool]:
+        """Makes a new session of one, open or closed: with its history, its workspace, and what its agent knows.
+
+        Returns:
+            The answer, and whether it is that of an earlier call with the same key.
+
+        Raises:
+            Problem: `not_found`, `turn_in_progress`, `too_many_sessions`, `storage_full`, `too_large`, ….
+        """
+        row = await self._row(app, session_id)
+        return await self._opened(self._forks.fork(app, row, request, once))
 
     async def turn(
         self, app: App, session_id: str, request: TurnRequest, *, once: Once | None = None, patient: bool = False
@@ -262,6 +284,13 @@ class Sessions:
         if note is not None:
             await self._store.write(note(told))
         return told
+
+    async def _opened(self, work: Coroutine[Any, Any, T]) -> T:
+        """Has a session made; whoever stops waiting does not stop it, a gateway that stops does."""
+        task = self._tasks.start(work)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        return await asyncio.shield(task)
 
     async def _close(self, live: LiveSession, reason: str) -> None:
         if live.closing is None:

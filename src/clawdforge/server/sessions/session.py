@@ -41,6 +41,7 @@ class LiveSession:
         usable: False once its log has failed: the session must be read anew from the store.
         closing: the task that closes it; from then on it takes no more turns.
         asking: what its agent asks.
+        forks: how often it is being copied now; it takes no turn meanwhile.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LiveSession:
         self.agent: Agent | None = None
         self.usable = True
         self.closing: asyncio.Task[None] | None = None
+        self.forks = 0
         self.options = AgentOptions(**row.options)
         self.workspace = Path(row.cwd)
         self.log = SessionLog(
@@ -146,7 +148,8 @@ class LiveSession:
     def idle(self) -> bool:
         """Whether it has neither an agent nor a turn, nor an event to be stored: then nothing needs it."""
         closing = self.closing is not None and not self.closing.done()
-        return self.agent is None and not self.busy and not closing and not self._ending and self.log.settled
+        needed = self.agent is not None or self.busy or self.forks or closing
+        return not needed and not self._ending and self.log.settled
 
     async def close(self, reason: str) -> None:
         """Ends the agent, whatever becomes of the rest, then closes the session in the store. A turn must not run.

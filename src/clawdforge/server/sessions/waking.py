@@ -24,7 +24,9 @@ _PAGE_BYTES: Final = 64 * 1024  # so much is read at a time beside the loop, whi
 def opened(row: SessionRow, options: AgentOptions, startup_timeout_s: float, turn_index: int) -> OpenAgent:
     """What to open for a turn: with the memory of those before, where there were any."""
     known = row.agent_session_id if turn_index > 1 else None
-    memory = None if known is None else Memory(known)
+    # Until the fork has a conversation of its own: that of the session that it was made of, in its copied home.
+    forked = row.forked_from is not None and row.forked_from["agent_session_id"] == known
+    memory = None if known is None else Memory(known, "fork" if forked else "resume")
     return OpenAgent(row.session_id, options, Path(row.cwd), startup_timeout_s, memory)
 
 
