@@ -205,13 +205,17 @@ def test_a_part_of_another_version_is_not_one(files: Files) -> None:
 
 def test_a_file_that_is_known_is_not_sent_again(files: Files, session: Session) -> None:
     etag = files.put("/file", b"one")["etag"]
-    for tags in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+    for tags in (etag, f'"a,b", {etag}', f'""\t,W/{etag} , "c"', "*", " * "):
         answer = files.call("GET", "/file", headers={"If-None-Match": tags})
         assert (answer.status, answer.raw, answer.headers["etag"]) == (304, b"", etag)
     session.turn("[[SH printf two > file; touch -d @0 file]]")
     assert files.call("GET", "/file", headers={"If-None-Match": etag}).raw == b"two"
     assert files.call("GET", "/file", headers={"If-Match": etag}).problem() == (412, "precondition_failed")
-    assert files.call("GET", "/file", headers={"If-Match": "nonsense"}).problem() == (400, "bad_request")
+    for tags in ("nonsense", "", f"{etag},", f"*, {etag}", f"{etag} {etag}", "W/", '"a"b"'):
+        assert files.call("GET", "/file", headers={"If-Match": tags}).problem() == (400, "bad_request")
+    etag = files.put("/file", b"three")["etag"]
+    assert files.call("GET", "/file", headers={"If-Match": etag}).raw == b"three"
+    assert files.call("GET", "/file", headers={"If-Match": f"W/{etag}"}).problem() == (412, "precondition_failed")
 
 
 def test_a_file_is_made_or_replaced_only_where_that_is_meant(files: Files) -> None:

@@ -29,7 +29,8 @@ CHUNK_BYTES: Final = 256 * 1024
 
 BINARY: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
-_ETAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e]*)"|\*')
+_ETAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
+_ETAGS: Final = re.compile(rf"{_ETAG.pattern}(?:[ \t]*,[ \t]*{_ETAG.pattern})*")
 
 Lasting = Callable[[Callable[[], None]], AbstractContextManager[Call]]
 """Counts a call as one that lasts; takes what ends its connection."""
@@ -37,7 +38,9 @@ Lasting = Callable[[Callable[[], None]], AbstractContextManager[Call]]
 
 def condition(request: Request) -> Condition:
     """What `If-Match` and `If-None-Match` ask for. Raises Problem `bad_request` for what they cannot mean."""
-    return Condition(_versions(request, "if-match"), _versions(request, "if-none-match"))
+    # RFC 9110, 13.1: strong comparison for the one, weak comparison for the other.
+    match = _versions(request, "if-match", weak=False)
+    return Condition(match, _versions(request, "if-none-match", weak=True))
 
 
 def etag(version: str) -> str:
@@ -159,12 +162,14 @@ def _part(request: Request, file: OpenFile) -> range | None:
     return range(int(first), min(int(last) + 1 if last else file.size, file.size))
 
 
-def _versions(request: Request, name: str) -> tuple[str, ...] | None:
+def _versions(request: Request, name: str, *, weak: bool) -> tuple[str, ...] | None:
+    """The versions that a header names, None where it is absent; those that are marked as weak only if `weak`."""
     values = request.headers.getlist(name)
     if not values:
         return None
-    texts = [each.strip() for each in ",".join(values).split(",")]
-    found = [_ETAG.fullmatch(each) for each in texts]
-    if None in found:
-        raise Problem("bad_request", f"{name} holds something that is no entity tag")
-    return tuple("*" if each[0] == "*" else each[1] for each in found if each is not None)
+    text = ",".join(values).strip()
+    if text == "*":
+        return (text,)
+    if _ETAGS.fullmatch(text) is None:
+        raise Problem("bad_request", f"{name} is neither * nor a list of entity tags")
+    return tuple(version for mark, version in _ETAG.findall(text) if weak or not mark)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.workspaces import paths, removal
+from clawdforge.wire.problems import Problem
 
 
 @pytest.fixture
@@ -362,3 +363,50 @@ def test_all_directories_of_a_session_go_together(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*/sess_2"))) == 4
     assert paths.session_ids(tmp_path) == {"sess_2"}
     assert paths.session_ids(tmp_path / "nowhere") == set()
+
+
+# --- paths from outside ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw", [b"a", b"a/b.txt", b"...", b"-", b" ", b"a\\b", b"C:", b"\xff/\xfe", "é".encode(), b"n" * 255, b"a\n"]
+)
+def test_a_path_is_kept_to_the_byte(raw: bytes) -> None:
+    assert os.fsencode(paths.relative(raw)) == raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        *(
+            (each, "invalid")
+            for each in (b"", b"/", b"/a", b"a/", b"a//b", b".", b"..", b"a/../b", b"a/.", b"../a")
+        ),
+        *((each, "invalid") for each in (b"n" * 256, b"/".join([b"n" * 255] * 17))),
+        (b"a\0", "bad_request"),
+    ],
+)
+def test_a_path_that_leads_elsewhere_or_nowhere_is_refused(raw: bytes, code: str) -> None:
+    with pytest.raises(Problem) as caught:
+        paths.relative(raw)
+    assert caught.value.code == code
+
+
+def test_the_longest_path_is_one_that_the_kernel_takes() -> None:
+    longest = b"/".join([b"n" * 127] * 32)
+    assert len(longest) == paths.PATH_LIMIT_BYTES
+    assert paths.relative(longest)
+
+
+@pytest.mark.parametrize("path", ["a/b.txt", ".hidden", "é", "a:b", "con", "a b", "日本", "\U0001f600"])
+def test_a_name_that_everybody_can_read_is_made(path: str) -> None:
+    paths.check_new(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a\\b", "a\nb", "\x1b[m", "a\x7f", "a\u2028b", "a\u202eb/c", os.fsdecode(b"\xff"), "\u200f"]
+)
+def test_a_name_that_means_something_else_to_others_is_not_made(path: str) -> None:
+    with pytest.raises(Problem) as caught:
+        paths.check_new(path)
+    assert caught.value.code == "invalid"
