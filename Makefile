@@ -53,7 +53,7 @@ chaos: export CHAOS_SECS := $(or $(CHAOS_SECS),600)
 chaos: .venv/installed
 	@$(bin)/pytest -n 0 -s tests/chaos
 
-bench: .venv/installed
+bench: .venv/installed $(agents)/installed
 	@$(bin)/python -m bench
 
 clean:

@@ -27,6 +27,7 @@ from bench import (  # noqa: E402 - the harness of the tests had to be found fir
     sizes,
     streams,
     turns,
+    waking,
     walled,
 )
 from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
@@ -38,6 +39,7 @@ BENCHES = (
     opening.BENCH,
     *neighbours.BENCHES,
     walled.BENCH,
+    waking.BENCH,
     model_way.BENCH,
     ending.BENCH,
     sizes.BENCH,
