@@ -20,6 +20,8 @@ from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask
 from harness.ledger import Ledger
+from harness.prompts import accepted, ended, running, turn_later, turn_streamed
+from harness.prompts import turn as keyed_turn
 
 
 @pytest.fixture
@@ -27,8 +29,8 @@ def full_gateway(new_gateway: NewGateway) -> Iterator[Gateway]:
     """A gateway whose disk a test can fill; what its log tells must hold in the end."""
     gateway = new_gateway(settings={"reap_interval_secs": 0.2}).start()
     yield gateway
-    running = "SELECT * FROM turns WHERE status = 'running'"
-    until(lambda: Ledger(gateway.data_dir).rows(running) == [], "lost turns to be ended")
+    unfinished = "SELECT * FROM turns WHERE status IN ('queued', 'running')"
+    until(lambda: Ledger(gateway.data_dir).rows(unfinished) == [], "lost turns to be ended")
     gateway.stop()
     assert "a task of the sessions failed" not in gateway.log(), "no fault of the gateway's own"
     ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
@@ -145,3 +147,53 @@ def test_turns_in_other_sessions_that_were_answered_are_kept(
     for session_id, index, text in answered:
         events = [event for event in stored.events(session_id) if event["turn_index"] == index]
         assert "".join(event["data"]["content"] for event in events if event["type"] == "text") == text
+
+
+def test_a_key_whose_turn_could_not_begin_is_good_for_another_try(full_gateway: Gateway) -> None:
+    with full_gateway.app() as app:
+        session = app.create_session(agent="fake")
+        fill(full_gateway, 0)
+        for _ in range(2):
+            found = keyed_turn(app, session.session_id, "now or later", key="one")
+            assert found.problem() == (507, "storage_full")
+            assert "idempotent-replayed" not in found.headers
+        make_room(full_gateway)
+        assert keyed_turn(app, session.session_id, "now or later", key="one").body["turn_index"] == 1
+        assert full_gateway.heard("now or later") == 1
+
+
+def test_who_asks_again_for_a_turn_whose_end_was_lost_hears_of_it_and_no_agent_does(
+    full_gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    with full_gateway.app() as app:
+        session_id = app.create_session(agent="fake").session_id
+        prompt = "[[SAY much]][[SLEEP 0.5]][[BIGTEXT 3000000]]"
+        first = running(pool, app, session_id, prompt, key="one")
+        joined = pool.submit(keyed_turn, app, session_id, prompt, key="one")
+        with turn_streamed(app, session_id, prompt, key="one") as stream:
+            stream.until("text")
+            fill(full_gateway, 200_000)
+            assert first.result().problem() == (507, "storage_full")
+            assert joined.result().problem() == (507, "storage_full")
+            make_room(full_gateway)
+            assert ended(app, session_id, 1)["stop_reason"] == "interrupted"
+            *_, error, end = stream.events()
+        assert (error["code"], end["type"], end["stop_reason"]) == ("interrupted", "turn_end", "interrupted")
+        again = keyed_turn(app, session_id, prompt, key="one")
+        assert (again.problem(), again.headers["idempotent-replayed"]) == ((502, "interrupted"), "true")
+        assert full_gateway.heard("much") == 1
+
+
+def test_prompts_that_wait_behind_a_turn_whose_end_is_lost_end_too(
+    full_gateway: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    with full_gateway.app() as app:
+        session_id = app.create_session(agent="fake").session_id
+        first = running(pool, app, session_id, "[[SLEEP 0.5]][[BIGTEXT 3000000]]")
+        waiting = [accepted(turn_later(app, session_id, "not heard", delivery="queue")) for _ in range(2)]
+        fill(full_gateway, 200_000)
+        assert first.result().problem() == (507, "storage_full")
+        make_room(full_gateway)
+        assert [ended(app, session_id, each)["stop_reason"] for each in waiting] == ["interrupted"] * 2
+        assert keyed_turn(app, session_id, "after").body["turn_index"] == 4
+        assert full_gateway.heard("not heard") == 0
