@@ -29,6 +29,7 @@ def sleepy(tmp_path: Path, node_agents: Path, model: FakeModel, user_home: Path)
     gateway.close()
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", ["claude", "codex", "gemini"])
 def test_it_goes_on_after_its_sleep_and_after_a_gateway_that_was_killed(
     sleepy: Gateway, model: FakeModel, agent: str

@@ -25,6 +25,7 @@ SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
 AROUND_S = 300
 
 
+@pytest.mark.guarantee
 @pytest.mark.timeout(2 * SECS + AROUND_S)
 def test_every_promise_holds_through_a_storm(tmp_path: Path) -> None:
     replay = f"CHAOS_SEED={SEED} CHAOS_SECS={SECS:g}"

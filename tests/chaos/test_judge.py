@@ -220,6 +220,7 @@ def test_every_law_is_broken_by_a_sabotage() -> None:
     assert named == SABOTAGES.keys()
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(
     ("law", "number"), [(law, number) for law, each in SABOTAGES.items() for number in range(len(each))]
 )

@@ -21,6 +21,7 @@ def test_there_are_lines_under_heads_that_are_known() -> None:
     assert {table.head for table in documents.tables(DOCUMENT)} == {AGENTS, OTHERS}
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
 def test_a_line_is_whole_and_its_test_exists(row: tuple[str, ...]) -> None:
     assert len(row) == len(AGENTS)

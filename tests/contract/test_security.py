@@ -32,6 +32,7 @@ def test_every_test_that_is_named_exists() -> None:
     assert documents.missing((documents.ROOT / DOCUMENT).read_text()) == []
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("row", PROMISES, ids=lambda row: row[0])
 def test_a_promise_is_tried_at_each_level(row: tuple[str, ...]) -> None:
     """Every level of walls by the fixture that a test takes; no wall, and leaks, as the test itself says."""
@@ -51,6 +52,7 @@ def test_a_promise_is_tried_at_each_level(row: tuple[str, ...]) -> None:
         assert leaking <= {"landlock, root", "landlock, user"}
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("row", PROMISES_FOR_ALL_LEVELS, ids=lambda row: row[0])
 def test_a_promise_for_all_levels_names_its_tests(row: tuple[str, ...]) -> None:
     assert named_in(row[1])

@@ -548,6 +548,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
+@pytest.mark.guarantee
 async def test_nothing_that_was_acknowledged_is_lost_to_sigkill(place: Place) -> None:
     for kill in range(4):
         session_id = f"s{kill}"

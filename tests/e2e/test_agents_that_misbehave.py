@@ -177,6 +177,7 @@ TROUBLES = {
 }
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_twenty_healthy_sessions_are_answered_beside_a_misbehaving_one(
     app: Forge, pool: ThreadPoolExecutor, trouble: str

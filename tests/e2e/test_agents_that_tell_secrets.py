@@ -74,6 +74,7 @@ def test_a_secret_in_the_words_of_an_error_is_not_told(
 HOWEVER_CUT = ["[[LEAK {}]]", *(f"[[SPELL {size} {{}}]]" for size in (1, 2, 5, 23, 24))]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("how", HOWEVER_CUT)
 def test_a_secret_in_an_agent_s_text_is_hidden_however_it_is_cut(

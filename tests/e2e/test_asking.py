@@ -48,6 +48,7 @@ def asked_once(app: Forge, session: Session) -> str:
 # --- asked, listed, answered -------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_a_request_is_an_event_is_listed_with_the_same_fields_and_gets_its_answer(
     app: Forge, session: Session, pool: ThreadPoolExecutor
 ) -> None:
@@ -200,6 +201,7 @@ def test_several_wait_at_once_and_each_gets_its_own_answer(
     assert heard == ["option-0", "option-2", "option-1"]
 
 
+@pytest.mark.guarantee
 def test_of_many_answers_at_the_same_instant_exactly_one_counts_and_all_are_told_which(
     app: Forge, session: Session, pool: ThreadPoolExecutor
 ) -> None:
@@ -223,6 +225,7 @@ def decided(answer: Answer) -> list[Any]:
     return [answer.body[name] for name in ("permission_id", "decision", "option_id", "by")]
 
 
+@pytest.mark.guarantee
 def test_a_late_answer_is_told_what_was_decided_after_the_turn_and_after_the_close_too(
     app: Forge, session: Session, pool: ThreadPoolExecutor
 ) -> None:
@@ -254,6 +257,7 @@ def test_what_a_policy_has_answered_is_answered(app: Forge) -> None:
     assert (late.body["decision"], late.body["by"]) == ("allow", "policy:reads")
 
 
+@pytest.mark.guarantee
 def test_a_stranger_finds_nothing_to_answer(
     gateway: Gateway, app: Forge, session: Session, pool: ThreadPoolExecutor
 ) -> None:
@@ -297,6 +301,7 @@ def test_the_same_answer_by_the_same_key_is_the_same_again(
 # --- time --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_a_request_that_nobody_answers_is_rejected_in_time_and_the_turn_goes_on(app: Forge) -> None:
     session = opened(app, permission_timeout_secs=1)
     turn = session.turn("[[ASK edit a.txt]][[SAY  and on]]")

@@ -42,6 +42,7 @@ ENDS: dict[str, tuple[Callable[[Gateway, Forge, Session], None], str]] = {
 }
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("end", ENDS)
 def test_what_is_open_when_a_turn_ends_is_answered_before_that(
     gateway: Gateway, app: Forge, db: Ledger, pool: ThreadPoolExecutor, end: str
@@ -71,6 +72,7 @@ def check_dropped(app: Forge, db: Ledger, session_id: str, asked: list[dict[str,
         assert (late.problem(), late.body["by"]) == ((409, "permission_answered"), by)
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("as_run", [False, True], ids=["session", "run"])
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGKILL"])
 def test_what_is_open_when_the_gateway_ends_is_answered_once_and_before_the_turn_s_end(

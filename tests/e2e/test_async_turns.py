@@ -38,6 +38,7 @@ def located(app: Forge, answer: Answer) -> Row:
 # --- accepted -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_a_turn_is_accepted_before_it_ends_and_found_where_the_answer_says(app: Forge, session_id: str) -> None:
     answer = turn_later(app, session_id, "[[SAY soon]] [[HANG]]")
     assert answer.body == {"ok": True, "session_id": session_id, "turn_index": 1, "status": "running"}
@@ -52,6 +53,7 @@ def test_a_turn_is_accepted_before_it_ends_and_found_where_the_answer_says(app: 
     assert (told["status"], told["stop_reason"], told["ok"]) == ("done", "cancelled", False)
 
 
+@pytest.mark.guarantee
 def test_its_record_ends_up_as_a_blocking_answer(app: Forge, session_id: str) -> None:
     prompt = "[[THINK hm]] [[TOOL look {}]] [[SAY done]] [[USAGE]]"
     told = ended(app, session_id, accepted(turn_later(app, session_id, prompt)))
@@ -167,6 +169,7 @@ def test_a_stream_that_is_asked_for_as_well_is_what_comes(app: Forge, session_id
 # --- time ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_they_have_no_total_deadline_unless_they_name_one(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_cancel_before_any_turn_does_nothing(app: Forge, db: Ledger) -> None:
     assert session.turn("hi").text() == "turn 1: hi"
 
 
+@pytest.mark.guarantee
 @WAYS
 def test_a_cancel_ends_the_turn_and_its_agent_goes_on(
     app: Forge, gateway: Gateway, pool: ThreadPoolExecutor, way: dict[str, str]
@@ -108,6 +109,7 @@ def test_a_cancel_of_one_that_waits_leaves_the_running_one_alone(
     assert gateway.heard(f"never told {session.session_id}") == 0
 
 
+@pytest.mark.guarantee
 def test_of_many_cancels_at_once_exactly_one_has_done_it(
     app: Forge, gateway: Gateway, pool: ThreadPoolExecutor, db: Ledger
 ) -> None:
@@ -129,6 +131,7 @@ def test_a_cancel_after_the_end_changes_nothing(app: Forge, db: Ledger) -> None:
     assert session.turn("on").text() == "turn 2: on"
 
 
+@pytest.mark.guarantee
 def test_a_cancel_at_the_very_end_leaves_one_truth(app: Forge, pool: ThreadPoolExecutor) -> None:
     """Who is told that it cancelled finds the turn cancelled; who is not finds its answer."""
     session = app.create_session(agent="fake")
@@ -186,6 +189,7 @@ def test_a_cancel_and_a_close_at_once_leave_one_end(
     assert types[-1] == "session_closed"
 
 
+@pytest.mark.guarantee
 def test_an_agent_that_ignores_it_is_ended_in_time_and_the_session_goes_on_with_a_fresh_one(
     app: Forge, gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -211,6 +215,7 @@ def test_an_agent_that_answers_it_with_an_error_has_been_cancelled(
     assert session.turn("next").text() == "turn 2: next"
 
 
+@pytest.mark.guarantee
 def test_an_agent_that_dies_of_it_has_been_cancelled_and_leaves_nothing(pool: ThreadPoolExecutor) -> None:
     """Without a wall, where nothing but the gateway ends what it has started."""
     with gateway_at("none", cancel_timeout_secs=30) as gateway, gateway.start().app() as app:

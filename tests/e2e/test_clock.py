@@ -92,6 +92,7 @@ def test_a_turn_goes_on_and_takes_as_long_as_it_took(
     assert session.turn("next").text() == "turn 2: next"
 
 
+@pytest.mark.guarantee
 @JUMPS
 @pytest.mark.parametrize("phase", ["idle", "total"])
 def test_a_deadline_comes_when_it_is_due(
@@ -107,6 +108,7 @@ def test_a_deadline_comes_when_it_is_due(
     assert asked.result().body["phase"] == phase
 
 
+@pytest.mark.guarantee
 @JUMPS
 def test_a_stream_misses_nothing_and_stays_in_order(
     gateway: Gateway, app: Forge, clock: Clock, jump_s: int
@@ -123,6 +125,7 @@ def test_a_stream_misses_nothing_and_stays_in_order(
     assert abs(log[-1]["ts"] - log[0]["ts"] - jump_s * 1000) < DAY_S * 1000 // 2
 
 
+@pytest.mark.guarantee
 def test_an_open_session_is_not_old_by_it(new_gateway: NewGateway, clock: Clock) -> None:
     gateway = new_gateway(env=clock.env, settings={"reap_interval_secs": 0.05}).start()
     with tenant(gateway) as app:
@@ -137,6 +140,7 @@ def test_an_open_session_is_not_old_by_it(new_gateway: NewGateway, clock: Clock)
     assert gateway.stop() == 0
 
 
+@pytest.mark.guarantee
 @JUMPS
 def test_a_gateway_that_comes_back_at_another_time_goes_on(
     gateway: Gateway, clock: Clock, pool: ThreadPoolExecutor, jump_s: int

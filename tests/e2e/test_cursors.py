@@ -37,6 +37,7 @@ REFUSED = {(422, "invalid"), (400, "bad_request")}
 LISTS = ["/sessions?limit=5&cursor={}", "/runs?cursor={}", "/sessions/{id}/turns?cursor={}"]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(
     "path", [*LISTS, "/sessions/{id}/events?after={}", "/sessions/{id}/events?wait=1&after={}"]
 )
@@ -61,6 +62,7 @@ SENDABLE = [each for each in NONSENSE if each.isascii() and each == each.strip()
 """What a header can hold, and what its blanks are not taken from."""
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("value", SENDABLE)
 def test_what_is_no_cursor_is_refused_in_the_header(app: Forge, value: str) -> None:
     session = app.create_session(agent="fake")
@@ -70,6 +72,7 @@ def test_what_is_no_cursor_is_refused_in_the_header(app: Forge, value: str) -> N
     assert found.problem() == (422, "invalid")
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("values", [["1", "2"], ["1", "1"], ["", "1"]])
 def test_several_headers_are_no_cursor(app: Forge, values: list[str]) -> None:
     session = app.create_session(agent="fake")

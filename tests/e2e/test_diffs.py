@@ -40,6 +40,7 @@ def changes(app: Forge, session: Session, turn: int | None = None) -> dict[str, 
     return {each["path"]: each["change"] for each in diff(app, session, turn)["files"]}
 
 
+@pytest.mark.guarantee
 def test_each_turn_tells_what_it_changed(app: Forge, session: Session, tmp_path: Path) -> None:
     session.turn("[[WRITE notes.txt one]]")
     session.turn("nothing at all")
@@ -133,6 +134,7 @@ def test_a_turn_that_waits_has_changed_nothing_yet(app: Forge, session: Session,
     assert changes(app, session, 2) == {"b.txt": "added"}
 
 
+@pytest.mark.guarantee
 def test_an_agent_s_own_repository_is_left_alone(app: Forge, session: Session) -> None:
     session.turn("[[SH mkdir -p lib/.git && echo ref > lib/.git/HEAD && echo text > lib/file]]")
     assert changes(app, session) == {"lib/file": "added"}

@@ -99,6 +99,7 @@ def check(found: Answer, end: End) -> None:
         assert isinstance(found.body["stderr_tail"], str)
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("name", ENDS)
 def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
     end = ENDS[name]
@@ -115,6 +116,7 @@ def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
     assert (turn["stop_reason"], turn["error"]) == (end.stop_reason, end.code)
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("name", ENDS)
 def test_a_run_ends(app: Forge, db: Ledger, name: str) -> None:
     end = ENDS[name]
@@ -145,6 +147,7 @@ def check_last(events: list[dict[str, Any]], end: End) -> None:
     assert [event["code"] for event in events if event["type"] == "error"] == ([end.code] if end.code else [])
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("name", ENDS)
 def test_a_streamed_turn_ends(app: Forge, name: str) -> None:
     end = ENDS[name]
@@ -155,6 +158,7 @@ def test_a_streamed_turn_ends(app: Forge, name: str) -> None:
     assert session.turn("after").turn_index == 2
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("name", ENDS)
 def test_a_turn_that_nobody_waits_for_ends(app: Forge, name: str) -> None:
     end = ENDS[name]
@@ -166,6 +170,7 @@ def test_a_turn_that_nobody_waits_for_ends(app: Forge, name: str) -> None:
     assert session.turn("after").turn_index == 2
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("name", ["an answer", "nothing at all", "refused", "killed", "total"])
 @pytest.mark.parametrize("way", [STREAMED, DETACHED], ids=["streamed", "detached"])
 def test_a_run_that_nobody_waits_for_ends(app: Forge, name: str, way: dict[str, str]) -> None:
@@ -183,6 +188,7 @@ def test_a_run_that_nobody_waits_for_ends(app: Forge, name: str, way: dict[str, 
     assert (run["stop_reason"], run["ok"]) == (end.stop_reason, bool(end.ok))
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("way", [{}, STREAMED, DETACHED], ids=["blocking", "streamed", "detached"])
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_a_turn_that_its_gateway_does_not_outlive_is_interrupted(
@@ -228,6 +234,7 @@ def test_where_nobody_else_holds_its_stdout_its_end_is_seen_at_once() -> None:
         assert session.turn("after").text() == "turn 1: after"
 
 
+@pytest.mark.guarantee
 def test_what_was_seen_before_an_error_stays_in_the_log(app: Forge, db: Ledger) -> None:
     session = app.create_session(agent="fake")
     found = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "[[SAY so far]][[EXIT 3]]"})
@@ -254,10 +261,27 @@ def test_an_agent_without_a_sign_of_life_runs_out_of_idle_time(app: Forge) -> No
     assert session.turn("after").text() == "turn 1: after"
 
 
+@pytest.mark.guarantee
 def test_every_update_begins_the_idle_time_anew(app: Forge) -> None:
     session = app.create_session(agent="fake", idle_timeout_secs=1)
     turn = session.turn("[[RATE 12 5]]")  # 2.4 s in all, a fifth of a second between two
     assert turn.text() == "".join(f"{number} " for number in range(12))
+
+
+@pytest.mark.guarantee
+@pytest.mark.parametrize("where", ["the turn's", "the session's"])
+@pytest.mark.parametrize("phase", ["startup", "idle", "total"])
+def test_each_deadline_is_the_turn_s_own_else_its_session_s(app: Forge, phase: str, where: str) -> None:
+    name = {"total": "timeout_secs"}.get(phase, f"{phase}_timeout_secs")
+    own = where == "the turn's"
+    created = ask(app, "POST", "/sessions", {"agent": "moody", name: 60 if own else 1})
+    path = f"/sessions/{created.body['session_id']}/turn"
+    if phase == "startup":
+        assert ask(app, "POST", path, {"prompt": "[[EXIT 1]]"}).problem() == (502, "agent_failed")
+        Path(created.body["cwd"], "fault").write_text("hang-initialize")
+    found = ask(app, "POST", path, {"prompt": "[[HANG]]", **({name: 1} if own else {})})
+    assert found.problem() == (504, "timeout")
+    assert found.body["phase"] == phase
 
 
 def test_a_run_has_its_own_idle_time(app: Forge) -> None:

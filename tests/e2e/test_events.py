@@ -52,6 +52,7 @@ def said(events: list[dict[str, Any]]) -> str:
 # --- streams ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_a_stream_tells_all_that_is_stored_and_ends_with_the_session(app: Forge, db: Ledger) -> None:
     session = app.create_session(agent="fake")
     with Stream(app, session.session_id) as stream:
@@ -79,6 +80,7 @@ def test_an_event_comes_while_its_turn_still_runs(app: Forge, pool: ThreadPoolEx
         assert turn.result().stop_reason == "cancelled"
 
 
+@pytest.mark.guarantee
 def test_a_cut_stream_goes_on_where_it_was(app: Forge, db: Ledger, pool: ThreadPoolExecutor) -> None:
     session = app.create_session(agent="fake")
     turn = pool.submit(session.turn, "[[RATE 300 300]]")
@@ -95,6 +97,7 @@ def test_a_cut_stream_goes_on_where_it_was(app: Forge, db: Ledger, pool: ThreadP
     assert seen == stored(db, session.session_id)
 
 
+@pytest.mark.guarantee
 def test_readers_that_come_at_any_moment_miss_nothing_and_see_nothing_twice(
     app: Forge, db: Ledger, pool: ThreadPoolExecutor
 ) -> None:
@@ -197,6 +200,7 @@ def test_what_is_for_pages_is_refused_for_a_stream(app: Forge, query: str) -> No
 # --- pages and polls ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_pages_lead_through_the_whole_log(app: Forge, db: Ledger) -> None:
     session = app.create_session(agent="fake")
     for number in range(4):
@@ -232,6 +236,7 @@ def test_a_poll_is_answered_at_once_where_there_is_something(app: Forge) -> None
     assert [event["type"] for event in events] == ["agent_start", "turn_start", "text", "turn_end"]
 
 
+@pytest.mark.guarantee
 def test_a_poll_is_answered_as_soon_as_there_is_something(app: Forge, pool: ThreadPoolExecutor) -> None:
     session = app.create_session(agent="fake")
     poll = pool.submit(page, app, session.session_id, "?after=1&wait=60")
@@ -265,6 +270,7 @@ def test_another_app_s_log_is_not_found(app: Forge, gateway: Gateway) -> None:
 # --- readers that do not read, and ends ---------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_a_reader_that_does_not_read_costs_the_others_nothing_and_misses_nothing(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -299,6 +305,7 @@ def test_a_quiet_stream_says_that_it_lives(new_gateway: NewGateway) -> None:
     assert gateway.stop() == 0
 
 
+@pytest.mark.guarantee
 def test_a_revoked_token_ends_its_streams_and_polls_and_no_others(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -329,6 +336,7 @@ def _established(gateway: Gateway) -> int:
     return sum(each.status == psutil.CONN_ESTABLISHED for each in connections)
 
 
+@pytest.mark.guarantee
 def test_a_revoked_token_ends_a_stream_that_nobody_reads(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -390,6 +398,7 @@ def test_a_stream_sees_its_turn_end_before_the_gateway_does(
         assert gateway.wait() == 0
 
 
+@pytest.mark.guarantee
 def test_what_a_reader_has_seen_is_there_after_the_gateway_was_killed(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:

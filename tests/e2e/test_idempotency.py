@@ -35,6 +35,7 @@ def replayed(answer: Answer) -> bool:
     return told == "true"
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("prompt", ["[[SAY once {}]]", "[[SAY once {}]][[EXIT 3]]", "[[STOP refusal]]"])
 def test_the_same_again_is_answered_the_same_and_no_agent_hears_of_it(
     app: Forge, gateway: Gateway, prompt: str
@@ -52,6 +53,7 @@ def test_the_same_again_is_answered_the_same_and_no_agent_hears_of_it(
     assert post(app, path(session), body, key("two")).body["turn_index"] == 2
 
 
+@pytest.mark.guarantee
 def test_two_equal_asks_at_once_are_one_turn_and_both_hear_of_it(
     app: Forge, gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -64,6 +66,7 @@ def test_two_equal_asks_at_once_are_one_turn_and_both_hear_of_it(
     assert gateway.heard(session.session_id) == 1
 
 
+@pytest.mark.guarantee
 def test_who_asks_again_in_another_way_follows_the_same_turn(
     app: Forge, gateway: Gateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -82,6 +85,7 @@ def test_who_asks_again_in_another_way_follows_the_same_turn(
     assert events_of(later) == events
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(
     "other",
     [{"prompt": "another"}, {"prompt": "one", "timeout_secs": 5}, {"prompt": "one", "delivery": "queue"}],
@@ -160,6 +164,7 @@ def test_any_printable_word_is_a_key(app: Forge, value: str) -> None:
     assert [(each.status, replayed(each)) for each in answers] == [(200, False), (200, True)]
 
 
+@pytest.mark.guarantee
 def test_another_app_s_same_key_is_its_own(app: Forge, gateway: Gateway) -> None:
     body = {"prompt": "[[SAY mine]]", "agent": "fake"}
     mine = post(app, "/run", body, key("shared"))
@@ -206,6 +211,7 @@ def test_one_that_waits_is_waited_for_once(app: Forge, gateway: Gateway, pool: T
     assert gateway.heard(f"second {session.session_id}") == 1
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("way", [{}, DETACHED], ids=["blocking", "detached"])
 def test_a_retry_after_the_gateway_was_killed_hears_of_the_first_and_prompts_nobody(
     new_gateway: NewGateway, pool: ThreadPoolExecutor, way: dict[str, str]

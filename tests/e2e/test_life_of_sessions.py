@@ -40,6 +40,7 @@ def test_a_second_turn_while_one_runs_is_refused_and_disturbs_nothing(
     assert session.turn("now").text() == "turn 2: now"
 
 
+@pytest.mark.guarantee
 def test_of_many_turns_at_once_exactly_one_is_let_through(app: Forge, pool: ThreadPoolExecutor) -> None:
     session = app.create_session(agent="fake")
     answers = list(pool.map(lambda _: turn(app, session, "[[SLEEP 0.3]][[SAY me]]"), range(10)))
@@ -100,6 +101,7 @@ def test_closing_while_a_file_is_put_leaves_all_of_it_or_nothing(app: Forge, gat
     assert session.state()["live"] is False
 
 
+@pytest.mark.guarantee
 def test_what_an_agent_says_when_it_is_ended_stands_before_the_close(app: Forge, db: Ledger) -> None:
     session = app.create_session(agent="fake")
     session.turn("[[LAST_WORDS farewell]]")
@@ -111,6 +113,7 @@ def test_what_an_agent_says_when_it_is_ended_stands_before_the_close(app: Forge,
     assert told[-1]["seq"] == len(db.events(session.session_id))
 
 
+@pytest.mark.guarantee
 def test_nothing_follows_on_the_close_of_a_run(app: Forge, gateway: Gateway, db: Ledger) -> None:
     run = app.run("[[SAY done]][[LATE more]][[LAST_WORDS farewell]]", agent="fake")
     gateway.settle()
@@ -171,6 +174,7 @@ def test_a_turn_and_a_close_at_once_leave_one_truth(
     assert gateway.children() == []
 
 
+@pytest.mark.guarantee
 def test_a_caller_that_hangs_up_does_not_stop_its_turn(app: Forge, gateway: Gateway, db: Ledger) -> None:
     session = app.create_session(agent="fake")
     connection = http.connect(gateway.url)

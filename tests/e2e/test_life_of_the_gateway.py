@@ -155,6 +155,7 @@ def test_a_stop_does_not_wait_for_an_agent_that_does_not_start(
     check(gateway)
 
 
+@pytest.mark.guarantee
 def test_a_killed_gateway_s_turn_is_interrupted_once_and_its_session_goes_on(
     new_gateway: agents.NewGateway, pool: ThreadPoolExecutor
 ) -> None:

@@ -71,6 +71,7 @@ def plant(workspace: Path) -> None:
     (workspace / "round").symlink_to("round")
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_allows_what_it_should_and_nothing_else(app: Forge, policy: str) -> None:
     session = app.create_session(agent="fake", permissions=policy)

@@ -205,6 +205,7 @@ ROUTES = [
 ]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
 def test_another_app_s_session_is_answered_as_one_that_never_was(

@@ -69,6 +69,7 @@ def test_the_stream_of_a_prompt_is_its_turn_from_start_to_end_and_nothing_else(
     assert {event["turn_index"] for event in seen} == {2}
 
 
+@pytest.mark.guarantee
 def test_a_streamed_turn_folds_to_what_a_blocking_one_answers(app: Forge, session_id: str) -> None:
     with turn_streamed(app, session_id, BUSY) as stream:
         seen = [*stream.events()]
@@ -146,6 +147,7 @@ def read(connection: socket.socket, count: int) -> bytes:
     return data
 
 
+@pytest.mark.guarantee
 def test_a_client_that_hangs_up_at_any_byte_finds_its_turn_again(app: Forge, session_id: str) -> None:
     prompt = "[[SAY one]] [[TOOL look {}]] [[SAY two]]"
     with posted(app, session_id, prompt, uuid.uuid4().hex) as connection:

@@ -32,6 +32,7 @@ def turns(app: Forge, session_id: str, query: str = "") -> Row:
     return body
 
 
+@pytest.mark.guarantee
 def test_a_record_tells_what_the_answer_told(app: Forge, session_id: str) -> None:
     answer = prompts.turn(app, session_id, "[[THINK hm]] [[TOOL look {}]] [[SAY hi]]").body
     told = record(app, session_id, 1)
@@ -42,6 +43,7 @@ def test_a_record_tells_what_the_answer_told(app: Forge, session_id: str) -> Non
     assert "extra" not in told
 
 
+@pytest.mark.guarantee
 def test_a_failed_one_tells_what_its_error_told(app: Forge, session_id: str) -> None:
     error = prompts.turn(app, session_id, "[[SAY so far]] [[STDERR 100]] [[EXIT 7]]").body
     told = record(app, session_id, 1)
@@ -120,6 +122,7 @@ def test_the_records_of_a_run_and_of_a_closed_session_stay(app: Forge, session_i
     assert record(app, run_id, 1)["stop_reason"] == "end_turn"
 
 
+@pytest.mark.guarantee
 def test_records_outlive_the_gateway(new_gateway: NewGateway) -> None:
     gateway = new_gateway().start()
     with gateway.app() as app:

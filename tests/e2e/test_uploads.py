@@ -226,6 +226,7 @@ def test_a_run_gets_its_files_too(app: Forge) -> None:
     assert blocks[1]["resource"]["text"] == "x"
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(
     ("name", "lies_as"),
     [
@@ -358,6 +359,7 @@ def test_neither_an_upload_nor_its_way_to_the_agent_goes_through_memory(
         assert filecmp.cmp(path, large, shallow=False)
 
 
+@pytest.mark.guarantee
 def test_an_upload_never_takes_the_place_of_what_the_agent_has_there(app: Forge, tmp_path: Path) -> None:
     session = app.create_session(agent="fake")
     (tmp_path / "victim").write_text("not yours")

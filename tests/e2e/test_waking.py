@@ -105,6 +105,7 @@ def handed(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[2:-1]]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", NATIVE)
 def test_an_agent_that_remembers_goes_on_where_it_was(app: Forge, sleepy: Gateway, db: Ledger, agent: str) -> None:
     session = app.create_session(agent=agent, model="fake-large")
@@ -125,6 +126,7 @@ def test_an_agent_that_remembers_goes_on_where_it_was(app: Forge, sleepy: Gatewa
     assert [turn for turn, _ in said(db, session)] == [1, 2, 3, 4]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", TOLD)
 def test_an_agent_that_has_forgotten_is_told_the_conversation_so_far(
     app: Forge, sleepy: Gateway, db: Ledger, agent: str
@@ -237,6 +239,7 @@ def test_a_turn_at_the_very_moment_of_falling_asleep_has_an_agent(
     assert all(found == ["turn 1: 1", "turn 2: 2", "turn 3: 3"] for found in pool.map(use, pauses))
 
 
+@pytest.mark.guarantee
 def test_a_session_that_sleeps_holds_no_process_no_pipe_and_no_lock(app: Forge, sleepy: Gateway) -> None:
     sessions = [app.create_session(agent="resumes") for _ in range(3)]
     for session in sessions:
@@ -247,6 +250,7 @@ def test_a_session_that_sleeps_holds_no_process_no_pipe_and_no_lock(app: Forge, 
     assert sessions[1].turn("two").text() == "turn 2: two"
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(
     ("prompt", "options", "end"),
     [
@@ -294,6 +298,7 @@ def test_what_was_handed_over_counts_for_nobody(app: Forge, sleepy: Gateway) -> 
     assert second["input_tokens"] < 100
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", ["resumes", "loads", "fake"])
 def test_a_gateway_that_was_killed_in_mid_turn_goes_on_with_the_conversation(
     new_gateway: NewGateway, pool: ThreadPoolExecutor, agent: str

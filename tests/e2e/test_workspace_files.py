@@ -439,6 +439,7 @@ def test_a_slash_is_one_however_it_is_written(files: Files) -> None:
 PLANTED = "ln -s {0}/file file; ln -s {0} folder; ln -s / root; ln -s .. up; ln -s loop loop; mkfifo pipe"
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(
     "path", ["/file", "/folder/file", "/root/etc/passwd", "/up/up", "/loop", "/pipe", "/loop/x"]
 )
@@ -476,6 +477,7 @@ def test_a_hard_link_to_a_file_of_another_user_is_not_read_nor_written(
     assert files.get("/linked") == b"new"
 
 
+@pytest.mark.guarantee
 def test_a_directory_that_becomes_a_link_and_back_leads_nowhere(
     files: Files, session: Session, prize: Path
 ) -> None:
@@ -576,6 +578,7 @@ def test_a_client_that_does_not_read_is_let_go(new_gateway: NewGateway) -> None:
             assert is_cut_off(response)
 
 
+@pytest.mark.guarantee
 def test_a_body_that_breaks_off_leaves_nothing(gateway: Gateway, files: Files) -> None:
     files.put("/file", b"kept")
     for path in ("/file", "/a/b/new"):

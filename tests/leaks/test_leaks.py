@@ -63,6 +63,7 @@ def grown(gateway: Gateway, pool: ThreadPoolExecutor) -> Iterator[Grown]:
             watch.end()
 
 
+@pytest.mark.guarantee
 def test_with_a_session_that_is_closed(lasting: Gateway, pool: ThreadPoolExecutor, told: Told) -> None:
     with grown(lasting, pool) as trees:
         for kind, session in trees.sessions.items():
@@ -72,6 +73,7 @@ def test_with_a_session_that_is_closed(lasting: Gateway, pool: ThreadPoolExecuto
         trees.check_bystander()
 
 
+@pytest.mark.guarantee
 def test_with_a_cancel_that_had_to_kill(lasting: Gateway, pool: ThreadPoolExecutor, told: Told) -> None:
     """A turn's deadline cancels it; an agent that does not heed that is ended."""
     body = {"prompt": "[[IGNORE_CANCEL]][[HANG]]", "timeout_secs": 1}
@@ -84,6 +86,7 @@ def test_with_a_cancel_that_had_to_kill(lasting: Gateway, pool: ThreadPoolExecut
         trees.check_bystander()
 
 
+@pytest.mark.guarantee
 def test_with_an_agent_that_crashed(lasting: Gateway, pool: ThreadPoolExecutor, told: Told) -> None:
     with grown(lasting, pool) as trees:
         for kind in KINDS:
@@ -93,6 +96,7 @@ def test_with_an_agent_that_crashed(lasting: Gateway, pool: ThreadPoolExecutor, 
         trees.check_bystander()
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("level", LEVELS)
 def test_with_a_gateway_that_was_told_to_end(
     level: str, new_gateway: NewGateway, pool: ThreadPoolExecutor, told: Told
@@ -104,6 +108,7 @@ def test_with_a_gateway_that_was_told_to_end(
         cells(told, trees, "SIGTERM", began)
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("level", LEVELS)
 def test_with_a_gateway_that_was_killed(
     level: str, new_gateway: NewGateway, pool: ThreadPoolExecutor, told: Told

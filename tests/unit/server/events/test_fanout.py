@@ -137,6 +137,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.guarantee
 @settings(max_examples=60, deadline=None)
 @given(steps=steps, after=st.integers(0, 8))
 def test_whatever_happens_every_reader_sees_each_event_once_in_order(

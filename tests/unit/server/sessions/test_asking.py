@@ -254,6 +254,7 @@ class Requests(RuleBasedStateMachine):
         return await self.real.events("sess_1")
 
 
+@pytest.mark.guarantee
 @pytest.mark.timeout(600)  # what is found has to be made small before it is told
 def test_whatever_happens_each_request_has_one_answer() -> None:
     run_state_machine_as_test(

@@ -51,6 +51,7 @@ def test_the_table_has_the_contract_s_rows_and_no_more() -> None:
     assert set(ENDS) == set(TABLE) == set(promised())
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("reason", TABLE)
 def test_a_row_is_the_contract_s_own(reason: str) -> None:
     http_status, code, ok = promised()[reason]
@@ -76,6 +77,7 @@ def test_an_end_is_of_its_row(reason: str) -> None:
     assert end.ok(empty=False) is TABLE[reason][3]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("reason", TABLE)
 def test_only_an_end_turn_is_spoiled_by_having_done_nothing(reason: str) -> None:
     assert TurnEnd(reason).ok(empty=True) is (TABLE[reason][3] and reason != "end_turn")

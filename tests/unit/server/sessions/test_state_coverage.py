@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MODULE = "src/clawdforge/server/sessions/state.py"
 TESTS = "tests/unit/server/sessions/test_state.py"
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
+@pytest.mark.guarantee
 def test_every_line_and_branch_of_the_table_is_tried(repo_root: Path, tmp_path: Path) -> None:
     """In a process of its own: what lies at the module's top level runs when it is imported first."""
     env = {**os.environ, "COVERAGE_FILE": str(tmp_path / "data")}

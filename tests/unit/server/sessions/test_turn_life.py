@@ -567,6 +567,7 @@ def check_end(task: asyncio.Task[Any], expected: Expected, index: int) -> None:
     assert row.error == ("invalid" if expected.refused else kind.error)
 
 
+@pytest.mark.guarantee
 @pytest.mark.timeout(600)  # what is found has to be made small before it is told
 def test_whatever_happens_each_turn_has_one_end() -> None:
     run_state_machine_as_test(
