@@ -59,7 +59,8 @@ class Reader(Actor):
             path += f"?after={reading.after}"
         cut = wires.draw(self.rng, often=0.5)
         rests_after = self.rng.randint(1, 200) if self.rng.random() < 0.2 else None
-        with self.open("GET", path, headers=headers, cut=cut) as exchange:
+        narrow = rests_after is not None
+        with self.open("GET", path, headers=headers, cut=cut, narrow=narrow) as exchange:
             if _is_refused(exchange):
                 return reading.after, False
             self.take(exchange, reading, rests_after)

@@ -52,7 +52,7 @@ def _is_big(_: random.Random) -> Script:
 
 
 def _is_noisy(rng: random.Random) -> Script:
-    noise = rng.choice(("[[GARBAGE]]", "[[STDERR 20000]]", "[[UNKNOWN]]", "[[TWICE]]", "[[LATE later]]"))
+    noise = rng.choice(("[[GARBAGE]]", "[[STDERR 20000]]", "[[UNKNOWN]]", "[[TWICE]]"))
     return Script(f"{noise}[[SAY still here]]", text="still here")
 
 
@@ -92,7 +92,7 @@ KINDS: Final = (
     (_writes, 8),
     (_floods, 6),
     (_ticks, 8),
-    (_is_big, 1),
+    (_is_big, 3),
     (_is_noisy, 4),
     (_leaves, 3),
     (_asks, 12),

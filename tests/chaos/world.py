@@ -123,10 +123,12 @@ class Actor:
         body: object = None,
         headers: Mapping[str, str] = NO_HEADERS,
         cut: Cut = WHOLE,
+        *,
+        narrow: bool = False,
     ) -> Exchange:
         """A request; what it is answered is still to be read."""
-        world = self.world
-        return Exchange(world.url(), world.token, method, path, body=body, headers=headers, cut=cut)
+        url, token = self.world.url(), self.world.token
+        return Exchange(url, token, method, path, body=body, headers=headers, cut=cut, narrow=narrow)
 
     def attempt(
         self,
