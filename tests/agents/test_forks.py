@@ -16,6 +16,7 @@ from harness.ledger import Ledger
 FACT = "My bicycle is called Rosinante."
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", ["claude", "codex", "gemini"])
 def test_a_fork_goes_on_natively_and_apart(app: Forge, gateway: Gateway, model: FakeModel, agent: str) -> None:
     session = app.create_session(agent=agent)

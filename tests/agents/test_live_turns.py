@@ -70,6 +70,7 @@ def folded(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return fold.result()
 
 
+@pytest.mark.guarantee
 def test_a_turn_is_told_while_the_model_speaks_and_found_again_after_a_cut(stage: Stage) -> None:
     session = stage.session()
     with streamed(stage, session, f"{stage.word()} {ON_THE_WAY}") as coming:
@@ -84,6 +85,7 @@ def test_a_turn_is_told_while_the_model_speaks_and_found_again_after_a_cut(stage
     assert record["events"] == folded(seen)
 
 
+@pytest.mark.guarantee
 def test_a_cancel_in_mid_answer_ends_the_turn_and_the_model_s_work_and_the_session_lives_on(stage: Stage) -> None:
     session, word = stage.session(), stage.word()
     with streamed(stage, session, f"{word} {WITHOUT_END}") as coming:

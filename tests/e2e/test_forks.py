@@ -56,6 +56,7 @@ def workspace(app: Forge, session: Session) -> Path:
     return Path(ask(app, "GET", f"/sessions/{session.session_id}").body["cwd"])
 
 
+@pytest.mark.guarantee
 def test_a_fork_has_the_history_and_the_files_and_goes_its_own_way(app: Forge, session: Session) -> None:
     session.turn("[[WRITE a.txt one]]")
     session.turn("second")
@@ -167,6 +168,7 @@ def test_forks_count_as_sessions(new_gateway: NewGateway) -> None:
         assert fork(app, session).problem() == (429, "too_many_sessions")
 
 
+@pytest.mark.guarantee
 def test_a_fork_that_has_no_room_leaves_nothing(new_gateway: NewGateway) -> None:
     gateway = new_gateway(settings={"workspace_bytes": 8 * 1024 * 1024}).start()
     with gateway.app() as app:
@@ -196,6 +198,7 @@ def remembers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     gateway.close()
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize(("agent", "how"), [("forks", "native"), ("resumes", "native"), ("fake", "replayed")])
 def test_the_fork_s_agent_knows_what_was_said(remembers: Gateway, agent: str, how: str) -> None:
     with remembers.app(f"app of {agent}") as app:
@@ -258,6 +261,7 @@ def test_a_long_log_is_copied_whole_and_others_go_on(
         assert len(events(app, other)) == len(events(app, session))
 
 
+@pytest.mark.guarantee
 def test_a_fork_that_a_kill_cut_off_leaves_nothing(new_gateway: NewGateway, pool: ThreadPoolExecutor) -> None:
     slow = (
         "import os, runpy, time\n"

@@ -180,6 +180,7 @@ def test_another_app_s_same_key_is_its_own(app: Forge, gateway: Gateway) -> None
     assert (replayed(again), again.body["run_id"]) == (True, mine.body["run_id"])
 
 
+@pytest.mark.guarantee
 def test_a_session_is_made_once(app: Forge, pool: ThreadPoolExecutor) -> None:
     body = {"agent": "fake", "meta": {"n": 1}}
     answers = list(pool.map(lambda _: post(app, "/sessions", body, key("one")), range(4)))

@@ -58,6 +58,7 @@ def blobs(gateway: Gateway) -> int:
     return sum(each.is_file() for each in (gateway.data_dir / "blobs").rglob("*"))
 
 
+@pytest.mark.guarantee
 def test_an_upload_is_kept_once(app: Forge, gateway: Gateway) -> None:
     content = uuid.uuid4().bytes
     first = upload(app, content, "one")
@@ -177,6 +178,7 @@ def test_in_another_form_the_same_run_is_followed(app: Forge, gateway: Gateway) 
 # --- the end of keys ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_keys_outlive_the_gateway(new_gateway: NewGateway) -> None:
     gateway = new_gateway().start()
     with gateway.app() as app:

@@ -80,6 +80,7 @@ def test_each_form_waits_its_turn(
     assert text(first.result().body["events"]) == "one"
 
 
+@pytest.mark.guarantee
 def test_the_order_in_which_they_were_accepted_is_the_order_in_which_they_run(
     app: Forge, gateway: Gateway, session_id: str, pool: ThreadPoolExecutor, db: Ledger
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_failure_ahead_of_it_does_not_keep_it(app: Forge, session_id: str, poo
 # --- bounds -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee
 def test_so_many_wait_and_no_more(new_gateway: NewGateway, pool: ThreadPoolExecutor) -> None:
     gateway = new_gateway(settings={"max_queued_turns": 2}).start()
     with gateway.app() as app:
@@ -218,6 +220,7 @@ def test_a_close_ends_all_that_run_and_wait(
     assert prompts.turn(app, session_id, "late", delivery="queue").problem() == (410, "session_closed")
 
 
+@pytest.mark.guarantee
 def test_a_stop_lets_the_running_one_end_and_begins_none(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:
@@ -242,6 +245,7 @@ def test_a_stop_lets_the_running_one_end_and_begins_none(
     ledger.check(found, "app", gateway.agent_log)
 
 
+@pytest.mark.guarantee
 def test_after_a_kill_none_is_begun_and_each_ends_once(new_gateway: NewGateway, pool: ThreadPoolExecutor) -> None:
     gateway = new_gateway().start()
     app = gateway.app()
