@@ -299,6 +299,19 @@ def test_what_was_handed_over_counts_for_nobody(app: Forge, sleepy: Gateway) -> 
 
 
 @pytest.mark.guarantee
+@pytest.mark.parametrize("agent", ["resumes", "loads", "late"])
+def test_what_was_paid_for_before_is_not_paid_for_again(
+    app: Forge, sleepy: Gateway, db: Ledger, agent: str
+) -> None:
+    session = app.create_session(agent=agent)
+    paid = [session.turn("[[USAGE]][[COST 0.5]]").usage]
+    until_asleep(sleepy, session)
+    paid += [session.turn(prompt).usage for prompt in ("[[SAY free]]", "[[USAGE]][[COST 0.1]]")]
+    assert [(each or {})["cost_usd"] for each in paid] == [0.501, None, 0.101]
+    told = [each["turn_index"] for each in db.events(session.session_id) if each["type"] == "usage"]
+    assert told == [1, 1, 3, 3]
+
+
 @pytest.mark.parametrize("agent", ["resumes", "loads", "fake"])
 def test_a_gateway_that_was_killed_in_mid_turn_goes_on_with_the_conversation(
     new_gateway: NewGateway, pool: ThreadPoolExecutor, agent: str

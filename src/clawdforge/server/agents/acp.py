@@ -73,7 +73,7 @@ class AcpAgent:
         self._home = home
         self._owner = owner
         self._redactor = Redactor(launch.secrets, owner.on_update)
-        self._translator = Translator()
+        self._translator = Translator(entry.unkept)
         self._meter = Meter(entry.usage_counts)
         self._peer = rpc.Peer(self._send, self)
         self._recall = recall.Recall(request.memory, request.startup_timeout_s / 2)
@@ -282,11 +282,11 @@ class AcpAgent:
         """A notification came: session updates are events, private ones are kept as they are."""
         update = params.get("update")
         if method == "session/update" and isinstance(update, dict):
+            if update.get("sessionUpdate") == "usage_update":
+                self._meter.update(update)
             if self._recall.hears(update):
                 return
             draft = self._translator.update(update)
-            if update.get("sessionUpdate") == "usage_update":
-                self._meter.update(update)
         else:
             draft = prompts.unknown(method, params)
         if draft is not None:

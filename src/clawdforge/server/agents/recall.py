@@ -31,6 +31,8 @@ _SAID_AGAIN: Final = frozenset(
         "plan",
     }
 )
+_COUNTED_AGAIN: Final = "usage_update"
+"""Also told of a session in which nothing was said."""
 
 
 class Recall:
@@ -98,9 +100,10 @@ class Recall:
 
     def hears(self, update: Mapping[str, Any]) -> bool:
         """Whether an update only tells again what was said: then it is no event."""
-        if self._over or update.get("sessionUpdate") not in _SAID_AGAIN:
+        kind = update.get("sessionUpdate")
+        if self._over or not isinstance(kind, str) or not (kind in _SAID_AGAIN or kind == _COUNTED_AGAIN):
             return False
-        self._told_again += 1
+        self._told_again += kind != _COUNTED_AGAIN
         return True
 
     def over(self) -> None:

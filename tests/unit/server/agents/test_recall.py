@@ -137,8 +137,9 @@ async def test_what_a_load_tells_again_is_no_news_whenever_it_tells_it(tells: tu
     assert agent.news[-1] == SAID
 
 
-async def test_a_load_that_tells_nothing_has_loaded_nothing() -> None:
-    agent = Forgetting(LOAD, {"session/load": {}})
+@pytest.mark.parametrize("tells", [[], [NEWS, {"sessionUpdate": []}, {}], [{"sessionUpdate": "usage_update"}]])
+async def test_a_load_that_tells_nothing_that_was_said_has_loaded_nothing(tells: list[Any]) -> None:
+    agent = Forgetting(LOAD, {"session/load": {}}, ([], tells))
     started = await agent.start()
     assert (started.session_id, started.recalled) == ("new", False)
 
