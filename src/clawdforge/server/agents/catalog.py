@@ -89,6 +89,8 @@ class AgentEntry:
         efforts: the efforts it knows; others are refused.
         new_meta: `_meta` of `session/new`.
         literal_uris: it takes the path in a file URI as it stands, escapes and all, and looks for that file.
+        unkept: options of its permission requests by which it fails when they are chosen, each a kind of tool and
+            of option: they are not passed on.
         endpoints: where its models are; the first that goes with its login counts. Where none is known, it reaches
             no model without a network.
         base_url: where they are instead: `endpoints.PLACE` stands for it in the texts of this entry.
@@ -124,6 +126,7 @@ class AgentEntry:
     system_replace: Way | None = None
     new_meta: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     literal_uris: bool = False
+    unkept: frozenset[tuple[str, str]] = frozenset()
     endpoints: tuple[ModelEndpoint, ...] = ()
     base_url: str | None = None
     default_model: str | None = None
@@ -268,6 +271,7 @@ _GEMINI = AgentEntry(
     keeps=(".gemini/tmp/*/chats",),
     file_env=("GOOGLE_APPLICATION_CREDENTIALS",),
     literal_uris=True,
+    unkept=frozenset({("edit", "allow_always")}),
     ask_mode="default",
     model=SetModel(),
     # ~/.gemini/GEMINI.md would append too, but all sessions of an app share it, and it would replace `@name` by a

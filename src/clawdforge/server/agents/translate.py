@@ -6,7 +6,7 @@ Must not know sessions, turns or processes. Source: https://agentclientprotocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -35,9 +35,14 @@ class _Call:
 
 
 class Translator:
-    """Translates one agent's updates. Remembers of each tool call only what later updates leave out."""
+    """Translates one agent's updates. Remembers of each tool call only what later updates leave out.
 
-    def __init__(self) -> None:
+    Args:
+        unkept: options of permission requests that it does not keep (see `catalog.AgentEntry`).
+    """
+
+    def __init__(self, unkept: Collection[tuple[str, str]] = ()) -> None:
+        self._unkept = unkept
         self._calls: dict[str, _Call] = {}
         self._raw_results: set[str] = set()
 
@@ -67,13 +72,15 @@ class Translator:
         paths = {**known.paths, **touched.paths(call, kind)}
         if known.runs_command or touched.runs_command(call):
             kind = "execute"
+        offered = _options(params.get("options"))
+        options = tuple(each for each in offered if (kind, each.kind) not in self._unkept)
         return PermissionAsk(
             permission_id=permission_id,
             tool_call_id=call_id,
             title=str(call.get("title") or known.title),
             kind=kind,
             paths=tuple(dict.fromkeys(chain.from_iterable(paths.values()))),
-            options=(options := tuple(_options(params.get("options")))),
+            options=options,
             held_bytes=sum(_OPTION_BYTES + len(each.option_id) for each in options),
         )
 

@@ -159,6 +159,18 @@ def test_a_permission_request_names_every_path_that_the_call_touches() -> None:
     assert Translator().permission("perm_1", {"toolCall": call}).paths == ("/w/a", "/w/b", "/etc/c")
 
 
+def test_an_option_that_the_agent_does_not_keep_is_not_passed_on() -> None:
+    translator = Translator({("edit", "allow_always")})
+    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_always", "allow_once")]
+
+    def offered(kind: str) -> list[str]:
+        asked = translator.permission("perm_1", {"toolCall": {"toolCallId": "t", "kind": kind}, "options": options})
+        return [each.option_id for each in asked.options]
+
+    assert offered("edit") == ["allow_once"]
+    assert offered("execute") == ["allow_always", "allow_once"]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
