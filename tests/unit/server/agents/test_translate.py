@@ -164,8 +164,8 @@ def test_an_option_that_the_agent_does_not_keep_is_not_passed_on() -> None:
     options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_always", "allow_once")]
 
     def offered(kind: str) -> list[str]:
-        asked = translator.permission("perm_1", {"toolCall": {"toolCallId": "t", "kind": kind}, "options": options})
-        return [each.option_id for each in asked.options]
+        params = {"toolCall": {"toolCallId": "t", "kind": kind}, "options": options}
+        return [each.option_id for each in translator.permission("perm_1", params).options]
 
     assert offered("edit") == ["allow_once"]
     assert offered("execute") == ["allow_always", "allow_once"]
