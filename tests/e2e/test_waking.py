@@ -298,7 +298,6 @@ def test_what_was_handed_over_counts_for_nobody(app: Forge, sleepy: Gateway) -> 
     assert second["input_tokens"] < 100
 
 
-@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", ["resumes", "loads", "late"])
 def test_what_was_paid_for_before_is_not_paid_for_again(
     app: Forge, sleepy: Gateway, db: Ledger, agent: str
@@ -312,6 +311,7 @@ def test_what_was_paid_for_before_is_not_paid_for_again(
     assert told == [1, 1, 3, 3]
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("agent", ["resumes", "loads", "fake"])
 def test_a_gateway_that_was_killed_in_mid_turn_goes_on_with_the_conversation(
     new_gateway: NewGateway, pool: ThreadPoolExecutor, agent: str
