@@ -155,8 +155,9 @@ def application(rooms: Context) -> Api:
             "/files",
             files.upload,
             form={"ttl_secs": _TTL},
+            parameters=(_KEY,),
             answer=FileToken,
-            problems=("storage_full", "shutting_down"),
+            problems=(*_ONCE, "storage_full", "shutting_down"),
         ),
         Route("GET", "/files/{token}", files.get_file, answer=FileInfo, problems=(*_QUERY, "not_found")),
         Route(
@@ -236,8 +237,9 @@ def application(rooms: Context) -> Api:
             turns.cancel,
             body=CancelRequest,
             body_optional=True,
+            parameters=(_KEY,),
             answer=TurnCancelled,
-            problems=("not_found",),
+            problems=(*_ONCE, "not_found", "storage_full"),
         ),
         Route(
             "GET",
