@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from bench import (  # noqa: E402 - the harness of the tests had to be found first
     ending,
     footprint,
+    looking,
     machine,
     model_way,
     neighbours,
@@ -34,6 +35,7 @@ from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 
 BENCHES = (
     turns.BENCH,
+    looking.BENCH,
     streams.BENCH,
     replaying.BENCH,
     opening.BENCH,
