@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +74,35 @@ def check_dropped(app: Forge, db: Ledger, session_id: str, asked: list[dict[str,
 
 
 @pytest.mark.guarantee
+def test_an_answer_to_a_turn_that_is_being_cancelled_comes_too_late(app: Forge, pool: ThreadPoolExecutor) -> None:
+    """Its agent heeds neither the cancel nor the answer, until its time is over."""
+    session = app.create_session(agent="fake", permissions="ask")
+    running = pool.submit(turn, app, session, "[[IGNORE_CANCEL]][[ASK edit a.txt]][[HANG]]")
+    (asked,) = until_asked(app, session.session_id)
+    cancel = pool.submit(ask, app, "POST", f"/sessions/{session.session_id}/cancel")
+    until(lambda: not waiting(app, session.session_id), "the cancel to take the request away")
+    late = reply(app, session.session_id, asked["permission_id"], decision="allow")
+    assert (late.problem(), late.body["decision"]) == ((409, "permission_answered"), "cancelled")
+    assert cancel.result().body["cancelled"] is True
+    assert running.result().body["stop_reason"] == "cancelled"
+
+
+def test_a_gateway_that_stops_still_takes_answers_for_the_turns_that_it_lets_end(
+    new_gateway: NewGateway, pool: ThreadPoolExecutor
+) -> None:
+    gateway = new_gateway(settings={"drain_timeout_secs": 30}).start()
+    with gateway.app() as app:
+        session_id, running = begun(app, pool, as_run=False)
+        asked = until_asked(app, session_id, 2)
+        gateway.signal(signal.SIGTERM)
+        until(lambda: "stopping" in gateway.log(), "the gateway to begin its end")
+        for each in asked:
+            assert reply(app, session_id, each["permission_id"], decision="allow").status == 200
+        assert running.result().body["stop_reason"] == "end_turn"
+    assert gateway.wait() == 0
+    ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
+
+
 @pytest.mark.parametrize("as_run", [False, True], ids=["session", "run"])
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGKILL"])
 def test_what_is_open_when_the_gateway_ends_is_answered_once_and_before_the_turn_s_end(
