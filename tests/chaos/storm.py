@@ -24,7 +24,7 @@ APP: Final = "storm"
 SLOTS: Final = 20
 RUNNERS: Final = 3
 READERS_OF_A_SLOT: Final = 2
-JOINED_WITHIN_S: Final = 20.0
+JOINED_WITHIN_S: Final = 120.0
 FAULTS: Final = ("Traceback", "failed inside the gateway", " ERROR ")
 SETTINGS: Final[dict[str, Any]] = {
     "cancel_timeout_secs": 0.5,

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 PATIENCE_S: Final = 45.0
 """Nothing that is asked here is silent for so long: streams have their heartbeat, turns their deadlines."""
+NARROW_BYTES: Final = 1 << 16
+"""Room for one segment of the loopback, and not much more: with less it trickles."""
 _LINGER_0: Final = struct.pack("ii", 1, 0)
 
 
@@ -68,7 +70,7 @@ class Answer:
 class Exchange:
     """A request that was sent, and its answer as far as it was read. Used as a context: after it, it is hung up.
 
-    With `narrow`, the kernel takes next to nothing for who does not read: the gateway soon notices.
+    With `narrow`, the kernel takes little for who does not read: the gateway soon notices.
 
     Raises:
         Broken: here or in any method, where the connection breaks or the cut is reached.
@@ -147,7 +149,7 @@ class _Frail:
         self._socket = socket.socket()
         self._socket.settimeout(PATIENCE_S)
         if narrow:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
         try:
             self._socket.connect(address)
         except OSError:
