@@ -73,7 +73,6 @@ def check_dropped(app: Forge, db: Ledger, session_id: str, asked: list[dict[str,
         assert (late.problem(), late.body["by"]) == ((409, "permission_answered"), by)
 
 
-@pytest.mark.guarantee
 def test_an_answer_to_a_turn_that_is_being_cancelled_comes_too_late(app: Forge, pool: ThreadPoolExecutor) -> None:
     """Its agent heeds neither the cancel nor the answer, until its time is over."""
     session = app.create_session(agent="fake", permissions="ask")
@@ -103,6 +102,7 @@ def test_a_gateway_that_stops_still_takes_answers_for_the_turns_that_it_lets_end
     ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
 
 
+@pytest.mark.guarantee
 @pytest.mark.parametrize("as_run", [False, True], ids=["session", "run"])
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGKILL"])
 def test_what_is_open_when_the_gateway_ends_is_answered_once_and_before_the_turn_s_end(
