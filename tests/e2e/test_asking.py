@@ -329,6 +329,7 @@ def test_where_nothing_rejects_time_takes_it_for_a_no(app: Forge) -> None:
     assert questions_and_answers(turn.events)[1][1:] == ("reject", "expiry")
 
 
+@pytest.mark.guarantee
 def test_while_a_request_waits_an_agent_may_be_silent_and_after_it_no_longer(
     app: Forge, pool: ThreadPoolExecutor
 ) -> None:
