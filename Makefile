@@ -30,7 +30,7 @@ help:
 	@echo '  make bench    measures the numbers of bench/RESULTS.md on this machine'
 	@echo '  make clean    removes all that these have made: .venv, .cache, the caches of the tools'
 	@echo
-	@echo 'Needs Python 3.11 or newer, Node 20 or newer (make test), and make. The rest is put into .venv and .cache.'
+	@echo 'Needs Python 3.11 or newer, make, and for make test Node 20 or newer and curl. The rest is put into .venv and .cache.'
 
 run: .venv/installed
 	@AGENT='$(AGENT)' ONCE='$(ONCE)' $(bin)/python tools/demo.py

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from clawdforge import Forge
 from clawdforge.server.agents.catalog import catalog
 from clawdforge.server.settings import AgentSettings
 from clawdforge.testing import fake_agent
+from clawdforge.wire.sse import Decoder
 from harness.gateway import Gateway
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,26 @@ def test_the_curl_line_of_the_readme_is_a_call_that_works(gateway: Gateway) -> N
         result = json.load(answer)
     assert result["ok"] is True
     assert result["session_id"].startswith("run_")
+
+
+def test_the_stream_of_the_readme_is_cut_and_found_again(gateway: Gateway) -> None:
+    [script] = [each for each in blocks(README, "sh") if each.startswith("ask()")]
+    env = environment(gateway, "stream")
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script.replace("http://127.0.0.1:8800", gateway.url)],
+        env=env,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *cut, rest = done.stdout.split(b"\n", 3)
+    assert cut[0] == b"id: 1"
+    frames = [*Decoder().feed(rest)]
+    assert (frames[0].event, frames[-1].event) == ("turn_start", "turn_end")
+    assert cut == f"id: {frames[0].id}\nevent: {frames[0].event}\ndata: {frames[0].data}".encode().split(b"\n")
+    with Forge(base_url=gateway.url, token=env["CLAWDFORGE_TOKEN"]) as forge:
+        assert forge.list_runs()["count"] == 1
 
 
 AGENTS = (ROOT / "docs" / "agents.md").read_text()

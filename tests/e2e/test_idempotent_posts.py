@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,36 @@ def test_in_another_form_the_same_run_is_followed(app: Forge, gateway: Gateway) 
     assert (told.status, replayed(told), told.body["run_id"]) == (200, True, later.body["run_id"])
     assert prompts.run_later(app, prompt, key="one").body == {**later.body, "status": "done"}
     assert gateway.heard(mark) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more"),
+    [
+        ('[[THINK hm]] [[TOOL look {"a": [1.5, null]}]] [[PLAN a|b]] [[SAY é 𝄞]] [[USAGE]] [[COST 0.001]]', {}),
+        ('[[ASK read -]] [[JSON {"b": 1, "a": 2}]]', {"schema": {"type": "object", "required": ["c"]}}),
+        ("[[BIGTEXT 700000]]", {}),
+        ("[[STOP refusal]]", {}),
+        ("[[EMPTY]]", {}),
+    ],
+    ids=["busy", "schema", "large", "refused", "empty"],
+)
+def test_an_answer_is_given_again_to_the_byte(app: Forge, prompt: str, more: dict[str, Any]) -> None:
+    session_id = app.create_session(agent="fake").session_id
+    for answers in (
+        [prompts.turn(app, session_id, prompt, key="turn", **more) for _ in range(2)],
+        [prompts.run(app, prompt, key="run", **more) for _ in range(2)],
+    ):
+        first, again = answers
+        assert (first.status, replayed(first), replayed(again)) == (200, False, True)
+        assert again.raw == first.raw
+
+
+def test_an_error_is_given_again_with_another_request_s_id_alone(app: Forge) -> None:
+    first, again = (prompts.run(app, "[[SAY a]] [[STDERR 100]] [[EXIT 3]]", key="one") for _ in range(2))
+    assert first.problem() == again.problem() == (502, "agent_failed")
+    ids = [each.body["request_id"].encode() for each in (first, again)]
+    assert ids[0] != ids[1]
+    assert again.raw.replace(ids[1], ids[0]) == first.raw
 
 
 # --- the end of keys ----------------------------------------------------------------------------------------

@@ -314,6 +314,21 @@ def test_a_prompt_that_is_refused_gives_its_place_back(new_gateway: NewGateway) 
     assert gateway.stop() == 0
 
 
+def test_a_revoked_token_ends_the_stream_and_not_the_turn(new_gateway: NewGateway) -> None:
+    gateway = new_gateway().start()
+    with gateway.app("revoked") as app, gateway.admin() as admin:
+        session_id = app.create_session(agent="fake").session_id
+        with turn_streamed(app, session_id, "[[SAY on]] [[SLEEP 0.5]] [[SAY  and on]]") as stream:
+            stream.until("text")
+            admin.revoke_token("revoked")
+            assert "turn_end" not in [event["type"] for event in stream.events()]
+    found = Ledger(gateway.data_dir)
+    until(lambda: found.turns(session_id)[0]["status"] == "done", "the turn to end")
+    said = [each["data"]["content"] for each in found.events(session_id) if each["type"] == "text"]
+    assert "".join(said) == "on and on"
+    assert gateway.stop() == 0
+
+
 def test_a_gateway_that_stops_lets_a_streamed_turn_end(new_gateway: NewGateway) -> None:
     gateway = new_gateway(settings={"drain_timeout_secs": 30}).start()
     with gateway.app() as app:
