@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,21 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionRow, Store
+from clawdforge.server.store.base import SessionRow, StorageError, Store
 from clawdforge.server.workspaces import diff, paths
 from clawdforge.server.workspaces.snapshots import Changes, Dropped, Snapshots
+from clawdforge.wire import events
 from clawdforge.wire.diffs import TurnDiff
 from clawdforge.wire.problems import Problem
 
 _log: Final = logging.getLogger(__name__)
+_LOOKED_THROUGH: Final = 100
 
 ANSWERED_S: Final = 0.005
 """By then the answer of a turn is on its way: a look would get in its way."""
+
+NOTED_S: Final = 1.0
+"""It is noted after so long that a turn has changed nothing: mostly another one has begun by then."""
 
 AT_ONCE: Final = 4
 """Looks at workspaces that are taken at the same time: a turn that begins waits for no more than these."""
@@ -35,19 +40,34 @@ AT_ONCE: Final = 4
 class SessionChanges:
     """What the turns of one session change. Belongs to the event loop.
 
+    Args:
+        session_id: the session's.
+        snapshots: where it is kept.
+        threads: where that is worked at.
+        last_begun: asks for the last of the session's turns that has begun, before the one that is named.
+
     Attributes:
         running: the turn that has begun and is not over.
     """
 
-    def __init__(self, row: SessionRow, snapshots: Snapshots, threads: ThreadPoolExecutor) -> None:
-        self._session_id = row.session_id
+    def __init__(
+        self,
+        session_id: str,
+        snapshots: Snapshots,
+        threads: ThreadPoolExecutor,
+        last_begun: Callable[[int | None], Awaitable[int]],
+    ) -> None:
+        self.running: int | None = None
+        self._session_id = session_id
         self._snapshots = snapshots
         self._threads = threads
+        self._last_begun = last_begun
         self._alone = threading.Lock()
         self._last: asyncio.Future[None] | None = None
-        self._over: int | None = None  # the turn after which nobody has looked yet
+        # The turn that is over and was not looked at, or that has changed nothing, which was not noted; and when.
+        self._over: int | None = None
+        self._noted: int | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.running: int | None = None
 
     def begin(self, turn_index: int) -> asyncio.Future[None] | None:
         """A turn is about to begin.
@@ -57,10 +77,10 @@ class SessionChanges:
         """
         self.running = turn_index
         if self._unchanged():
-            if (over := self._no_more_over()) is not None:
-                self._next(partial(self._snapshots.over, over))
+            self._forget()
             return None
         self._look_back()
+        self._forget()
         return self._next(partial(self._snapshots.begin, turn_index))
 
     def end(self) -> None:
@@ -75,22 +95,25 @@ class SessionChanges:
         if self._last is not None:
             await asyncio.wait({self._last})
 
-    async def find(self, turn_index: int, last_index: int) -> Callable[[], TurnDiff]:
-        """What finds out, in a thread, what a turn has changed, or has changed so far.
+    async def noted(self) -> None:
+        """Returns when all is on the disk that there is to know."""
+        await self.settled()
+        self._note()
+        await self.settled()
+
+    async def find(self, turn_index: int) -> Callable[[], TurnDiff]:
+        """What finds out, in a thread, what a turn that has begun has changed, or has changed so far.
 
         It raises Problem `not_found` where that is not known.
-
-        Args:
-            turn_index: one that has begun.
-            last_index: of the session's last turn.
         """
         await self.settled()
-        if turn_index == self.running:
-            work = partial(self._snapshots.so_far, turn_index)
-        else:
-            over = last_index if self.running is None else self.running - 1
-            work = partial(self._snapshots.changes, turn_index, over)
-        return partial(self._told, turn_index, work, running=turn_index == self.running)
+        if not self._snapshots.loaded:
+            await asyncio.wait({self._next(lambda: None)})
+        running = turn_index == self.running
+        work = self._snapshots.so_far if running else self._snapshots.changes
+        return partial(self._told, turn_index, partial(work, turn_index), running=running)
+
+    # --- looks ---------------------------------------------------------------------------------------------
 
     def _unchanged(self) -> bool:
         """Whether a glance shows that nothing has changed since the last look."""
@@ -103,28 +126,50 @@ class SessionChanges:
 
     def _look_back(self) -> None:
         """Has the workspace looked at after the last turn, where that was not done."""
-        if (over := self._no_more_over()) is not None:
+        over = self._over
+        if over is None:
+            return
+        self._forget()
+        if self._unchanged():
+            self._noted = over
+            self._timer = asyncio.get_running_loop().call_later(NOTED_S, self._note)
+        else:
             self._next(partial(self._snapshots.end, over))
 
-    def _no_more_over(self) -> int | None:
-        over, self._over = self._over, None
+    def _note(self) -> None:
+        """Has it noted that the last turn has changed nothing, where no other has begun since."""
+        if self._noted is not None:
+            self._next(partial(self._snapshots.over, self._noted))
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was due is done, or of no more use."""
+        self._over = self._noted = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return over
 
     def _next(self, look: Callable[[], None]) -> asyncio.Future[None]:
         """Has something done in a thread, after what was to be done before."""
         loop = asyncio.get_running_loop()
-        if self._last is None or self._last.done():
+        if self._snapshots.loaded and (self._last is None or self._last.done()):
             self._last = loop.run_in_executor(self._threads, self._looked, look)
         else:
             self._last = loop.create_task(self._after(self._last, look))
         return self._last
 
-    async def _after(self, last: asyncio.Future[None], look: Callable[[], None]) -> None:
-        await asyncio.wait({last})
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._looked, look)
+    async def _after(self, last: asyncio.Future[None] | None, look: Callable[[], None]) -> None:
+        if last is not None:
+            await asyncio.wait({last})
+        loop = asyncio.get_running_loop()
+        if not self._snapshots.loaded:
+            try:
+                last_begun = await self._last_begun(self.running)
+            except StorageError as error:
+                _log.error("no look at the workspace of %s: its turns cannot be read: %s", self._session_id, error)
+                return
+            await loop.run_in_executor(self._threads, self._looked, partial(self._snapshots.load, last_begun))
+        await loop.run_in_executor(self._threads, self._looked, look)
 
     # --- in a thread ---------------------------------------------------------------------------------------
 
@@ -164,7 +209,9 @@ class TurnChanges:
         if known is None:
             place = paths.snapshots_of(self._data_dir, row.session_id)
             snapshots = Snapshots(place, Path(row.cwd), self._limit_bytes)
-            known = self._sessions[row.session_id] = SessionChanges(row, snapshots, self._threads)
+            last_begun = partial(self._last_begun, row.session_id)
+            known = SessionChanges(row.session_id, snapshots, self._threads, last_begun)
+            self._sessions[row.session_id] = known
         return known
 
     async def find(self, row: SessionRow, turn_index: int | None) -> Callable[[], TurnDiff]:
@@ -185,10 +232,18 @@ class TurnChanges:
                 raise Problem("not_found", "turn not found")
             if turn.status == "queued":
                 raise Problem("not_found", f"turn {wanted} has not begun")
-        return await changes.find(wanted, row.turn_count)
+        return await changes.find(wanted)
 
     async def close(self) -> None:
         """Returns when no look is under way any more. No turn may run."""
         for each in [*self._sessions.values()]:
-            await each.settled()
+            await each.noted()
         self._threads.shutdown(wait=False)
+
+    async def _last_begun(self, session_id: str, before: int | None) -> int:
+        """The last turn of a session that has begun, before the one that is named: others ended as they waited."""
+        for row in await self._store.turns(session_id, limit=_LOOKED_THROUGH, before=before):
+            first = await self._store.events(session_id, turn_index=row.turn_index, limit=2)
+            if any(event.type == events.TURN_START for event in first):
+                return row.turn_index
+        return 0

@@ -44,7 +44,10 @@ class Dropped(Exception):
 
 
 class Snapshots:
-    """The snapshots of one session.
+    """The snapshots of one session: `load` comes first, then the rest.
+
+    Attributes:
+        loaded: whether that was done.
 
     Args:
         place: its directory for them; made when needed.
@@ -57,7 +60,14 @@ class Snapshots:
         self._root = root
         self._limits = limits
         self._kept = Kept(place, limit_bytes)
-        self._loaded = False
+        self.loaded = False
+
+    def load(self, last_begun: int) -> None:
+        """Reads what is kept. A turn whose end nobody saw, which is the last one, ended as it is found now."""
+        self._kept.load(last_begun)
+        self.loaded = True
+        if self._kept.ended < last_begun:
+            self.end(last_begun, late=True)
 
     def unchanged(self) -> bool:
         """Whether a glance shows that the workspace is as it was found last; False says nothing."""
@@ -67,12 +77,15 @@ class Snapshots:
             return False
 
     def over(self, turn_index: int) -> None:
-        """Notes that a turn is over that has changed nothing."""
+        """Notes that a turn is over that has changed nothing.
+
+        Until then, or until there is more to be noted, it counts as one whose end nobody saw: that may be left to
+        when there is time, or to the turn after it.
+        """
         self._kept.over(turn_index)
 
     def begin(self, turn_index: int) -> None:
         """Looks at the workspace before a turn can change it."""
-        self._catch_up(turn_index - 1)
         self._kept.make()
         before = self._kept.manifest
         if (now := self._look(turn_index)) is not None:
@@ -98,7 +111,7 @@ class Snapshots:
             Dropped: it is not known how it began.
             OSError: the workspace cannot be looked into.
         """
-        if turn_index <= self._kept.dropped:
+        if not self.loaded or turn_index <= self._kept.dropped:
             raise Dropped
         before, shown = self._kept.manifest, _Shown()
         now = look(self._root, before, shown.keep, self._limits)
@@ -109,18 +122,13 @@ class Snapshots:
             text=lambda sha256: shown.text(sha256) if sha256 in shown else self._kept.text(sha256),
         )
 
-    def changes(self, turn_index: int, last_index: int) -> Changes:
+    def changes(self, turn_index: int) -> Changes:
         """What a turn that is over has changed.
-
-        Args:
-            turn_index: the turn's.
-            last_index: of the session's last turn; none of them runs.
 
         Raises:
             Dropped: it was not kept, or is not any more.
         """
-        self._catch_up(last_index)
-        if turn_index <= self._kept.dropped:
+        if not self.loaded or turn_index <= self._kept.dropped:
             raise Dropped
         try:
             head, files = self._kept.changes(turn_index)
@@ -136,16 +144,6 @@ class Snapshots:
             _log.error("the workspace %s cannot be looked into: %s", self._root, error)
             self._kept.over(turn_index, dropped=turn_index)
             return None
-
-    def _catch_up(self, last_index: int) -> None:
-        """Once, brings to memory what lies on the disk; a turn whose end nobody saw ended as it is found now."""
-        if self._loaded:
-            return
-        self._kept.load(last_index)
-        self._loaded = True
-        if self._kept.ended < last_index:
-            self.end(self._kept.ended + 1, late=True)  # of those that ended unseen this one alone had begun
-            self._kept.over(last_index)
 
 
 class _Shown:

@@ -49,7 +49,8 @@ class Limits:
 
 
 USUAL: Final = Limits()
-_GLANCE: Final = Limits(entries=64, depth=8)
+_GLANCE_ENTRIES: Final = 64
+_GLANCE_DEPTH: Final = 8
 _LISTED_BYTES: Final = 64 * 1024
 
 
@@ -139,18 +140,15 @@ def unchanged(root: Path, before: Manifest) -> bool:
     False says nothing.
 
     Raises:
-        OSError: it cannot be looked into at all.
+        OSError: it cannot be looked into.
     """
-    if len(before.entries) > _GLANCE.entries or before.unseen:
+    if len(before.entries) > _GLANCE_ENTRIES or before.unseen:
         return False
-    top = beneath.directory(root, rights=0)
+    top = os.open(root, _STEP)
     try:
-        found = _Glance(top, before, lambda *_: False, _GLANCE).run()
-    except _Other:
-        return False
+        return _Glance(before.entries).is_the_same(top)
     finally:
         os.close(top)
-    return len(found.entries) == len(before.entries) and not found.unseen
 
 
 class _Look:
@@ -218,7 +216,8 @@ class _Look:
         return directory
 
     def _entry(self, directory: int, name: str, path: str, info: os.stat_result) -> Entry | None:
-        if (before := self._same(path, info)) is not None:
+        before = self._before.get(path)
+        if before is not None and before.sure and before.stamp == _stamp(info):
             return before
         if stat.S_ISLNK(info.st_mode):
             return self._made(info, os.fsencode(os.readlink(name, dir_fd=directory)))
@@ -237,11 +236,6 @@ class _Look:
             if error.errno in _GONE:
                 return None
             raise
-
-    def _same(self, path: str, info: os.stat_result) -> Entry | None:
-        """What was there before, where that is what is there."""
-        before = self._before.get(path)
-        return before if before is not None and before.sure and before.stamp == _stamp(info) else None
 
     def _read(self, file: int, info: os.stat_result) -> Entry | None:
         with os.fdopen(file, "rb", buffering=0) as opened:
@@ -264,25 +258,40 @@ class _Look:
         return Entry(_mode(info), len(content), _stamp(info), what, sha256, sure)
 
 
-class _Glance(_Look):
+class _Glance:
     """A look that ends where anything is not as it was, and reads nothing."""
 
-    def _entry(self, directory: int, name: str, path: str, info: os.stat_result) -> Entry | None:
-        before = self._same(path, info)
-        if before is None and (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode)):
-            raise _Other
-        return before
+    def __init__(self, before: Mapping[str, Entry]) -> None:
+        self._before = before
+        self._missing = len(before)
+        self._left = _GLANCE_ENTRIES
 
-    def _opened(self, path: str) -> int:
-        directory = super()._opened(path)
-        if os.fstat(directory).st_size > _LISTED_BYTES:  # also of one that was emptied since
-            os.close(directory)
-            raise _Other
-        return directory
+    def is_the_same(self, top: int) -> bool:
+        return self._passes(top, "", _GLANCE_DEPTH) and not self._missing
 
+    def _passes(self, directory: int, start: str, depth: int) -> bool:
+        if not depth or os.fstat(directory).st_size > _LISTED_BYTES:  # also of one that was emptied since
+            return False
+        with os.scandir(directory) as listed:
+            return all(self._is_known(directory, each, start, depth) for each in listed)
 
-class _Other(Exception):
-    """Something is not as it was, or would take too long to be looked at."""
+    def _is_known(self, directory: int, each: os.DirEntry[str], start: str, depth: int) -> bool:
+        self._left -= 1
+        if self._left < 0 or each.name == LEFT_OUT:
+            return self._left >= 0
+        path = start + each.name
+        if each.is_dir(follow_symlinks=False):
+            below = os.open(each.name, _STEP, dir_fd=directory)
+            try:
+                return self._passes(below, f"{path}/", depth - 1)
+            finally:
+                os.close(below)
+        info = each.stat(follow_symlinks=False)
+        known = self._before.get(path)
+        if known is None:
+            return not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode))
+        self._missing -= 1
+        return known.sure and known.stamp == _stamp(info)
 
 
 def _unread(info: os.stat_result, *, sure: bool = True) -> Entry:

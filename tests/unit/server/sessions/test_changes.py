@@ -65,8 +65,11 @@ def snapshots(tmp_path: Path, root: Path) -> Gated:
 
 @pytest.fixture
 async def changes(tmp_path: Path, snapshots: Gated) -> AsyncIterator[SessionChanges]:
+    async def none_before(_: int | None) -> int:
+        return 0
+
     with ThreadPoolExecutor(4) as threads:
-        changes = SessionChanges(row_of(tmp_path), snapshots, threads)
+        changes = SessionChanges("sess_1", snapshots, threads, none_before)
         yield changes
         snapshots.may.set()
         await changes.settled()
@@ -78,15 +81,33 @@ async def begun(changes: SessionChanges, turn_index: int) -> None:
 
 
 async def test_an_unchanged_workspace_is_glanced_at(changes: SessionChanges, snapshots: Gated) -> None:
+    for index in (1, 2, 3):
+        await begun(changes, index)
+        changes.end()
+    assert changes.begin(4) is None
+    changes.end()
+    await changes.settled()
+    assert snapshots.taken == ["begin 1"]
+    await changes.noted()
+    assert snapshots.taken == ["begin 1", "over 4"]
+
+
+async def test_what_is_noted_late_is_not_noted_of_an_earlier_turn(
+    changes: SessionChanges, snapshots: Gated, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawdforge.server.sessions.changes.NOTED_S", 0.01)
     await begun(changes, 1)
     changes.end()
-    assert changes.begin(2) is None
-    changes.end()
     await changes.settled()
-    assert changes.begin(3) is None
+    (root / "between").write_text("turns")
+    await begun(changes, 2)
+    (root / "file").write_text("text")
     changes.end()
-    await changes.settled()
-    assert snapshots.taken == ["begin 1", "over 1", "end 2", "end 3"]
+    await changes.noted()
+    async with asyncio.timeout(DEADLINE_S):
+        while (root.parents[1] / "snapshots/sess_1/turns").read_text().split()[0] != "2":
+            await asyncio.sleep(0.001)
+    assert snapshots.taken == ["begin 1", "begin 2", "end 2"]
 
 
 async def test_the_look_after_a_turn_comes_before_the_next_one_s(
@@ -118,12 +139,15 @@ async def test_whoever_changes_something_next_waits_for_the_look(
     snapshots.may.set()
     await settled
     (root / "other").write_text("by the app")
-    files = (await changes.find(1, 1))().files
+    files = (await changes.find(1))().files
     assert [each.path for each in files] == ["file"]
 
 
-async def test_nobody_has_to_ask_for_the_look_after_a_turn(changes: SessionChanges, snapshots: Gated) -> None:
+async def test_nobody_has_to_ask_for_the_look_after_a_turn(
+    changes: SessionChanges, snapshots: Gated, root: Path
+) -> None:
     await begun(changes, 1)
+    (root / "file").write_text("text")
     changes.end()
     async with asyncio.timeout(DEADLINE_S):
         while "end 1" not in snapshots.taken:

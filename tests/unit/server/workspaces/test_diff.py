@@ -62,10 +62,11 @@ def changed(folder: Path, before: Callable[[Path], object], after: Callable[[Pat
     root.mkdir()
     before(root)
     snapshots = Snapshots(folder / "snapshots/one", root, 16 * MIB)
+    snapshots.load(0)
     snapshots.begin(1)
     after(root)
     snapshots.end(1)
-    return snapshots.changes(1, 1)
+    return snapshots.changes(1)
 
 
 def only(changes: Changes) -> FileDiff:

@@ -14,7 +14,7 @@ import pytest
 
 from clawdforge.server.workspaces import survey
 from clawdforge.server.workspaces.snapshots import Changes, Dropped, Snapshots
-from clawdforge.server.workspaces.survey import Limits
+from clawdforge.server.workspaces.survey import USUAL, Limits
 
 MIB = 1024 * 1024
 
@@ -31,9 +31,18 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "snapshots/sess_a"
 
 
+def opened(
+    place: Path, root: Path, last_begun: int = 0, limit_bytes: int = MIB, limits: Limits = USUAL
+) -> Snapshots:
+    """The snapshots as a life of the gateway finds them."""
+    snapshots = Snapshots(place, root, limit_bytes, limits)
+    snapshots.load(last_begun)
+    return snapshots
+
+
 @pytest.fixture
 def snapshots(place: Path, root: Path) -> Snapshots:
-    return Snapshots(place, root, MIB)
+    return opened(place, root)
 
 
 def told(changes: Changes) -> dict[str, tuple[str | None, str | None]]:
@@ -66,13 +75,13 @@ def test_a_turn_s_own_changes_are_told(snapshots: Snapshots, root: Path) -> None
     (root / "between").write_text("turns")
     turn(snapshots, 2, lambda: None)
     turn(snapshots, 3, lambda: (root / "changes").write_text("again"))
-    assert told(snapshots.changes(1, 3)) == {
+    assert told(snapshots.changes(1)) == {
         "changes": ("before", "after"),
         "goes": ("goes", None),
         "new/comes": (None, ""),
     }
-    assert told(snapshots.changes(2, 3)) == {}
-    assert told(snapshots.changes(3, 3)) == {"changes": ("after", "again")}
+    assert told(snapshots.changes(2)) == {}
+    assert told(snapshots.changes(3)) == {"changes": ("after", "again")}
 
 
 def test_a_turn_that_changed_nothing_stores_nothing(snapshots: Snapshots, root: Path, place: Path) -> None:
@@ -100,18 +109,18 @@ def test_a_turn_that_runs_is_told_so_far_and_keeps_nothing(snapshots: Snapshots,
     assert sorted(place.rglob("*")) == stored
     (root / "empty").unlink()
     snapshots.end(1)
-    assert told(snapshots.changes(1, 1)) == {"file": ("before", "so far")}
+    assert told(snapshots.changes(1)) == {"file": ("before", "so far")}
 
 
 def test_another_life_of_the_gateway_tells_the_same(snapshots: Snapshots, root: Path, place: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     turn(snapshots, 1, lambda: (root / name).write_text("one\n"))
     turn(snapshots, 2, lambda: (root / name).write_text("two\n"))
-    later = Snapshots(place, root, MIB)
-    assert told(later.changes(1, 2)) == {name: (None, "one\n")}
+    later = opened(place, root, 2)
+    assert told(later.changes(1)) == {name: (None, "one\n")}
     turn(later, 3, lambda: (root / name).unlink())
-    assert told(later.changes(3, 3)) == {name: ("two\n", None)}
-    assert not later.changes(3, 3).late
+    assert told(later.changes(3)) == {name: ("two\n", None)}
+    assert not later.changes(3).late
 
 
 @pytest.mark.parametrize("found_by", ["a look", "the next turn"])
@@ -120,11 +129,11 @@ def test_a_turn_whose_gateway_was_killed_ends_where_it_is_looked_at_again(
 ) -> None:
     snapshots.begin(1)
     (root / "half").write_text("done")
-    later = Snapshots(place, root, MIB)
+    later = opened(place, root, 1)
     if found_by == "the next turn":
         turn(later, 2, lambda: (root / "half").write_text("all"))
-        assert told(later.changes(2, 2)) == {"half": ("done", "all")}
-    changes = later.changes(1, 2 if found_by == "the next turn" else 1)
+        assert told(later.changes(2)) == {"half": ("done", "all")}
+    changes = later.changes(1)
     assert told(changes) == {"half": (None, "done")}
     assert changes.late
 
@@ -133,9 +142,9 @@ def test_turns_that_never_began_have_no_part_in_it(snapshots: Snapshots, root: P
     turn(snapshots, 1, lambda: (root / "a").write_text("1"))
     snapshots.begin(2)
     (root / "a").write_text("2")
-    later = Snapshots(place, root, MIB)
+    later = opened(place, root, 2)
     later.begin(5)
-    assert [told(later.changes(index, 4)) for index in (1, 2, 3, 4)] == [
+    assert [told(later.changes(index)) for index in (1, 2, 3, 4)] == [
         {"a": (None, "1")},
         {"a": ("1", "2")},
         {},
@@ -145,34 +154,34 @@ def test_turns_that_never_began_have_no_part_in_it(snapshots: Snapshots, root: P
 
 def test_turns_from_before_there_were_snapshots_are_dropped(place: Path, root: Path) -> None:
     (root / "file").write_text("text")
-    snapshots = Snapshots(place, root, MIB)
+    snapshots = opened(place, root, 7)
     for index in (1, 7):
         with pytest.raises(Dropped):
-            snapshots.changes(index, 7)
+            snapshots.changes(index)
     turn(snapshots, 8, lambda: (root / "file").write_text("more"))
-    assert told(snapshots.changes(8, 8)) == {"file": ("text", "more")}
+    assert told(snapshots.changes(8)) == {"file": ("text", "more")}
 
 
 def test_what_the_oldest_turns_changed_goes_first(place: Path, root: Path) -> None:
-    snapshots = Snapshots(place, root, 40 * 4096)
+    snapshots = opened(place, root, limit_bytes=40 * 4096)
     for index in range(1, 51):
         turn(snapshots, index, lambda index=index: (root / "file").write_text(f"turn {index}\n"))  # type: ignore[misc]
-    assert told(snapshots.changes(50, 50)) == {"file": ("turn 49\n", "turn 50\n")}
+    assert told(snapshots.changes(50)) == {"file": ("turn 49\n", "turn 50\n")}
     with pytest.raises(Dropped):
-        snapshots.changes(1, 50)
+        snapshots.changes(1)
     assert sum(path.stat().st_blocks * 512 for path in place.rglob("*") if path.is_file()) < 45 * 4096
-    later = Snapshots(place, root, 40 * 4096)
+    later = opened(place, root, 50, 40 * 4096)
     with pytest.raises(Dropped):
-        later.changes(1, 50)
-    assert told(later.changes(45, 50)) == {"file": ("turn 44\n", "turn 45\n")}
+        later.changes(1)
+    assert told(later.changes(45)) == {"file": ("turn 44\n", "turn 45\n")}
 
 
 def test_a_workspace_that_is_too_large_to_be_kept_is_told_without_texts(place: Path, root: Path) -> None:
     for number in range(20):
         (root / f"{number}").write_text(f"{number} before")
-    snapshots = Snapshots(place, root, 10 * 4096)
+    snapshots = opened(place, root, limit_bytes=10 * 4096)
     turn(snapshots, 1, lambda: [(root / f"{number}").write_text("after") for number in range(20)])
-    changes = snapshots.changes(1, 1)
+    changes = snapshots.changes(1)
     assert len(changes.files) == 20
     assert all(each.old is not None and each.new is not None for each in changes.files)
     assert {each.old.content for each in changes.files if each.old is not None} == {"kept", "unkept"}
@@ -180,7 +189,7 @@ def test_a_workspace_that_is_too_large_to_be_kept_is_told_without_texts(place: P
 
 
 def test_what_was_not_looked_at_is_neither_new_nor_gone(place: Path, root: Path) -> None:
-    snapshots = Snapshots(place, root, MIB, Limits(entries=10))
+    snapshots = opened(place, root, limits=Limits(entries=10))
     (root / "near").write_text("near")
     (root / "far").mkdir()
     for number in range(5):
@@ -192,12 +201,12 @@ def test_what_was_not_looked_at_is_neither_new_nor_gone(place: Path, root: Path)
             (root / f"far/{number}").write_text("text")
 
     turn(snapshots, 1, change)
-    assert told(snapshots.changes(1, 1)) == {"near": ("near", "nearer")}
-    assert snapshots.changes(1, 1).truncated
+    assert told(snapshots.changes(1)) == {"near": ("near", "nearer")}
+    assert snapshots.changes(1).truncated
     turn(snapshots, 2, lambda: shutil.rmtree(root / "far"))
-    assert told(snapshots.changes(2, 2)) == {}
+    assert told(snapshots.changes(2)) == {}
     turn(snapshots, 3, lambda: None)
-    assert not snapshots.changes(3, 3).truncated
+    assert not snapshots.changes(3).truncated
 
 
 @contextmanager
@@ -221,11 +230,11 @@ def test_a_full_disk_costs_texts_and_no_turn(
         snapshots.end(2)
     assert "cannot be stored" in caplog.text
     with pytest.raises(Dropped):
-        snapshots.changes(2, 2)
+        snapshots.changes(2)
     turn(snapshots, 3, lambda: (root / "file").write_text("three"))
-    assert told(snapshots.changes(3, 3))["file"][1] == "three"
+    assert told(snapshots.changes(3))["file"][1] == "three"
     turn(snapshots, 4, lambda: (root / "file").write_text("four"))
-    assert told(snapshots.changes(4, 4)) == {"file": ("three", "four")}
+    assert told(snapshots.changes(4)) == {"file": ("three", "four")}
 
 
 def test_a_workspace_that_cannot_be_looked_into_costs_that_turn(
@@ -243,9 +252,9 @@ def test_a_workspace_that_cannot_be_looked_into_costs_that_turn(
         snapshots.so_far(1)
     snapshots.end(1)
     with pytest.raises(Dropped):
-        snapshots.changes(1, 1)
+        snapshots.changes(1)
     turn(snapshots, 2, lambda: (root / "file").write_text("more"))
-    assert told(snapshots.changes(2, 2)) == {"file": ("text", "more")}
+    assert told(snapshots.changes(2)) == {"file": ("text", "more")}
 
 
 @pytest.mark.parametrize("damage", ["turns", "manifest", "1", "objects"])
@@ -255,15 +264,15 @@ def test_what_is_damaged_is_not_taken_for_the_truth(
     turn(snapshots, 1, lambda: (root / "file").write_text("text"))
     for file in (place / damage).iterdir() if damage == "objects" else [place / damage]:
         file.write_text("[]\n[]\nnonsense")
-    later = Snapshots(place, root, MIB)
+    later = opened(place, root, 1)
     if damage == "objects":
-        assert told(later.changes(1, 1)) == {"file": (None, None)}
+        assert told(later.changes(1)) == {"file": (None, None)}
     else:
         with pytest.raises(Dropped):
-            later.changes(1, 1)
+            later.changes(1)
         assert caplog.text
     turn(later, 2, lambda: (root / "file").write_text("more"))
-    assert set(told(later.changes(2, 2))) == {"file"}
+    assert set(told(later.changes(2))) == {"file"}
 
 
 def test_half_of_a_text_is_written_anew(snapshots: Snapshots, root: Path, place: Path) -> None:
@@ -271,7 +280,7 @@ def test_half_of_a_text_is_written_anew(snapshots: Snapshots, root: Path, place:
     (text,) = (place / "objects").iterdir()
     text.write_text("te")
     turn(snapshots, 2, lambda: (root / "other").write_text("text"))
-    assert told(snapshots.changes(2, 2)) == {"other": (None, "text")}
+    assert told(snapshots.changes(2)) == {"other": (None, "text")}
 
 
 def test_snapshots_are_for_the_gateway_s_eyes(snapshots: Snapshots, root: Path, place: Path) -> None:
