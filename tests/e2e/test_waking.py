@@ -288,6 +288,22 @@ def test_an_agent_that_does_not_start_keeps_its_memory_for_the_one_that_does(
     assert woken(db, session) == ["native"]
 
 
+def test_a_command_of_the_agent_s_own_goes_ahead_of_what_it_is_told(
+    app: Forge, sleepy: Gateway, db: Ledger
+) -> None:
+    """With anything ahead of it, it would be none. What it keeps by then is no whole conversation."""
+    session = app.create_session(agent="empty")
+    session.turn("one")
+    until_asleep(sleepy, session)
+    [kept] = (sleepy.home(session) / ".fake_agent").iterdir()
+    kept.unlink()
+    assert json.loads(session.turn("/do [[BLOCKS]]").text()) == [{"type": "text", "text": "/do [[BLOCKS]]"}]
+    until_asleep(sleepy, session)
+    asked = [line["user"] for line in handed(session.turn("[[HANDED]]").text()) if "user" in line]
+    assert asked == ["one", "/do [[BLOCKS]]"]
+    assert woken(db, session) == ["replayed", "replayed"]
+
+
 def test_what_was_handed_over_counts_for_nobody(app: Forge, sleepy: Gateway) -> None:
     session = app.create_session(agent="fake")
     session.turn("x" * 40_000)

@@ -81,6 +81,7 @@ class AcpAgent:
         self._process: ChildProcess
         self._acp_session: str | None = None
         self._ahead: list[str] = []
+        self._untold = False
         self._asks: dict[str, _OpenAsk] = {}
         self._cancelling = False
         self._fs: set[asyncio.Task[None]] = set()
@@ -158,7 +159,9 @@ class AcpAgent:
     @property
     def agent_session_id(self) -> str | None:
         """Its own id of the conversation (see `base.Agent`)."""
-        return None if self._acp_session is None else self._recall.lasting(self._acp_session)
+        if self._acp_session is None or self._untold:
+            return None
+        return self._recall.lasting(self._acp_session)
 
     @property
     def history_bytes(self) -> int:
@@ -168,6 +171,7 @@ class AcpAgent:
     def hand_over(self, conversation: str) -> None:
         """Has this go ahead of its next prompt (see `base.Agent`)."""
         self._ahead.append(conversation)
+        self._untold = True
 
     def here(self, path: str) -> str | None:
         """A path of the agent's on this machine (see `base.Agent`)."""
@@ -177,7 +181,9 @@ class AcpAgent:
 
     def prompt(self, prompt: Prompt) -> None:
         """Sends a prompt (see `base.Agent`)."""
-        ahead, self._ahead = self._ahead, []
+        ahead: list[str] = []
+        if not prompts.is_command(prompt.text):  # with anything ahead of it, it would be none
+            ahead, self._ahead, self._untold = self._ahead, [], False
         params = prompts.params(
             self._acp_session,
             prompt,

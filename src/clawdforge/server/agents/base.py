@@ -149,7 +149,11 @@ class Agent(Protocol):
         """How long a conversation `hand_over` may be given."""
 
     def hand_over(self, conversation: str) -> None:
-        """Has this go ahead of its next prompt: what was said before, of which it knows nothing."""
+        """Has this go ahead of its next prompt: what was said before, of which it knows nothing.
+
+        A command of its own goes first: it would be none any more. Until then the conversation that it keeps is not
+        the whole one, and `agent_session_id` None.
+        """
 
     def here(self, path: str) -> str | None:
         """A path as the agent names it, on this machine; None where it is not one of its session's own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -14,6 +15,7 @@ from clawdforge.server.workspaces.contents import Image, Text
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft
 
+_COMMAND: Final = re.compile(r"/[A-Za-z][\w:.-]*(?:\s|\Z)")
 STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
 
 
@@ -44,6 +46,11 @@ def params(
     if prompt.schema is not None:
         sent["_meta"] = {"clawdforge": {"schema": prompt.schema}}
     return sent
+
+
+def is_command(text: str) -> bool:
+    """Whether an agent would take a prompt for one of its own commands: `/review`, not `/etc/hosts`."""
+    return _COMMAND.match(text) is not None
 
 
 def unknown(method: str, parameters: Mapping[str, Any]) -> Draft:

@@ -73,3 +73,15 @@ def test_a_text_whose_name_tells_no_type_is_plain() -> None:
 def test_what_is_left_of_a_prompt_that_was_sent() -> None:
     prompt = Prompt("x", [Attachment(PATH, 7, TEXT)], {"type": "object"})
     assert prompt.without_contents() == Prompt("x", [Attachment(PATH, 7)], {"type": "object"})
+
+
+@pytest.mark.parametrize("text", ["/init", "/memory show", "/review\nthe diff", "/mcp:fs.list-all x"])
+def test_a_command_is_known_by_its_first_word(text: str) -> None:
+    assert prompts.is_command(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "/ x", "//", "/etc/hosts is broken", " /init", "a /init", "/1st", "x" * 10**6]
+)
+def test_what_only_looks_like_a_command_is_none(text: str) -> None:
+    assert not prompts.is_command(text)
