@@ -151,8 +151,8 @@ class Agent(Protocol):
     def hand_over(self, conversation: str) -> None:
         """Has this go ahead of its next prompt: what was said before, of which it knows nothing.
 
-        A command of its own goes first: it would be none any more. Until then the conversation that it keeps is not
-        the whole one, and `agent_session_id` None.
+        A command of its own goes first: it would be none any more. Until then what it keeps is not the whole
+        conversation, and `agent_session_id` None.
         """
 
     def here(self, path: str) -> str | None:
