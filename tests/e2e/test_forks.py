@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from clawdforge import Forge, Session
 from harness.agents import NewGateway, scripted
 from harness.gateway import Gateway, until
-from harness.http import Answer, ask, call
+from harness.http import Answer, ask, call, connect, send
 
 NEVER = "sess_" + "0" * 32
 LONG = "[[SLEEP 600]]"
@@ -261,30 +261,76 @@ def test_a_long_log_is_copied_whole_and_others_go_on(
         assert len(events(app, other)) == len(events(app, session))
 
 
+SLOW_DISK = """
+import os, runpy, time
+def copy_file_range(source, target, size, *at, quick=os.copy_file_range):
+    time.sleep(0.02)
+    return quick(source, target, 4096, *at)
+os.copy_file_range = copy_file_range
+runpy.run_module("clawdforge", run_name="__main__", alter_sys=True)
+"""
+
+
+def begun(gateway: Gateway, app: Forge, session: Session, pool: ThreadPoolExecutor) -> Future[Answer]:
+    """A fork that takes a hundred seconds, and has begun."""
+    (Path(session.cwd) / "large").write_bytes(b"x" * 20_000_000)
+    forking = pool.submit(fork, app, session)
+    copies = "workspaces/*/large"
+    until(lambda: len(list(gateway.data_dir.glob(copies))) == 2, "the copy to begin")
+    return forking
+
+
 @pytest.mark.guarantee
 def test_a_fork_that_a_kill_cut_off_leaves_nothing(new_gateway: NewGateway, pool: ThreadPoolExecutor) -> None:
-    slow = (
-        "import os, runpy, time\n"
-        "def copy_file_range(*args, quick=os.copy_file_range):\n"
-        "    time.sleep(600)\n"
-        "os.copy_file_range = copy_file_range\n"
-        'runpy.run_module("clawdforge", run_name="__main__", alter_sys=True)\n'
-    )
-    gateway = new_gateway(program=("-c", slow), settings={"reap_interval_secs": 0.05}).start()
+    gateway = new_gateway(program=("-c", SLOW_DISK), settings={"reap_interval_secs": 0.05}).start()
     with gateway.app() as app:
         session = app.create_session(agent="fake", permissions="allow")
-        session.turn("[[WRITE a.txt one]]")
-        cut = pool.submit(fork, app, session)
-        workspaces = gateway.data_dir / "workspaces"
-        until(lambda: len(os.listdir(workspaces)) == 2, "the copy to begin")
-        assert ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "x"}).problem() == (
-            409,
-            "turn_in_progress",
-        )
+        session.turn("first")
+        cut = begun(gateway, app, session, pool)
+        turn = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "x"})
+        assert turn.problem() == (409, "turn_in_progress")
         gateway.kill()
         assert cut.exception() is not None
     gateway.start()
+    workspaces = gateway.data_dir / "workspaces"
     until(lambda: os.listdir(workspaces) == [session.session_id], "what was copied to be removed")
     with Forge(base_url=gateway.url, token=app._config.token) as again:
         assert len(again.list_sessions()["sessions"]) == 1
         assert again.attach_session(session.session_id).turn("and on").turn_index == 2
+
+
+def test_a_gateway_that_stops_ends_a_fork_and_leaves_nothing(
+    new_gateway: NewGateway, pool: ThreadPoolExecutor
+) -> None:
+    gateway = new_gateway(program=("-c", SLOW_DISK), settings={"drain_timeout_secs": 0.2}).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="fake", permissions="allow")
+        session.turn("first")
+        cut = begun(gateway, app, session, pool)
+        assert gateway.stop() == 0
+        assert cut.result().problem() == (503, "shutting_down")
+    for place in ("workspaces", "homes"):
+        assert os.listdir(gateway.data_dir / place) == [session.session_id]
+
+
+def test_a_caller_that_hangs_up_does_not_stop_a_fork(app: Forge, session: Session, gateway: Gateway) -> None:
+    connection = connect(app.base_url)
+    send(connection, "POST", f"/sessions/{session.session_id}/fork", token=app._config.token, body={})
+    connection.close()
+    until(lambda: len(app.list_sessions()["sessions"]) == 2, "the fork")
+
+
+def test_a_source_that_is_closed_meanwhile_is_copied_all_the_same(
+    new_gateway: NewGateway, pool: ThreadPoolExecutor
+) -> None:
+    quick = SLOW_DISK.replace("0.02", "0.0001")
+    gateway = new_gateway(program=("-c", quick), settings={"session_hard_ttl_secs": 1, "reap_interval_secs": 0.05})
+    with gateway.start().app() as app:
+        session = app.create_session(agent="fake", permissions="allow")
+        session.turn("first")
+        forking = begun(gateway, app, session, pool)
+        session.close()
+        other = app.attach_session(forking.result().body["session_id"])
+        assert (workspace(app, other) / "large").stat().st_size == 20_000_000
+        until(lambda: ask(app, "GET", f"/sessions/{session.session_id}").status == 404, "the source to be removed")
+        assert other.turn("and on").turn_index == 2
