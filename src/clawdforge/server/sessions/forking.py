@@ -19,7 +19,7 @@ from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.keys import Keys, Note, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.data_dir import tell_if_full
-from clawdforge.server.sessions import answers
+from clawdforge.server.sessions import answers, tasks
 from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.opening import Opening
@@ -80,7 +80,7 @@ class Forking:
             try:
                 await self._copied(live.row, row)
                 await self._copy_log(live.row, row)
-                await self._store.write(AddFork(source.session_id, row), *changes)
+                await tasks.stored(self._store.write(AddFork(source.session_id, row), *changes))
             except BaseException:
                 await self._opening.unmake(row)
                 with suppress(StorageError):  # then it goes when the store is opened again

@@ -19,7 +19,7 @@ from clawdforge.server.apps.keys import Keys, Note, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.events.log import epoch_ms
-from clawdforge.server.sessions import answers
+from clawdforge.server.sessions import answers, tasks
 from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.session import LiveSession
@@ -74,7 +74,7 @@ class Opening:
             live = await self.made(row)
             live.log.hold()
             await live.wake(request.startup_timeout_secs or self._settings.startup_timeout_secs)
-            await live.log.commit(AddSession(live.row), *changes)
+            await tasks.stored(live.log.commit(AddSession(live.row), *changes))
         except BaseException as error:
             await self.unmake(row)
             if isinstance(error, AgentFailed):

@@ -242,6 +242,7 @@ class Sessions:
         self._admission.stopping = True
         for task in self._opening:
             task.cancel()
+        self._opening.clear()  # once, also where this is called twice: what is taken back is taken back whole
         for live in self._live.all():
             live.prompts.stop(state.interrupted())
         await self._tasks.all_done()

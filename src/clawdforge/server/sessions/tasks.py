@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.store.base import StorageError
@@ -12,6 +13,18 @@ from clawdforge.wire.problems import Problem
 
 _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+async def stored(handed_in: asyncio.Future[None]) -> None:
+    """Waits for what the store was given. It cannot be taken back: to be cancelled meanwhile comes too late.
+
+    Raises:
+        StorageError: it is not stored.
+    """
+    while not handed_in.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({handed_in})
+    handed_in.result()
 
 
 class Tasks:

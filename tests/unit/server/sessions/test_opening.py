@@ -1,0 +1,48 @@
+"""Sessions come to be, whatever happens meanwhile: there is one whole session, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from clawdforge.server.apps.keys import Once
+from clawdforge.server.store.base import AddFork, AddSession
+from clawdforge.wire.sessions import SessionCreate, SessionFork
+from harness.rooms import APP, DEADLINE_S, rooms
+
+ONCE = Once("key", b"f" * 32)
+
+
+async def test_a_session_that_is_being_stored_when_the_gateway_stops_is_whole(tmp_path: Path) -> None:
+    async with rooms(tmp_path) as room, asyncio.timeout(DEADLINE_S):
+        room.store.slow = lambda change: isinstance(change, AddSession)
+        asked = asyncio.create_task(room.sessions.create(APP, SessionCreate(agent="fake"), ONCE))
+        await room.store.reached.wait()
+        stopping = asyncio.create_task(room.sessions.shutdown(0))
+        hurried = asyncio.create_task(room.sessions.shutdown(0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        room.store.go_on.set()
+        await asyncio.gather(stopping, hurried)
+        created, _ = await asked
+        assert room.host.actors[0].ended
+    async with rooms(tmp_path) as room:
+        assert (await room.sessions.get(APP, created.session_id)).live
+        assert Path(created.cwd).is_dir()
+
+
+async def test_a_fork_that_is_being_stored_when_the_gateway_stops_is_whole(tmp_path: Path) -> None:
+    async with rooms(tmp_path) as room, asyncio.timeout(DEADLINE_S):
+        source, _ = await room.sessions.create(APP, SessionCreate(agent="fake"))
+        room.store.slow = lambda change: isinstance(change, AddFork)
+        asked = asyncio.create_task(room.sessions.fork(APP, source.session_id, SessionFork(), ONCE))
+        await room.store.reached.wait()
+        stopping = asyncio.create_task(room.sessions.shutdown(0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        room.store.go_on.set()
+        await stopping
+        forked, _ = await asked
+    async with rooms(tmp_path) as room:
+        assert (await room.sessions.get(APP, forked.session_id)).live
+        assert Path(forked.cwd).is_dir()
