@@ -81,6 +81,8 @@ class Rival(Asker):
                         self.ask_turn(session_id, scripts.draw(self.rng), queued=self.rng.random() < 0.7)
                     case 2:
                         self._cancel(session_id)
+                    case 3 if self.rng.random() < 0.5:
+                        self._fork(session_id)
                     case _:
                         self._decide(session_id)
             self.pause(0.3)
@@ -90,6 +92,16 @@ class Rival(Asker):
         ask = Ask(self.new_mark(), "cancel", session_id, turn_index=index)
         body = None if index is None else {"turn_index": index}
         self.attempt(ask, "POST", f"/sessions/{session_id}/cancel", body, cut=self.cut())
+
+    def _fork(self, session_id: str) -> None:
+        """Goes on by itself from where a session is."""
+        mark = self.new_mark()
+        ask = Ask(mark, "session", session_id, self.key(mark))
+        made = self.insist(ask, f"/sessions/{session_id}/fork", {"meta": {"mark": mark}})
+        if made.status == 200:
+            forked = str(made.body["session_id"])
+            self.ask_turn(forked, scripts.draw(self.rng))
+            self.close(forked)
 
     def _decide(self, session_id: str) -> None:
         try:

@@ -101,7 +101,7 @@ class Nemesis:
         slots = [slot.current for slot in self._world.slots]
         runs = [session_id for session_id in running if session_id.startswith("run_")]
         candidates = [*slots, *runs]
-        found = [each for each in (*candidates[plan.slot :], *candidates) if each in running]
+        found = [each for each in (*candidates[plan.slot :], *candidates) if each is not None and each in running]
         if not found:
             return
         session_id, struck, began_ms = found[0], running[found[0]], now_ms()
@@ -118,11 +118,11 @@ class Nemesis:
         self._world.history.strikes.append(Strike(plan.blow, began_ms, now_ms(), session_id))
 
 
-def processes(gateway: Gateway) -> dict[str | None, list[psutil.Process]]:
+def processes(gateway: Gateway) -> dict[str, list[psutil.Process]]:
     """What runs for each session."""
     gateway_id = (gateway.data_dir / "gateway-id").read_text().strip()
     mark = re.compile(rf"(?:^|\0)CLAWDFORGE_CHILD={gateway_id}:([a-z0-9_]+)")
-    running: dict[str | None, list[psutil.Process]] = defaultdict(list)
+    running: dict[str, list[psutil.Process]] = defaultdict(list)
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError, psutil.Error):
             environ = Path(f"/proc/{name}/environ").read_text(errors="replace")

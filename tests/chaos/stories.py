@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from chaos.history import Ask, Attempt, History, Reading, Script, Strike
@@ -11,6 +11,7 @@ from chaos.truth import Event, Heard, Stored, Truth
 
 SESSION: Final = "sess_a"
 RUN: Final = "run_a"
+FORK: Final = "sess_f"
 USAGE: Final = {"total_tokens": 1}
 SAYS: Final = Script("[[SAY hi]]", text="hi")
 HANGS: Final = Script("[[HANG]]", "timeout", ok=False, timeout_s=1)
@@ -70,7 +71,7 @@ class Log:
 
 
 def good() -> Story:
-    """Six turns, each of another fate, a run, two readers, one strike."""
+    """Six turns, each of another fate, a run, a fork, two readers, two strikes."""
     asks = {
         mark: Ask(mark, "turn", SESSION, f"key-{mark}", script)
         for mark, script in (
@@ -91,8 +92,15 @@ def good() -> Story:
     ran.add("text", 1, content="hi")
     ran.end(1, "end_turn", ok=True)
     ran.add("session_closed", None, reason="run")
+    fork = Log()
+    fork.events += [{**event} for event in log.events[:5]]
+    fork.rows.append({**log.rows[0]})
+    fork.add("session_closed", None, reason="client")
+    forked = replace(
+        fork.stored(FORK, "session", "forks"), audit=[], forked_from={"session_id": SESSION, "turn_index": 1}
+    )
     truth = Truth(
-        {SESSION: log.stored(SESSION, "session", "opens"), RUN: ran.stored(RUN, "run", None)},
+        {SESSION: log.stored(SESSION, "session", "opens"), RUN: ran.stored(RUN, "run", None), FORK: forked},
         [Heard(SESSION, mark) for mark in ("ok", "asks", "killed", "hangs", "cancelled")] + [Heard(RUN, "run")],
     )
     history = History(_attempts(asks, run, log), _readings(log))
@@ -144,6 +152,7 @@ def _attempts(asks: dict[str, Ask], run: Ask, log: Log) -> list[Attempt]:
     ran = {"session_id": RUN, "turn_index": 1, "ok": True, "stop_reason": "end_turn", "duration_ms": 1500}
     return [
         Attempt(opens, 0, 1, None),
+        Attempt(Ask("forks", "session", SESSION), 0, 1, 200, {"session_id": FORK}),
         Attempt(opens, 0, 1, 200, {"session_id": SESSION}, True),
         Attempt(asks["ok"], 2000, 2001, None),
         answered("ok", 200, replayed=True, **of_turn(1), events=[said]),

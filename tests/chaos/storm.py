@@ -17,6 +17,7 @@ from chaos.readers import Reader
 from chaos.truth import Heard, Stored, Truth, Violation
 from chaos.world import Actor, Slot, World
 from harness import agents, ledger
+from harness.agent_log import AgentLog
 from harness.gateway import Gateway
 from harness.ledger import Ledger, Row
 
@@ -122,11 +123,19 @@ def _ended(gateway: Gateway) -> Iterator[Violation]:
 def _truth(gateway: Gateway) -> Truth:
     books = Ledger(gateway.data_dir)
     stored = {row["session_id"]: _stored(books, row) for row in books.sessions(APP)}
-    heard = []
-    for entry in gateway.agent_log.entries("session/prompt"):
-        (prompt,) = ledger.prompts([entry])
-        heard.append(Heard(entry["session"], mark_of(prompt) or prompt))
+    heard = [each for session in stored.values() for each in _heard(gateway.agent_log, session)]
     return Truth(stored, heard)
+
+
+def _heard(log: AgentLog, session: Stored) -> Iterator[Heard]:
+    """What its own agents have heard: a fork's home begins as a copy of its source's."""
+    copied = set()
+    if session.forked_from is not None:
+        copied = {(entry["t"], entry["pid"]) for entry in log.of(session.forked_from["session_id"])}
+    for entry in log.of(session.session_id, "session/prompt"):
+        if (entry["t"], entry["pid"]) not in copied:
+            (prompt,) = ledger.prompts([entry])
+            yield Heard(session.session_id, mark_of(prompt) or prompt)
 
 
 def _stored(books: Ledger, row: Row) -> Stored:
@@ -143,6 +152,7 @@ def _stored(books: Ledger, row: Row) -> Stored:
         events,
         [_truthful(turn) for turn in books.turns(session_id)],
         [_truthful(line) for line in books.audit(session_id)],
+        json.loads(row["forked_from"] or "null"),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from chaos.history import Ask, Attempt, Reading, Strike
 from chaos.judge import judge
-from chaos.stories import RUN, SAYS, SESSION, Story, good
+from chaos.stories import FORK, RUN, SAYS, SESSION, Story, good
 from chaos.truth import Heard
 
 Sabotage = Callable[[Story], object]
@@ -30,6 +30,11 @@ def answer(story: Story, mark: str, **changes: Any) -> None:
     """The last attempt of an ask, otherwise."""
     at = story.attempt(mark)
     story.history.attempts[at] = replace(story.history.attempts[at], **changes)
+
+
+def fork(story: Story) -> Any:
+    """What was forked, to be changed."""
+    return story.truth.sessions[FORK]
 
 
 def without(story: Story, mark: str) -> None:
@@ -81,6 +86,12 @@ SABOTAGES: dict[str, list[Sabotage]] = {
         lambda story: story.stored.audit.pop(),
         lambda story: story.stored.audit.append(story.stored.audit[0]),
     ],
+    "a fork has a source": [lambda story: fork(story).forked_from.update(session_id="sess_b")],
+    "a fork has its source's history": [
+        lambda story: fork(story).events[2].update(content="another"),
+        lambda story: fork(story).forked_from.update(turn_index=2),
+    ],
+    "a fork's turns are its source's": [lambda story: fork(story).rows[0].update(stop_reason="refusal")],
     # readers
     "what was read is there": [lambda story: story.history.readings.append(Reading("z", "sess_b", "sse", 0))],
     "a reader goes on where it stood": [lambda story: setattr(story.history.readings[1], "after", 6)],
@@ -148,7 +159,7 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "one ask, one session": [lambda story: story.truth.sessions[RUN].meta.update(mark="opens")],
     "a refused session is not there": [
         lambda story: story.history.attempts.__setitem__(
-            slice(0, 2), [Attempt(Ask("opens", "session"), 0, 1, 503, {"code": "shutting_down"})]
+            slice(0, 3), [Attempt(Ask("opens", "session"), 0, 1, 503, {"code": "shutting_down"})]
         )
     ],
     "a session that was opened is there": [lambda story: story.change("opens", session_id="sess_b")],

@@ -54,6 +54,7 @@ class Stored:
         events: its log, in order, each as on the wire.
         rows: the rows of its turns: `turn_index`, `status`, `stop_reason`, `ok`, `duration_ms`, `error`.
         audit: the lines of its turns in the audit.
+        forked_from: `session_id` and `turn_index` of what it has its first turns from, of a fork.
     """
 
     session_id: str
@@ -63,6 +64,7 @@ class Stored:
     events: list[Event]
     rows: list[dict[str, Any]]
     audit: list[dict[str, Any]]
+    forked_from: dict[str, Any] | None = None
 
     def turns(self) -> list[Turn]:
         """All turns that the log or the rows tell of, in their order."""
@@ -71,6 +73,15 @@ class Stored:
             if (index := event["turn_index"]) is not None:
                 found.setdefault(index, Turn(index)).events.append(event)
         return [found[index] for index in sorted(found)]
+
+    def own_turns(self) -> list[Turn]:
+        """Those that were asked here: a fork has others from its source."""
+        return [turn for turn in self.turns() if turn.index > self.inherited]
+
+    @property
+    def inherited(self) -> int:
+        """The last turn that it has from its source; 0: none."""
+        return 0 if self.forked_from is None else int(self.forked_from["turn_index"])
 
 
 @dataclass(frozen=True, slots=True)

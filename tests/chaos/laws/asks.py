@@ -47,7 +47,7 @@ def check(history: History, truth: Truth) -> Iterator[Violation]:
         asked[attempt.ask.mark].append(attempt)
     turns: dict[str, list[Found]] = defaultdict(list)
     for session in truth.sessions.values():
-        for turn in session.turns():
+        for turn in session.own_turns():
             if turn.mark is not None:
                 turns[turn.mark].append((session, turn))
     heard: dict[str, list[str]] = defaultdict(list)

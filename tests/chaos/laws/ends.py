@@ -44,7 +44,7 @@ def check(history: History, truth: Truth) -> Iterator[Violation]:
     causes = Causes.of(history)
     asks = {attempt.ask.mark: attempt.ask for attempt in history.attempts if attempt.ask.script is not None}
     for session in truth.sessions.values():
-        for turn in session.turns():
+        for turn in session.own_turns():
             ask = asks.get(turn.mark or "")
             if ask is not None and len(turn.ends) == 1 and turn.begins:
                 yield from _true(session, turn, ask, causes)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from chaos.truth import NEVER_BEGUN, Stored, Truth, Turn, Violation
+from chaos.truth import NEVER_BEGUN, Event, Stored, Truth, Turn, Violation
+
+ROW: Final = ("turn_index", "status", "stop_reason", "ok", "duration_ms", "error")
 
 
 def check(truth: Truth) -> Iterator[Violation]:
@@ -21,6 +24,10 @@ def check(truth: Truth) -> Iterator[Violation]:
             yield from _rows_agree(session, turn)
         yield from _one_at_a_time(session)
         yield from _audited(session)
+        if session.forked_from is not None:
+            yield from _goes_on(
+                session, session.forked_from, truth.sessions.get(session.forked_from["session_id"])
+            )
 
 
 def _order(session: Stored) -> Iterator[Violation]:
@@ -94,7 +101,27 @@ def _rows_agree(session: Stored, turn: Turn) -> Iterator[Violation]:
 
 def _audited(session: Stored) -> Iterator[Violation]:
     lines = [(line["turn_index"], line["stop_reason"], line["ok"], line["duration_ms"]) for line in session.audit]
-    rows = [(row["turn_index"], row["stop_reason"], row["ok"], row["duration_ms"]) for row in session.rows]
+    own = [row for row in session.rows if row["turn_index"] > session.inherited]
+    rows = [(row["turn_index"], row["stop_reason"], row["ok"], row["duration_ms"]) for row in own]
     if sorted(lines) != sorted(rows):
         detail = f"only in the audit {set(lines) - set(rows)}, only in the rows {set(rows) - set(lines)}"
         yield Violation("every turn is in the audit once", detail, session.session_id)
+
+
+def _goes_on(fork: Stored, forked_from: Event, source: Stored | None) -> Iterator[Violation]:
+    """A fork has all of its source up to the end of the last turn that both have, under the same numbers."""
+    if source is None:
+        yield Violation("a fork has a source", f"{forked_from}", fork.session_id)
+        return
+    common = [
+        event["seq"] for event in source.events if (event["turn_index"] or 0) in range(1, fork.inherited + 1)
+    ]
+    upto = max(common, default=0)
+    if fork.events[:upto] != source.events[:upto]:
+        different = [pair for pair in zip(fork.events, source.events[:upto], strict=False) if pair[0] != pair[1]]
+        detail = f"{forked_from}: of {upto} events there are {len(fork.events)}, other than there {different[:1]}"
+        yield Violation("a fork has its source's history", detail, fork.session_id)
+    for mine, theirs in zip(fork.rows[: fork.inherited], source.rows[: fork.inherited], strict=False):
+        if any(mine[name] != theirs[name] for name in ROW):
+            detail = f"turn {mine['turn_index']}: {mine}, there {theirs}"
+            yield Violation("a fork's turns are its source's", detail, fork.session_id)
