@@ -30,6 +30,7 @@ class Checkpoints:
         """`connect` opens a connection of its own; it is called in another thread."""
         self._connect = connect
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
+        self._thread.submit(lambda: None)  # begun now: where no thread can be had later the writer would end by it
         self._beside: Future[None] | None = None
         self._pages = 0
         self._rows = 0

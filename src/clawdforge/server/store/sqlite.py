@@ -213,8 +213,8 @@ class _Readers:
     async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
             answer = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
-        except RuntimeError:
-            raise StorageError("The store is closed.") from None
+        except RuntimeError as error:  # it is closed, or there is no thread to be had
+            raise StorageError(f"The store cannot be asked: {error}.") from None
         return await answer
 
     def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.store import checkpoints
-from clawdforge.server.store.base import AddApp, AppRow
+from clawdforge.server.store.base import AddApp, AppRow, StorageError
 from clawdforge.server.store.checkpoints import Checkpoints
 from clawdforge.server.store.sqlite import CHECKPOINT_PAGES, SqliteStore
 
@@ -117,4 +119,22 @@ async def test_a_store_makes_them(tmp_path: Path) -> None:
     while await write() == first:
         assert written < CHECKPOINT_PAGES / 10, "SQLite's own would come soon"
     assert len(await store.apps()) == written
+    await store.close()
+
+
+async def test_a_store_goes_on_where_no_thread_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await SqliteStore.open(tmp_path / "clawdforge.db")
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as scarcity:
+        scarcity.setattr(threading.Thread, "start", refused)
+        async with asyncio.timeout(DEADLINE_S):
+            for name in ("large", "and then", "some more"):
+                title = name.ljust(2 * checkpoints.PAGES * 4096)
+                await store.write(AddApp(AppRow(name, title, name.encode(), (), created_at=1)))
+        with pytest.raises(StorageError, match="can't start new thread"):
+            await store.apps()
+    assert len(await store.apps()) == 3
     await store.close()
