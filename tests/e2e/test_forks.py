@@ -299,6 +299,19 @@ def test_a_fork_that_a_kill_cut_off_leaves_nothing(new_gateway: NewGateway, pool
         assert again.attach_session(session.session_id).turn("and on").turn_index == 2
 
 
+def test_a_disk_that_becomes_full_leaves_nothing(new_gateway: NewGateway) -> None:
+    full = SLOW_DISK.replace("    time.sleep(0.02)\n", '    raise OSError(28, "No space left on device")\n')
+    gateway = new_gateway(program=("-c", full)).start()
+    with gateway.app() as app:
+        session = app.create_session(agent="fake", permissions="allow")
+        session.turn("[[WRITE a.txt one]]")
+        assert fork(app, session).problem() == (507, "storage_full")
+        assert len(app.list_sessions()["sessions"]) == 1
+        for place in ("workspaces", "homes"):
+            assert os.listdir(gateway.data_dir / place) == [session.session_id]
+        assert session.turn("and on").turn_index == 2
+
+
 def test_a_gateway_that_stops_ends_a_fork_and_leaves_nothing(
     new_gateway: NewGateway, pool: ThreadPoolExecutor
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -43,7 +44,7 @@ def read_manifest(file: BinaryIO) -> Manifest:
     """
     try:
         unseen = frozenset(json.loads(file.readline()))
-        return Manifest({path: _entry(fields) for path, fields in map(json.loads, file)}, unseen)
+        return Manifest({path: _entry(fields) for path, fields in _rows(file)}, unseen)
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -62,8 +63,7 @@ def read_changes(file: BinaryIO) -> tuple[Head, list[Change]]:
     """
     try:
         truncated, late = json.loads(file.readline())
-        rows = map(json.loads, file)
-        changed = [Change(path, old and _entry(old), new and _entry(new)) for path, old, new in rows]
+        changed = [Change(path, old and _entry(old), new and _entry(new)) for path, old, new in _rows(file)]
     except TypeError as error:
         raise ValueError(str(error)) from error
     return Head(truncated, late), changed
@@ -74,6 +74,12 @@ def _pieces(head: Any, rows: Iterator[list[Any]]) -> Iterator[bytes]:
     yield f"{json.dumps(head)}\n".encode()
     while some := list(islice(rows, _LINES_AT_ONCE)):
         yield "".join([f"{json.dumps(each)}\n" for each in some]).encode()
+
+
+def _rows(file: BinaryIO) -> Iterator[Any]:
+    while lines := list(islice(file, _LINES_AT_ONCE)):
+        yield from map(json.loads, lines)
+        time.sleep(0)  # lets go of the interpreter: others, who have less to do, come first
 
 
 def _fields(entry: Entry) -> list[Any]:
