@@ -412,11 +412,21 @@ class Stage:
 class TurnLife(RuleBasedStateMachine):
     """Whatever happens to the session happens to the model."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(before=st.sampled_from(["starting", "started", "answered", "cancelled", "silent", "queue"]))
+    def begin(self, before: str) -> None:
+        """Each story begins where something is going on already."""
         self.stage = Stage()
         self.model = Model()
-        self.ask(files=False, start=True)
+        self.ask(files=False, start=before != "starting")
+        if before == "answered":
+            self.happen(["end_turn"])
+        elif before == "cancelled":
+            self.happen(["cancel"])
+        elif before == "silent":
+            self.advance(6)  # longer than the idle deadline
+        elif before == "queue":
+            self.ask(files=False, start=True)
+            self.ask(files=False, start=True)
 
     @precondition(lambda self: self.model.life == "open" and self.model.phase != "laying")
     @rule(files=st.sampled_from([False, False, False, True]), start=st.sampled_from([True, True, False]))
@@ -428,6 +438,7 @@ class TurnLife(RuleBasedStateMachine):
         self.stage.loop.settle()
         if start and self.model.phase == "starting":
             self.start("well")
+            self.stage.loop.settle()
 
     @precondition(lambda self: self.model.phase == "laying")
     @rule(there=st.booleans())
@@ -455,6 +466,28 @@ class TurnLife(RuleBasedStateMachine):
             error = Problem("invalid", "no such model") if refused else AgentFailed(Failed("exit", exit_code=1))
             self.stage.host.start.set_exception(error)
             self.model.not_started(refused=refused)
+
+    @precondition(lambda self: self.model.phase == "starting")
+    @rule(cause=st.sampled_from(["cancel", "interrupt"]))
+    def start_too_late(self, cause: str) -> None:
+        """The agent is there in the very moment in which the turn is ended: it may be kept, and hears nothing."""
+        assert self.stage.host.start is not None
+        self.stage.host.start.set_result(None)
+        self.stage.loop.call(self.stage.happen, [cause])
+        self.stage.loop.settle()
+        self.model.at_once = True
+        self.model.happened(cause)
+        self.model.agent_is_awake = self.stage.live.agent is not None
+        self.model.at_once = False
+        self.model.go_on()
+
+    @precondition(lambda self: self.model.phase == "winding")
+    @rule(how=st.sampled_from(["exit", "break", "fail", "cancelled", "end_turn", "interrupt", "time"]))
+    def wind_down(self, how: str) -> None:
+        if how == "time":
+            self.advance(4)
+        else:
+            self.happen([how])
 
     @precondition(lambda self: self.model.agent_is_awake)
     @rule(draft=st.sampled_from([None, *SAID]))
@@ -573,7 +606,7 @@ def test_whatever_happens_each_turn_has_one_end() -> None:
     run_state_machine_as_test(
         TurnLife,
         settings=settings(
-            max_examples=60,
+            max_examples=100,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
