@@ -19,6 +19,8 @@ from clawdforge import Forge, Session
 from harness import agents
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask
+from harness.prompts import cancel, running
+from harness.prompts import turn as keyed_turn
 
 SLOW_DISK = """
 import os, runpy, time
@@ -95,6 +97,43 @@ def test_a_close_does_not_wait_for_files(slow: Gateway, pool: ThreadPoolExecutor
         until_laying(slow)
         session.close()
         assert answer.result().body["stop_reason"] == "cancelled"
+        assert os.listdir(session.cwd) == []
+        assert slow.heard("not heard") == 0
+
+
+def test_a_cancel_does_not_wait_for_files(slow: Gateway, pool: ThreadPoolExecutor) -> None:
+    with slow.app() as app:
+        session = app.create_session(agent="fake")
+        large = upload(app, "large.bin", SLOW_BYTES)
+        answer = pool.submit(turn, app, session, "not heard", large)
+        until_laying(slow)
+        assert cancel(app, session.session_id).body == {"ok": True, "cancelled": True, "turn_index": 1}
+        assert answer.result().body["stop_reason"] == "cancelled"
+        assert os.listdir(session.cwd) == []
+        assert session.turn("and on").turn_index == 2
+        assert slow.heard("not heard") == 0
+
+
+def test_a_prompt_that_waits_can_be_cancelled_while_its_files_are_laid(
+    slow: Gateway, pool: ThreadPoolExecutor
+) -> None:
+    """Those behind it are accepted after it, for their numbers, and then have their turn."""
+    with slow.app() as app:
+        session = app.create_session(agent="fake")
+        large = upload(app, "large.bin", SLOW_BYTES)
+        first = running(pool, app, session.session_id, "[[SAY begun]] [[HANG]]")
+        waits = {"delivery": "queue", "files": [large]}
+        second = pool.submit(keyed_turn, app, session.session_id, "not heard", key="second", **waits)
+        until_laying(slow)
+        third = pool.submit(keyed_turn, app, session.session_id, "[[SAY third]]", delivery="queue")
+        assert cancel(app, session.session_id).body["turn_index"] == 1
+        assert first.result().body["stop_reason"] == "cancelled"
+        assert not second.done()
+        assert cancel(app, session.session_id).body["cancelled"] is True
+        assert (second.result().body["stop_reason"], second.result().body["turn_index"]) == ("cancelled", 2)
+        assert (third.result().body["turn_index"], third.result().body["stop_reason"]) == (3, "end_turn")
+        again = keyed_turn(app, session.session_id, "not heard", key="second", **waits)
+        assert (again.raw, again.headers["idempotent-replayed"]) == (second.result().raw, "true")
         assert os.listdir(session.cwd) == []
         assert slow.heard("not heard") == 0
 
