@@ -1,4 +1,4 @@
-"""Judges a result by a JSON Schema. Also a program: reads both on stdin, says on stdout what is wrong.
+"""Judges a JSON Schema, and a result by it. Also a program: reads them on stdin, says on stdout what is wrong.
 
 A program, because a small schema can ask for more work than there is time: here that ends with a limit on this
 process, and the gateway has never waited for it (see `verdicts`).
@@ -50,12 +50,22 @@ def complaints(result: Any, schema: Mapping[str, Any]) -> list[str]:
     return [complaint for complaint, _ in zip(found, range(_COMPLAINTS), strict=False)]
 
 
+def unusable(schema: Mapping[str, Any]) -> list[str]:
+    """Why a schema cannot be used; empty where it can."""
+    try:
+        validator(schema)
+    except SchemaUnusable as error:
+        return [str(error)]
+    return []
+
+
 def main() -> None:
-    """The program: `{"result": …, "schema": {…}}` in, a list of complaints out."""
+    """The program: `{"schema": {…}, "result": …}` in, a list of complaints out; without a result of the schema."""
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     case = json.load(sys.stdin)
-    json.dump(complaints(case["result"], case["schema"]), sys.stdout)
+    schema = case["schema"]
+    json.dump(complaints(case["result"], schema) if "result" in case else unusable(schema), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ class Prompting:
     ) -> Asked[TurnResult]:
         if row.closed_at is not None:
             raise answers.closed()
-        verdicts.check_schema(request.schema)
+        await verdicts.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
         live = await self._live.take_up(row)
         try:
@@ -146,7 +146,7 @@ class Prompting:
     ) -> Asked[RunResult]:
         self._admission.admit_turn()
         self._host.check(request)
-        verdicts.check_schema(request.schema)
+        await verdicts.check_schema(request.schema)
         uploads = await self._uploads.resolve(app.app_id, request.files or ())
         self._admission.admit_turn()
         row = self._opening.new_row(app, request, "run", {})

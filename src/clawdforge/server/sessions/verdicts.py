@@ -1,4 +1,4 @@
-"""Whether a result fits its schema, found out beside the gateway: by a child with a limit on its time."""
+"""Whether a schema is one, and a result fits it, found out beside the gateway: by a child with limited time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,13 @@ from clawdforge.wire.problems import invalid
 _log: Final = logging.getLogger(__name__)
 _DEADLINE_S: Final = 10
 _UNDECIDED: Final = "it could not be found out within the time for it: the schema asks for too much work"
+_UNASKED: Final = "it could not be found out: the gateway has no process to spare for it"
+
+SMALL_BYTES: Final = 8 * 1024
+"""A schema of this size takes milliseconds to be understood; one with patterns can take seconds, however small."""
+
+_JUDGES: Final = ThreadPoolExecutor(2, thread_name_prefix="judge")
+"""Threads of their own: whoever has schemas that take long holds up nobody but others who have schemas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class Verdict:
     errors: list[str] | None = None
 
 
-def check_schema(schema: Mapping[str, Any] | None) -> None:
+async def check_schema(schema: Mapping[str, Any] | None) -> None:
     """Refuses a schema that cannot be used.
 
     Raises:
@@ -36,18 +44,25 @@ def check_schema(schema: Mapping[str, Any] | None) -> None:
     """
     if schema is None:
         return
-    try:
-        judge.validator(schema)
-    except judge.SchemaUnusable as error:
-        raise invalid(f"the schema is no usable JSON Schema: {error}", "schema") from error
+    case = codec.dumps({"schema": dict(schema)})
+    if len(case) <= SMALL_BYTES and b'"pattern' not in case:
+        complaints = judge.unusable(schema)
+    else:
+        complaints = await _judged(case)
+    if complaints:
+        raise invalid(f"the schema is no usable JSON Schema: {complaints[0]}", "schema")
 
 
 async def reach(result: Any, schema: Mapping[str, Any] | None) -> Verdict:
     """Judges a result by a schema that `check_schema` let through; what is not decided in time does not fit."""
     if schema is None:
         return Verdict()
-    complaints = await asyncio.to_thread(_ask, codec.dumps({"result": result, "schema": dict(schema)}))
+    complaints = await _judged(codec.dumps({"result": result, "schema": dict(schema)}))
     return Verdict(not complaints, complaints)
+
+
+async def _judged(case: bytes) -> list[str]:
+    return await asyncio.get_running_loop().run_in_executor(_JUDGES, _ask, case)
 
 
 def _ask(case: bytes) -> list[str]:
@@ -63,9 +78,9 @@ def _ask(case: bytes) -> list[str]:
     except subprocess.TimeoutExpired:
         return [_UNDECIDED]
     except subprocess.CalledProcessError as error:
-        _log.warning("a result was not judged: the judge ended with %s", error.returncode)
+        _log.warning("nothing was judged by a schema: the judge ended with %s", error.returncode)
         return [_UNDECIDED]
     except OSError as error:  # it could not be started, which is no fault of the turn's
-        _log.warning("a result was not judged: %s", error)
-        return [_UNDECIDED]
+        _log.warning("nothing was judged by a schema: %s", error)
+        return [_UNASKED]
     return complaints

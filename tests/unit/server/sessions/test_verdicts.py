@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
+from clawdforge.server.sessions import judge
 from clawdforge.server.sessions.verdicts import Verdict, check_schema, reach
 from clawdforge.wire.problems import Problem
 
@@ -13,7 +15,7 @@ PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "require
 
 
 async def test_without_a_schema_there_is_no_verdict() -> None:
-    check_schema(None)
+    await check_schema(None)
     assert (await reach({"a": 1}, None)) == Verdict(None, None)
 
 
@@ -54,15 +56,15 @@ async def test_of_many_complaints_ten_are_told_and_each_is_short() -> None:
     ],
     ids=str,
 )
-def test_a_schema_that_is_none_is_refused(schema: dict[str, Any]) -> None:
+async def test_a_schema_that_is_none_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(Problem) as raised:
-        check_schema(schema)
+        await check_schema(schema)
     assert (raised.value.code, raised.value.extra["errors"][0]["loc"]) == ("invalid", ["schema"])
 
 
 async def test_a_schema_may_refer_to_itself() -> None:
     tree = {"$defs": {"node": {"type": "array", "items": {"$ref": "#/$defs/node"}}}, "$ref": "#/$defs/node"}
-    check_schema(tree)
+    await check_schema(tree)
     assert (await reach([[], [[]]], tree)).valid is True
     assert (await reach([[1]], tree)).valid is False
 
@@ -78,8 +80,32 @@ async def test_a_schema_that_asks_for_too_much_work_is_given_up_and_nobody_waits
         f"d{level}": {"anyOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(60)
     }
     schema = {"$defs": {**levels, "d60": {"type": "string"}}, "$ref": "#/$defs/d0"}
-    check_schema(schema)
+    await check_schema(schema)
     verdict = await reach(1, schema)
     assert verdict.valid is False
     assert verdict.errors is not None
     assert "too much work" in verdict.errors[0]
+
+
+WIDE = {"anyOf": [{"type": "string"}] * 10_000}
+TWISTED = {"anyOf": [{"pattern": f"(((a{{1,100}}){{1,100}}){{1,{times}}})"} for times in range(1, 9)]}
+
+
+@pytest.mark.parametrize("schema", [WIDE, TWISTED], ids=["wide", "twisted"])
+async def test_a_schema_that_may_take_long_is_not_read_by_the_gateway(
+    schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_here(_: Any) -> None:
+        raise AssertionError("all others wait for this")
+
+    monkeypatch.setattr(judge, "validator", read_here)
+    await check_schema(schema)
+    with pytest.raises(Problem, match="no usable JSON Schema"):
+        await check_schema({**schema, "type": "nonsense"})
+
+
+async def test_a_judge_that_cannot_be_started_is_no_fault_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    assert (await reach(1, {"type": "integer"})).errors == [
+        "it could not be found out: the gateway has no process to spare for it"
+    ]
