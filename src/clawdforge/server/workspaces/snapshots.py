@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clawdforge.server.workspaces import glance
 from clawdforge.server.workspaces.kept import Kept
 from clawdforge.server.workspaces.records import Change, Head
-from clawdforge.server.workspaces.survey import USUAL, Limits, Manifest, look, unchanged
+from clawdforge.server.workspaces.survey import USUAL, Limits, Manifest, look
 
 _log: Final = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Snapshots:
     def unchanged(self) -> bool:
         """Whether a glance shows that the workspace is as it was found last; False says nothing."""
         try:
-            return self._kept.made and unchanged(self._root, self._kept.manifest)
+            return self._kept.made and glance.unchanged(self._root, self._kept.manifest)
         except OSError:
             return False
 

@@ -49,9 +49,6 @@ class Limits:
 
 
 USUAL: Final = Limits()
-_GLANCE_ENTRIES: Final = 64
-_GLANCE_DEPTH: Final = 8
-_LISTED_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +131,6 @@ def look(root: Path, before: Manifest, keep: Keep, limits: Limits = USUAL) -> Ma
         os.close(top)
 
 
-def unchanged(root: Path, before: Manifest) -> bool:
-    """Whether a glance shows that a small workspace is as it was: quick enough for an event loop, 0.2 ms at most.
-
-    False says nothing.
-
-    Raises:
-        OSError: it cannot be looked into.
-    """
-    if len(before.entries) > _GLANCE_ENTRIES or before.unseen:
-        return False
-    top = os.open(root, _STEP)
-    try:
-        return _Glance(before.entries).is_the_same(top)
-    finally:
-        os.close(top)
-
-
 class _Look:
     """One look, directory after directory, those that lie nearer to the top first."""
 
@@ -217,7 +197,7 @@ class _Look:
 
     def _entry(self, directory: int, name: str, path: str, info: os.stat_result) -> Entry | None:
         before = self._before.get(path)
-        if before is not None and before.sure and before.stamp == _stamp(info):
+        if before is not None and before.sure and before.stamp == stamp_of(info):
             return before
         if stat.S_ISLNK(info.st_mode):
             return self._made(info, os.fsencode(os.readlink(name, dir_fd=directory)))
@@ -244,7 +224,7 @@ class _Look:
                 return None
             content = opened.read(self._limits.file_bytes + 1) or b""
             after = os.fstat(file)
-        whole = len(content) == after.st_size and _stamp(now) == _stamp(after) == _stamp(info)
+        whole = len(content) == after.st_size and stamp_of(now) == stamp_of(after) == stamp_of(info)
         if len(content) > self._limits.file_bytes:
             return _unread(after)
         return self._made(after, content, whole=whole)
@@ -255,50 +235,15 @@ class _Look:
         if _is_text(content):
             what = "kept" if self._keep(sha256, content) else "unkept"
         sure = whole and time.time_ns() - info.st_ctime_ns > _TICK_NS
-        return Entry(_mode(info), len(content), _stamp(info), what, sha256, sure)
-
-
-class _Glance:
-    """A look that ends where anything is not as it was, and reads nothing."""
-
-    def __init__(self, before: Mapping[str, Entry]) -> None:
-        self._before = before
-        self._missing = len(before)
-        self._left = _GLANCE_ENTRIES
-
-    def is_the_same(self, top: int) -> bool:
-        return self._passes(top, "", _GLANCE_DEPTH) and not self._missing
-
-    def _passes(self, directory: int, start: str, depth: int) -> bool:
-        if not depth or os.fstat(directory).st_size > _LISTED_BYTES:  # also of one that was emptied since
-            return False
-        with os.scandir(directory) as listed:
-            return all(self._is_known(directory, each, start, depth) for each in listed)
-
-    def _is_known(self, directory: int, each: os.DirEntry[str], start: str, depth: int) -> bool:
-        self._left -= 1
-        if self._left < 0 or each.name == LEFT_OUT:
-            return self._left >= 0
-        path = start + each.name
-        if each.is_dir(follow_symlinks=False):
-            below = os.open(each.name, _STEP, dir_fd=directory)
-            try:
-                return self._passes(below, f"{path}/", depth - 1)
-            finally:
-                os.close(below)
-        info = each.stat(follow_symlinks=False)
-        known = self._before.get(path)
-        if known is None:
-            return not (stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode))
-        self._missing -= 1
-        return known.sure and known.stamp == _stamp(info)
+        return Entry(_mode(info), len(content), stamp_of(info), what, sha256, sure)
 
 
 def _unread(info: os.stat_result, *, sure: bool = True) -> Entry:
-    return Entry(_mode(info), info.st_size, _stamp(info), "unread", None, sure)
+    return Entry(_mode(info), info.st_size, stamp_of(info), "unread", None, sure)
 
 
-def _stamp(info: os.stat_result) -> tuple[int, int, int]:
+def stamp_of(info: os.stat_result) -> tuple[int, int, int]:
+    """What tells that a file has changed (see `Entry.stamp`)."""
     return info.st_mtime_ns, info.st_ctime_ns, info.st_ino
 
 

@@ -108,7 +108,7 @@ def test_a_file_that_changed_just_now_is_read_again(root: Path, monkeypatch: pyt
     before = looked(root).entries["file"]
     assert not before.sure
     file.write_text("after!")
-    same = dataclasses.replace(before, stamp=survey._stamp(file.stat()))
+    same = dataclasses.replace(before, stamp=survey.stamp_of(file.stat()))
     assert looked(root, Manifest({"file": same})).entries["file"].differs(before)
 
 
@@ -265,65 +265,3 @@ def test_a_directory_that_its_owner_has_shut_is_said_to_be_unseen(root: Path) ->
         assert set(found.entries) == {"shut/file"}
     else:
         assert found.unseen == {"shut"}
-
-
-# --- at a glance --------------------------------------------------------------------------------------------
-
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "content": lambda root: (root / "a/file").write_text("other"),
-    "mode": lambda root: (root / "a/file").chmod(0o755),
-    "gone": lambda root: (root / "a/file").unlink(),
-    "new": lambda root: (root / "a/new").write_text("text"),
-    "new far below": lambda root: ((root / "x/y").mkdir(parents=True), (root / "x/y/z").write_text("text")),
-    "new link": lambda root: (root / "link").symlink_to("a"),
-    "moved": lambda root: (root / "a/file").rename(root / "file"),
-    "replaced": lambda root: ((root / "a/new").write_text("text"), (root / "a/new").rename(root / "a/file")),
-}
-
-
-@pytest.mark.parametrize("what", CHANGES)
-def test_a_glance_sees_whatever_changed(root: Path, what: str) -> None:
-    (root / "a").mkdir()
-    (root / "a/file").write_text("text")
-    before = looked(root)
-    assert survey.unchanged(root, before)
-    CHANGES[what](root)
-    assert not survey.unchanged(root, before)
-
-
-def test_a_glance_passes_over_what_a_look_passes_over(root: Path) -> None:
-    (root / "file").write_text("text")
-    before = looked(root)
-    (root / "empty").mkdir()
-    (root / ".git").mkdir()
-    (root / ".git/HEAD").write_text("ref")
-    os.mkfifo(root / "pipe")
-    assert survey.unchanged(root, before)
-
-
-def test_a_glance_leaves_what_takes_longer_to_a_look(root: Path) -> None:
-    (root / "file").write_text("text")
-    before = looked(root)
-    for number in range(100):
-        (root / f"d{number}").mkdir()
-    assert not survey.unchanged(root, before)
-    assert not survey.unchanged(root, dataclasses.replace(before, unseen=frozenset({"d1"})))
-    for number in range(100):
-        (root / f"d{number}").rmdir()
-        (root / f"f{number}").write_text("text")
-    assert not survey.unchanged(root, looked(root))
-
-
-def test_a_glance_does_not_list_what_was_a_wide_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may take long to find that there is nothing in it any more."""
-    (root / "wide").mkdir()
-    before = looked(root)
-    assert survey.unchanged(root, before)
-    monkeypatch.setattr(survey, "_LISTED_BYTES", (root / "wide").stat().st_size - 1)
-    assert not survey.unchanged(root, before)
-
-
-def test_what_may_have_changed_unseen_is_not_left_to_a_glance(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    (root / "file").write_text("text")
-    assert not survey.unchanged(root, looked(root))
