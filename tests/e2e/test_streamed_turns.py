@@ -20,7 +20,7 @@ from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
-from harness.prompts import ended, record, run_streamed, text, turn_streamed
+from harness.prompts import cancel, ended, record, run_streamed, running, text, turn_streamed
 from harness.streams import Stream, page
 
 Row = dict[str, Any]
@@ -299,6 +299,42 @@ def page_is_free(app: Forge, session_id: str) -> bool:
     """Whether one more call may last. It lasts no time."""
     with Stream(app, session_id) as stream:
         return stream.response.status == 200
+
+
+def test_a_stream_that_has_nothing_to_tell_shows_that_it_lives(
+    new_gateway: NewGateway, pool: ThreadPoolExecutor
+) -> None:
+    gateway = new_gateway(settings={"heartbeat_secs": 0.1}).start()
+    with gateway.app() as app:
+        session_id = app.create_session(agent="fake").session_id
+        first = running(pool, app, session_id, "[[HANG]]")
+        with turn_streamed(app, session_id, "waits", delivery="queue") as stream:
+            seen = b""
+            while seen.count(b"\n:") < 3:
+                seen += stream.more()
+            cancel(app, session_id)
+            rest = [event["type"] for event in stream.events()]
+        assert (seen.count(b"event: "), rest[0], rest[-1]) == (1, "turn_start", "turn_end")
+        assert first.result().body["stop_reason"] == "cancelled"
+    assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("accept", "streamed"),
+    [
+        ("text/event-stream", True),
+        ("Text/Event-Stream; charset=utf-8", True),
+        ("application/json, text/event-stream", True),
+        ("*/*", False),
+        ("text/*", False),
+        ("text/event-streams", False),
+        ("", False),
+    ],
+)
+def test_a_stream_is_what_is_named(app: Forge, session_id: str, accept: str, streamed: bool) -> None:
+    path, body = f"/sessions/{session_id}/turn", {"prompt": "hi"}
+    found = ask(app, "POST", path, body, {"Accept": accept})
+    assert (found.status, found.headers["content-type"].startswith("text/event-stream")) == (200, streamed)
 
 
 def test_a_prompt_that_is_refused_gives_its_place_back(new_gateway: NewGateway) -> None:
