@@ -25,6 +25,25 @@ def replayed(answer: Answer) -> bool:
     return answer.headers.get("idempotent-replayed") == "true"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/healthz", {}, 200),
+        ("GET", "/openapi.json", {}, 200),
+        ("GET", "/sessions", {}, 401),
+        ("GET", "/nowhere", {}, 404),
+        ("PUT", "/healthz", {}, 405),
+        ("GET", "/healthz", {"X-Large": "x" * 70_000}, 431),
+        ("GET", "/healthz", {"Upgrade": "websocket", "Connection": "upgrade"}, 400),
+    ],
+)
+def test_every_answer_says_that_keys_count(
+    gateway: Gateway, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    found = http.call(gateway.url, method, path, headers=headers)
+    assert (found.status, found.headers["idempotency-supported"]) == (status, "true")
+
+
 # --- uploads ------------------------------------------------------------------------------------------------
 
 

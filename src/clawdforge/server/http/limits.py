@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from clawdforge.server.http.problems import answer_to, new_request_id
+from clawdforge.server.http.problems import KEYS_COUNT, answer_to, new_request_id
 from clawdforge.server.settings import Settings
 from clawdforge.wire.problems import Problem
 
@@ -207,6 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
             *self.server_state.default_headers,
             *answer.headers,
             (b"x-request-id", request_id.encode()),
+            KEYS_COUNT,
             (b"connection", b"close"),
         ]
         lines = [STATUS_LINE[answer.status], *(b"%s: %s\r\n" % pair for pair in headers), b"\r\n", answer.body]

@@ -28,7 +28,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID: Final = "clawdforge.request_id"
-_KEYS_COUNT: Final = (b"idempotency-supported", b"true")
+KEYS_COUNT: Final = (b"idempotency-supported", b"true")
+"""On every answer: the gateway heeds `Idempotency-Key`."""
 _UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
 
 
@@ -143,7 +144,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id), _KEYS_COUNT]
+            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id), KEYS_COUNT]
             if self._body_pending:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
