@@ -7,6 +7,7 @@ from typing import Any, Final
 from chaos import scripts
 from chaos.asking import FORMS, Asker, body_of
 from chaos.history import Ask, Attempt, now_ms
+from chaos.readers import Reader
 from chaos.wires import Broken
 from chaos.world import INSIST_S, Slot, World
 
@@ -117,7 +118,11 @@ class Rival(Asker):
 
 
 class Runner(Asker):
-    """Asks for runs."""
+    """Asks for runs, and reads some of them."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._reader = Reader(world, Slot(name), f"reader-of-{name}")
 
     def run(self) -> None:
         """Until the storm is over."""
@@ -125,7 +130,9 @@ class Runner(Asker):
             script, mark = scripts.draw(self.rng), self.new_mark()
             ask = Ask(mark, "run", key=self.key(mark), script=script)
             form = self.rng.choice(FORMS[:2])
-            self.insist(ask, "/run", body_of(ask, agent="fake"), form)
+            made = self.insist(ask, "/run", body_of(ask, agent="fake"), form)
+            if form == "async" and made.status in (200, 202) and self.rng.random() < 0.3:
+                self._reader.read(made.body["session_id"])
             self.pause(0.5)
 
 

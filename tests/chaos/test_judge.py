@@ -32,6 +32,13 @@ def answer(story: Story, mark: str, **changes: Any) -> None:
     story.history.attempts[at] = replace(story.history.attempts[at], **changes)
 
 
+def refuse(story: Story, mark: str) -> None:
+    """An ask was refused, and nothing else."""
+    without(story, mark)
+    ask = Ask(mark, "turn", SESSION, None, SAYS)
+    story.history.attempts.append(Attempt(ask, 0, 1, 409, {"code": "turn_in_progress"}))
+
+
 def fork(story: Story) -> Any:
     """What was forked, to be changed."""
     return story.truth.sessions[FORK]
@@ -131,10 +138,7 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     "an answer that was given before says so": [lambda story: answer(story, "ok", replayed=False)],
     "a first answer is no replay": [lambda story: answer(story, "killed", replayed=True)],
     "a refused prompt is nowhere": [
-        lambda story: (
-            answer(story, "ok", status=409, body={"code": "turn_in_progress"})
-            or story.history.attempts.__delitem__(slice(story.attempt("ok", 0), story.attempt("ok")))
-        ),
+        lambda story: refuse(story, "ok"),
         lambda story: story.truth.heard.append(Heard(SESSION, "refused")),
     ],
     "without a key one asks once": [
@@ -205,7 +209,7 @@ SABOTAGES: dict[str, list[Sabotage]] = {
     ],
     "no request outlives its turn": [lambda story: story.events[7].update(type="plan")],
     "every request is answered": [
-        lambda story: story.events[6].update(turn_index=None) or story.events[7].update(type="plan")
+        lambda story: [story.events[6].update(turn_index=None), story.events[7].update(type="plan")]
     ],
     "an answer is of a request, once": [lambda story: story.events[6].update(type="plan")],
     "an answer is in its request's turn": [lambda story: story.events[6].update(turn_index=None)],
