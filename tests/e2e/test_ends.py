@@ -335,6 +335,17 @@ def test_the_total_time_counts_from_the_turn_s_start_also_while_the_agent_starts
     assert found.body["phase"] == "total"
 
 
+def test_a_value_that_the_agent_refuses_ends_a_run_and_is_answered_as_the_caller_s_own_mistake(app: Forge) -> None:
+    found = ask(app, "POST", "/run", {"prompt": "hi", "agent": "fake", "mode": "yolo"})
+    assert found.problem() == (422, "invalid")
+    assert found.body["stop_reason"] == "agent_failed"
+    assert found.body["errors"][0]["loc"] == ["mode"]
+    told = record(app, found.body["run_id"], 1)
+    assert (told["status"], told["stop_reason"]) == ("failed", "agent_failed")
+    assert told["error"] == {"code": "invalid", "detail": found.body["detail"]}
+    assert told["extra"]["errors"] == found.body["errors"]
+
+
 def test_sizes_are_in_the_audit_and_words_are_not(app: Forge, db: Ledger) -> None:
     session = app.create_session(agent="fake", model="fake-small")
     session.turn("[[SAY größe]]")
