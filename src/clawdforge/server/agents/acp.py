@@ -313,6 +313,8 @@ class AcpAgent:
             return
         ask_id = f"perm_{secrets.token_hex(8)}"
         if method == "session/request_permission":
+            if (draft := self._translator.asked_about(params)) is not None:
+                self._redactor.take(draft)
             self._ask(self._translator.permission(ask_id, params), lambda chosen: _permission(reply, chosen))
         elif (access := fs.access(method, params)) is not None:
             self._ask(access.ask(ask_id), lambda chosen: self._file_access(access, reply, chosen == fs.ALLOWED))

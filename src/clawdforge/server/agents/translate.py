@@ -18,6 +18,7 @@ from clawdforge.wire.permissions import PermissionAsk, PermissionOption
 
 _TITLE_KEPT_CHARS: Final = 1_000
 _OPTION_BYTES: Final = 100
+_ASKED_WITH: Final = ("toolCallId", "title", "kind", "rawInput", "locations", "_meta")
 
 
 class Shapeless(Exception):
@@ -45,6 +46,7 @@ class Translator:
         self._unkept = unkept
         self._calls: dict[str, _Call] = {}
         self._raw_results: set[str] = set()
+        self._asked: set[str] = set()
 
     def update(self, update: Mapping[str, Any]) -> Draft | None:
         """The event of one `session/update`, or None where it says nothing (an empty chunk, our own prompt)."""
@@ -56,6 +58,23 @@ class Translator:
             return translate(self, update)
         except Shapeless:
             return Draft(events.OTHER, {"acp": dict(update)})
+
+    def asked_about(self, params: Mapping[str, Any]) -> Draft | None:
+        """The event of a tool call that a permission request is the first to tell of, else None.
+
+        Whoever decides must see what it would do: gemini tells of an edit, codex of a command, after the answer.
+        """
+        call = params.get("toolCall")
+        if not isinstance(call, dict) or call.get("toolCallId") in self._calls:
+            return None
+        content = call.get("content")
+        diffs = [part for part in content if _is_diff(part)] if isinstance(content, list) else []
+        try:
+            draft = self._tool_call({**{name: call.get(name) for name in _ASKED_WITH}, "content": diffs})
+        except Shapeless:
+            return None
+        self._asked.add(draft.data["id"])
+        return draft
 
     def permission(self, permission_id: str, params: Mapping[str, Any]) -> PermissionAsk:
         """What a `session/request_permission` asks; what it leaves out comes from the tool call's own updates.
@@ -88,6 +107,7 @@ class Translator:
         """Forgets the turn's tool calls."""
         self._calls.clear()
         self._raw_results.clear()
+        self._asked.clear()
 
     def _text(self, update: Mapping[str, Any]) -> Draft | None:
         return self._chunk(events.TEXT, update)
@@ -111,6 +131,9 @@ class Translator:
 
     def _tool_call(self, update: Mapping[str, Any]) -> Draft:
         call_id = _need(update, "toolCallId", str)
+        if call_id in self._asked:
+            self._asked.remove(call_id)
+            return self._tool_call_update(update)
         kind = _text_or_none(update, "kind") or "other"
         data = {
             "id": call_id,
@@ -157,7 +180,7 @@ class Translator:
             changed["diffs"] = [
                 {"path": part.get("path"), "old_text": part.get("oldText"), "new_text": part.get("newText")}
                 for part in content
-                if isinstance(part, dict) and part.get("type") == "diff"
+                if _is_diff(part)
             ]
             if call_id not in self._raw_results and (text := _content_text(content)):
                 changed["result"] = text
@@ -213,6 +236,10 @@ def _tool_name(update: Mapping[str, Any]) -> str | None:
     claude = meta.get("claudeCode") if isinstance(meta, dict) else None
     name = claude.get("toolName") if isinstance(claude, dict) else None
     return name if isinstance(name, str) else None
+
+
+def _is_diff(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "diff"
 
 
 def _content_text(content: list[Any]) -> str:

@@ -234,3 +234,49 @@ def test_a_permission_request_takes_what_it_leaves_out_from_the_call_s_updates()
     assert (other.title, other.kind, other.paths) == ("", "other", ())
     translator.turn_over()
     assert translator.permission("perm_4", {"toolCall": {"toolCallId": "a"}}).paths == ()
+
+
+@pytest.mark.parametrize("trace", TRACES, ids=lambda path: path.stem)
+def test_what_a_real_agent_asks_for_was_told_before(trace: Path) -> None:
+    """And in its turn each call is told of once, whatever comes first."""
+    translator, told, asked = Translator(), dict[str, dict[str, Any]](), 0
+    for direction, message in messages(trace):
+        method, params = message.get("method"), message.get("params")
+        if direction == "out" and method == "session/prompt":
+            translator, told = Translator(), {}
+        if direction != "in" or method not in ("session/update", "session/request_permission"):
+            continue
+        assert isinstance(params, dict)
+        update = method == "session/update"
+        draft = translator.update(params["update"]) if update else translator.asked_about(params)
+        if draft is not None and draft.type == "tool_call":
+            assert draft.data["id"] not in told
+            told[draft.data["id"]] = dict(draft.data)
+        elif draft is not None and draft.type == "tool_call_update":
+            told[draft.data["id"]] |= draft.data
+        if not update:
+            asked += 1
+            call = told[params["toolCall"]["toolCallId"]]
+            assert call["args"] or call["diffs"] or call["kind"] == "execute", call  # then the title is the command
+    assert asked
+
+
+def test_a_call_that_is_asked_for_first_has_no_result_and_goes_on() -> None:
+    translator = Translator()
+    diff = {"type": "diff", "path": "/w/a", "oldText": None, "newText": "x"}
+    words = {"type": "content", "content": {"type": "text", "text": "Shall I?"}}
+    call = {"toolCallId": "a", "kind": "edit", "title": "Write a", "content": [words, diff]}
+    first = translator.asked_about({"toolCall": call})
+    assert first is not None
+    assert (first.type, first.data["status"], first.data["result"]) == ("tool_call", "pending", None)
+    assert first.data["diffs"] == [{"path": "/w/a", "old_text": None, "new_text": "x"}]
+    assert translator.asked_about({"toolCall": call}) is None
+    done = {"sessionUpdate": "tool_call", "toolCallId": "a", "status": "completed", "content": [diff]}
+    later = translator.update(done)
+    assert later is not None
+    assert (later.type, later.data["status"]) == ("tool_call_update", "completed")
+
+
+@pytest.mark.parametrize("call", [None, 7, {}, {"toolCallId": 7}, {"toolCallId": "a", "title": []}])
+def test_a_request_about_nothing_that_makes_sense_tells_of_no_call(call: Any) -> None:
+    assert Translator().asked_about({"toolCall": call}) is None
