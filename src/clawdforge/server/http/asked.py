@@ -49,23 +49,22 @@ async def answer(
         accepted_as: where the prompt is found later, and the body of a 202.
 
     Raises:
-        Problem: the prompt was refused, or its turn ended in an error and the caller waits for its end.
+        Problem: the prompt was refused.
     """
     if wants_stream(request):
         return await _streamed(room, app, let_in)
     patient = _wants_async(request)
     asked = await let_in(patient)
     headers = idempotency.replayed(asked.replayed)
-    if patient:
-        where, told = accepted_as(asked, await asked.accepted)
-        applied = ((b"preference-applied", _ASYNC), (b"location", where))
-        return Answer(codec.dumps(codec.to_json(told)), HTTPStatus.ACCEPTED, (*headers, *applied))
     try:
+        if patient:
+            where, told = accepted_as(asked, await asked.accepted)
+            applied = ((b"preference-applied", _ASYNC), (b"location", where))
+            return Answer(codec.dumps(codec.to_json(told)), HTTPStatus.ACCEPTED, (*headers, *applied))
         return await answers.of_prompt(await asked.answer, headers)
     except Problem as problem:
-        if not asked.replayed:
-            raise
-        failed = answer_to(problem, request_id(request))
+        # Without its traceback, which holds this frame, which holds the error.
+        failed = answer_to(problem.with_traceback(None), request_id(request))
         failed.headers.extend(headers)
         return failed
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from clawdforge.server.sessions.turn import Turn
-from clawdforge.server.store.base import TurnStatus
+from clawdforge.server.store.base import StorageError, TurnStatus
+from clawdforge.wire.problems import Problem
 
 T = TypeVar("T")
 
@@ -72,23 +73,25 @@ class Ask(Asked[T]):
         self.before: Ask[Any] | None = None
         self.go: asyncio.Future[None] = loop.create_future()
 
-    async def told(self, work: Coroutine[Any, Any, T]) -> T:
+    async def told(self, work: Coroutine[Any, Any, T]) -> None:
         """Does the work that leads to the answer, and tells whoever waits for it.
 
         Two rounds of the loop sooner than by `asyncio.shield`.
         """
         try:
             result = await work
+        except (Problem, StorageError) as error:
+            # Without its traceback, which holds the prompt, which holds the error: megabytes of garbage, for long.
+            self._fail(error.with_traceback(None))
         except BaseException as error:
-            self._failed(self.accepted, error)
-            self._failed(self.answer, error)
+            self._fail(error)
             raise
-        if not self.answer.done():
-            self.answer.set_result(result)
-        return result
+        else:
+            if not self.answer.done():
+                self.answer.set_result(result)
 
-    @staticmethod
-    def _failed(future: asyncio.Future[Any], error: BaseException) -> None:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # nobody may wait any more; whoever does the work looks at it
+    def _fail(self, error: BaseException) -> None:
+        for future in (self.accepted, self.answer):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may wait any more

@@ -1,71 +1,53 @@
+"""What is left of prompts once they are over: nothing, however they ended."""
+
 from __future__ import annotations
 
 import asyncio
+import gc
+from pathlib import Path
 
 import pytest
 
-from clawdforge.server.agents.base import Prompt
-from clawdforge.server.sessions.asked import Accepted, Ask
-from clawdforge.server.sessions.turn import Deadlines, Turn
-from clawdforge.server.store.base import StorageError
+from clawdforge.server.agents.base import Answered, Failed, PromptEnd
+from clawdforge.server.sessions.turn import Turn
 from clawdforge.wire.problems import Problem
-
-ACCEPTED = Accepted(1, 0)
-
-
-@pytest.fixture
-async def ask() -> Ask[str]:
-    return Ask("sess_1", Turn(Prompt("hi", (), None), Deadlines(1, 1, None, 1)))
+from clawdforge.wire.sessions import SessionCreate
+from clawdforge.wire.turns import TurnRequest
+from harness.rooms import APP, DEADLINE_S, Rooms, rooms
 
 
-async def work(ask: Ask[str], *, accepted: bool = True, error: Exception | None = None) -> str:
-    if accepted:
-        ask.accepted.set_result(ACCEPTED)
-    await asyncio.sleep(0)
-    if error is not None:
-        raise error
-    return "done"
+async def play(room: Rooms, session_id: str, end: PromptEnd, *, waited_for: bool) -> str:
+    """One turn that ends so. Returns what its caller is told, who may have gone."""
+    asked = await room.sessions.turn(APP, session_id, TurnRequest(prompt="a prompt"))
+    agent = room.host.actors[-1]
+    await agent.prompted()
+    agent.say("an answer")
+    agent.finish(end)
+    if not waited_for:
+        await asyncio.wait({asked.answer})
+        return "nothing"
+    try:
+        return (await asked.answer).stop_reason
+    except Problem as problem:
+        return problem.with_traceback(None).code  # as the door to HTTP does it
 
 
-async def test_all_who_ask_hear_the_same(ask: Ask[str]) -> None:
-    again = ask.again()
-    assert (ask.replayed, again.replayed, again.session_id) == (False, True, "sess_1")
-    await ask.told(work(ask))
-    assert await ask.answer == await again.answer == "done"
-    assert await again.accepted == ACCEPTED
-
-
-async def test_what_fails_before_it_is_accepted_fails_for_who_waits_for_that(ask: Ask[str]) -> None:
-    with pytest.raises(Problem):
-        await ask.told(work(ask, accepted=False, error=Problem("session_closed", "closed")))
-    for future in (ask.accepted, ask.answer):
-        with pytest.raises(Problem, match="closed"):
-            await future
-
-
-async def test_what_fails_later_was_accepted_all_the_same(ask: Ask[str]) -> None:
-    with pytest.raises(StorageError):
-        await ask.told(work(ask, error=StorageError("full", full=True)))
-    assert await ask.accepted == ACCEPTED
-    with pytest.raises(StorageError):
-        await ask.again().answer
-
-
-async def test_a_failure_that_nobody_waits_for_is_no_noise(
-    ask: Ask[str], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("waited_for", [True, False])
+@pytest.mark.parametrize(
+    ("end", "told"), [(Answered("end_turn"), "end_turn"), (Failed("its model failed", alive=True), "agent_failed")]
+)
+async def test_a_turn_that_is_over_is_gone_at_once(
+    end: PromptEnd, told: str, waited_for: bool, tmp_path: Path
 ) -> None:
-    with pytest.raises(Problem):
-        await ask.told(work(ask, accepted=False, error=Problem("session_closed", "closed")))
-    del ask
-    assert caplog.records == []
-
-
-async def test_a_caller_that_gives_up_does_not_end_the_work(ask: Ask[str]) -> None:
-    async def wait() -> str:
-        return await ask.answer
-
-    waiting = asyncio.ensure_future(wait())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.wait({waiting})
-    assert await ask.told(work(ask)) == "done"
+    async with rooms(tmp_path) as room, asyncio.timeout(DEADLINE_S):
+        created, _ = await room.sessions.create(APP, SessionCreate(agent="fake"))
+        gc.collect()
+        gc.disable()
+        try:
+            heard = [await play(room, created.session_id, end, waited_for=waited_for) for _ in range(3)]
+            await room.sessions.shutdown(0)  # the last one's task has ended
+            left = [each for each in gc.get_objects() if type(each) is Turn]
+        finally:
+            gc.enable()
+    assert heard == [told if waited_for else "nothing"] * 3
+    assert left == []
