@@ -78,7 +78,9 @@ def test_a_file_is_told_with_all_that_there_is_to_know_of_it(app: Forge, session
             "new_size": 5,
             "binary": False,
             "too_large": False,
-            "patch": "diff --git a/a.txt b/a.txt\n--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n"
+            "patch": "diff --git a/a.txt b/a.txt\n"
+            "index 43dd47ea691c90a5fa7827892c70241913351963..27fa34919ae70aa0d7eaccdfbf393cfc440e7d25 100644\n"
+            "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n"
             "-one\n\\ No newline at end of file\n+other\n\\ No newline at end of file\n",
         }
     ]

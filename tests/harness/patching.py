@@ -10,7 +10,7 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _ESCAPE = re.compile(rb'\\([abtnvfr"\\]|[0-7]{3})')
 _LETTERS = dict(zip("abtnvfr", "\a\b\t\n\v\f\r", strict=True))
 _HEADERS = re.compile(
-    "((?:old|new|new file|deleted file) mode |similarity index |rename from |rename to |--- |[+]{3} )(.*)"
+    "((?:old|new|new file|deleted file) mode |index |similarity index |rename from |rename to |--- |[+]{3} )(.*)"
 )
 
 

@@ -6,6 +6,7 @@ true and only longer. Must not know where the contents come from.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -64,10 +65,22 @@ def patch(
         lines += [f"old mode {old.mode}", f"new mode {new.mode}"]
     if old_name != new_name:
         lines += ["similarity index 100%", f"rename from {_quoted(old_name)}", f"rename to {_quoted(new_name)}"]
+    if old is None or new is None or old.text != new.text:
+        # GNU patch knows by it that an empty file comes or goes.
+        mode = f" {old.mode}" if old is not None and new is not None and old.mode == new.mode else ""
+        lines.append(f"index {_blob(old)}..{_blob(new)}{mode}")
     hunks = "".join(_hunks(_lines(old), _lines(new), edit_limit))
     if hunks:
         lines += [f"--- {_named(before) if old else '/dev/null'}", f"+++ {_named(after) if new else '/dev/null'}"]
     return "\n".join(lines) + "\n" + hunks
+
+
+def _blob(side: Side | None) -> str:
+    """By what git knows a content."""
+    if side is None:
+        return "0" * 40
+    content = side.text.encode()
+    return hashlib.sha1(b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest()
 
 
 def _quoted(name: str) -> str:

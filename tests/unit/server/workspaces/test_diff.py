@@ -75,7 +75,7 @@ def only(changes: Changes) -> FileDiff:
     return file
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(TREES, TREES)
 def test_all_patches_together_make_the_new_workspace_of_the_old_one(old: Tree, new: Tree) -> None:
     with TemporaryDirectory() as name:
@@ -191,4 +191,4 @@ def test_where_time_is_up_files_are_replaced_as_a_whole(tmp_path: Path, monkeypa
     new: Tree = {"file": ("100644", "a\nB\nc\nD\n")}
     file = only(changed(tmp_path, lambda root: lay(root, old), lambda root: (clear(root), lay(root, new))))
     assert file.patch is not None
-    assert file.patch.splitlines()[4:] == [" a", "-b", "-c", "-d", "+B", "+c", "+D"]
+    assert file.patch.splitlines()[5:] == [" a", "-b", "-c", "-d", "+B", "+c", "+D"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clawdforge.server.workspaces import patches
@@ -47,12 +47,14 @@ def applied(name: str, old: Side | None, new: Side | None, edit_limit: int = pat
         return Side("100755" if path.stat().st_mode & 0o100 else "100644", path.read_bytes().decode())
 
 
+@settings(deadline=None)
 @given(NAMES, TEXTS, TEXTS, st.sampled_from([0, 3, patches.EDIT_LIMIT]))
 def test_a_patch_makes_the_new_text_of_the_old_one(name: str, old: str, new: str, edit_limit: int) -> None:
     after = Side("100644", new)
     assert applied(name, Side("100644", old), after, edit_limit) == after
 
 
+@settings(deadline=None)
 @given(NAMES, TEXTS, st.sampled_from(["100644", "100755"]))
 def test_files_come_and_go(name: str, text: str, mode: str) -> None:
     side = Side(mode, text)
@@ -67,6 +69,7 @@ def test_a_patch_is_as_git_writes_it() -> None:
         "diff --git a/a b b/a b\n"
         "old mode 100644\n"
         "new mode 100755\n"
+        "index 0ff3bbb9c8bba2291654cd64067fa417ff54c508..f62148665ae162f91c64da65fa7eb420f2fa183e\n"
         "--- a/a b\t\n"
         "+++ b/a b\t\n"
         "@@ -1,5 +1,5 @@\n"
@@ -81,14 +84,14 @@ def test_the_least_is_told_that_changed() -> None:
     old = Side("100644", "".join(f"{number}\n" for number in range(100)))
     new = Side("100644", "".join(f"{number}\n" for number in range(100) if number % 10))
     patch = patches.patch("f", "f", old, new)
-    lines = [line for line in patch.splitlines()[3:] if line[0] in "+-"]
+    lines = [line for line in patch.splitlines()[4:] if line[0] in "+-"]
     assert lines == [f"-{number}" for number in range(0, 100, 10)]
 
 
 def test_what_differs_too_much_is_replaced_as_a_whole_between_what_is_alike() -> None:
     old = Side("100644", "first\n" + "".join(f"{number}\n" for number in range(2000)) + "last\n")
     new = Side("100644", "first\n" + "".join(f"{-number - 1}\n" for number in range(2000)) + "last\n")
-    lines = patches.patch("f", "f", old, new).splitlines()[4:]
+    lines = patches.patch("f", "f", old, new).splitlines()[5:]
     assert lines[0] == " first"
     assert [line[0] for line in lines[1:-1]] == ["-"] * 2000 + ["+"] * 2000
     assert applied("f", old, new) == new
