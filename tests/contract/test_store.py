@@ -300,6 +300,25 @@ async def test_events_come_back_in_order_and_in_part(store: Store) -> None:
     assert await store.last_seq("other") == 0
 
 
+async def test_the_events_of_one_turn_are_found_among_those_of_others(store: Store) -> None:
+    """One begins while another waits; one ends before it begins; one has not ended."""
+    log = [
+        ("turn_start", 1), ("turn_queued", 2), ("text", 1), ("commands", None), ("turn_queued", 3),
+        ("turn_end", 3), ("text", 1), ("turn_end", 1), ("mode", None), ("turn_start", 2), ("text", 2),
+    ]  # fmt: skip
+    events = [Event(seq, type_, turn, 1, {"content": "x"}) for seq, (type_, turn) in enumerate(log, start=1)]
+    others = [Event(seq, type_, 2, 1, {"content": "y"}) for seq, (type_, _) in enumerate(log, start=1)]
+    await store.write(AddSession(session_row()), AddSession(session_row("other")))
+    await store.write(AppendEvents("s", events), AppendEvents("other", others))
+    for turn in (1, 2, 3, 4):
+        of_turn = [event for event in events if event.turn_index == turn]
+        assert await store.events("s", turn_index=turn) == of_turn
+        for after in (0, 2, 5, 9, 10, 11):
+            rest = [event.seq for event in of_turn if event.seq > after]
+            found = await store.encoded_events("s", after=after, turn_index=turn, limit=100, limit_bytes=10**6)
+            assert [event.seq for event in found] == rest
+
+
 async def test_what_became_of_a_permission_request_is_found_by_its_id(store: Store) -> None:
     def told(seq: int, type_: str, **data: Any) -> Event:
         return Event(seq, type_, 1, 1, {"permission_id": "perm_a", **data})

@@ -71,6 +71,9 @@ def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
     others = 0 if session["forked_from"] is None else json.loads(session["forked_from"])["turn_index"]
     assert [line["turn_index"] for line in audit] == indexes[others:]
     check_begun(starts, [event for event in events if event["type"] == "turn_queued"], ends)
+    assert {event["turn_index"]: event["seq"] for event in events if event["turn_index"]} == {
+        event["turn_index"]: event["seq"] for event in ends
+    }, "nothing of a turn follows on its end"
     for turn, line, end in zip(turns[others:], audit, ends[others:], strict=True):
         check_end(turn, line, end["data"])
         assert line["prompt"] is None

@@ -41,6 +41,11 @@ _KEY: Final = "(SELECT session_key FROM sessions WHERE session_id = ?)"
 # Where that row was removed since, the rows of its second come again rather than never.
 _PAGE_AFTER: Final = f" AND (created_at, session_key) < (?, coalesce({_KEY}, {LAST_KEY}))"
 
+_MARKS: Final = "type IN ('turn_queued', 'turn_start', 'turn_end')"  # as their index has it
+_OF_TURN: Final = f"FROM events WHERE session_key = {_KEY} AND turn_index = ? AND {_MARKS}"
+_BEFORE_TURN: Final = f"(SELECT coalesce(min(seq), 1) - 1 {_OF_TURN})"
+_TURN_END: Final = f"(SELECT coalesce(max(seq), {LAST_KEY}) {_OF_TURN} AND type = 'turn_end')"
+
 
 def apps(connection: sqlite3.Connection) -> list[AppRow]:
     found = connection.execute(f"{_APP} ORDER BY rowid")
@@ -164,11 +169,11 @@ def encoded_events(
 def _events(
     connection: sqlite3.Connection, session_id: str, after: int, turn_index: int | None, limit: int
 ) -> sqlite3.Cursor:
-    where = f"session_key = {_KEY} AND seq > ?"
-    values: list[Any] = [session_id, after]
+    where, values = f"session_key = {_KEY} AND seq > ?", [session_id, after]
     if turn_index is not None:
-        where += " AND turn_index = ?"
-        values.append(turn_index)
+        mark: list[Any] = [session_id, turn_index]
+        where = f"session_key = {_KEY} AND turn_index = ? AND seq > max(?, {_BEFORE_TURN}) AND seq <= {_TURN_END}"
+        values = [*mark, after, *mark, *mark]
     sql = f"SELECT seq, type, turn_index, ts, data FROM events WHERE {where} ORDER BY seq LIMIT ?"
     return connection.execute(sql, (*values, limit))
 

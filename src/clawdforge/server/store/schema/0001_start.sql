@@ -68,6 +68,10 @@ CREATE TABLE events (
     PRIMARY KEY (session_key, seq)
 ) STRICT;
 
+-- Where each turn's part of the log begins and ends: one turn is read without the rest of its session.
+CREATE INDEX events_of_turns ON events (session_key, turn_index, seq)
+    WHERE type IN ('turn_queued', 'turn_start', 'turn_end');
+
 CREATE INDEX events_permission_answers ON events (session_key, json_extract(data, '$.permission_id'))
     WHERE type = 'permission_answer';
 
