@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final
 
 import jsonschema_rs
@@ -41,13 +42,16 @@ def validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
 def complaints(result: Any, schema: Mapping[str, Any]) -> list[str]:
     """What is wrong with a result, at most ten sentences; empty where it fits."""
     judging = validator(schema)
-    if judging.is_valid(result):
-        return []
-    found = (
-        f"/{'/'.join(str(step) for step in error.instance_path)}: {error.message}"[:_COMPLAINT_CHARS]
-        for error in judging.iter_errors(result)
-    )
-    return [complaint for complaint, _ in zip(found, range(_COMPLAINTS), strict=False)]
+    try:
+        if judging.is_valid(result):
+            return []
+        found = (
+            f"/{'/'.join(str(step) for step in error.instance_path)}: {error.message}"
+            for error in judging.iter_errors(result)
+        )
+        return [_printable(each[:_COMPLAINT_CHARS])[:_COMPLAINT_CHARS] for each in islice(found, _COMPLAINTS)]
+    except ValueError as error:  # it is nested too deep
+        return [f"it cannot be judged: {error}"]
 
 
 def unusable(schema: Mapping[str, Any]) -> list[str]:
@@ -66,6 +70,11 @@ def main() -> None:
     case = json.load(sys.stdin)
     schema = case["schema"]
     json.dump(complaints(case["result"], schema) if "result" in case else unusable(schema), sys.stdout)
+
+
+def _printable(text: str) -> str:
+    """What can be stored and sent: a property may have any name, NUL in it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 if __name__ == "__main__":

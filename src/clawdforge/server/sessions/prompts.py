@@ -45,6 +45,7 @@ class PromptSession(TurnSession, Protocol):
 
     row: SessionRow
     log: SessionLog
+    usable: bool
     options: AgentOptions
     closing: asyncio.Task[None] | None
 
@@ -121,6 +122,10 @@ class Prompts:
             return await self._finish(turn, row, end, closing=first is not None)
         except StorageError as error:
             raise self._session.log.failure or error from None
+        except BaseException:
+            if turn.index:  # it is in the store, and its end is lost: the session has to be read anew for it
+                self._session.usable = False
+            raise
         finally:
             turn.close()
             if self.turn is turn:

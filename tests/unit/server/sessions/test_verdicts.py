@@ -43,6 +43,20 @@ async def test_of_many_complaints_ten_are_told_and_each_is_short() -> None:
     assert max(map(len, verdict.errors)) <= 300
 
 
+async def test_what_is_complained_of_can_be_stored_and_sent() -> None:
+    verdict = await reach({"a\0\n": 1}, {"additionalProperties": {"type": "string"}})
+    assert verdict.errors == ['/a\\x00\\n: 1 is not of type "string"']
+
+
+async def test_a_result_that_is_nested_too_deep_does_not_fit() -> None:
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    verdict = await reach(deep, {"type": "object"})
+    assert verdict.valid is False
+    assert verdict.errors == ["it cannot be judged: Recursion limit reached"]
+
+
 @pytest.mark.parametrize(
     "schema",
     [
