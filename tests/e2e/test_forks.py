@@ -16,6 +16,7 @@ from clawdforge import Forge, Session
 from harness.agents import NewGateway, scripted
 from harness.gateway import Gateway, until
 from harness.http import Answer, ask, call, connect, send
+from harness.leases import held
 
 NEVER = "sess_" + "0" * 32
 LONG = "[[SLEEP 600]]"
@@ -131,6 +132,14 @@ def test_what_is_copied_belongs_to_the_agent_and_links_stay_links(app: Forge, se
     assert os.readlink(root / "secret-of-others") == "/etc/shadow"
     assert {path.lstat().st_uid for path in (root, *root.rglob("*"))} == {OWNER}
     assert [stat.S_IMODE((root / name).lstat().st_mode) for name in ("", "d")] == [0o700, 0o750]
+
+
+def test_a_file_that_a_program_keeps_to_itself_is_not_waited_for(app: Forge, session: Session) -> None:
+    session.turn("[[WRITE a.txt one]]")
+    with held(workspace(app, session) / "a.txt"):
+        assert fork(app, session).problem() == (503, "overloaded")
+        assert session.turn("still there").ok
+    assert (workspace(app, forked(app, session)) / "a.txt").read_text() == "one"
 
 
 def test_a_running_turn_is_in_the_way(app: Forge, session: Session, pool: ThreadPoolExecutor) -> None:

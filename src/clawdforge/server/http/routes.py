@@ -187,8 +187,8 @@ def application(rooms: Context) -> Api:
             answer=SessionForked,
             problems=(
                 *_ONCE,
-                *("not_found", "agent_unavailable", "shutting_down", "storage_full", "too_large"),
-                *("too_many_sessions", "turn_in_progress"),
+                *("not_found", "agent_unavailable", "overloaded", "shutting_down", "storage_full"),
+                *("too_large", "too_many_sessions", "turn_in_progress"),
             ),
         ),
         Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, answer=SessionPage, problems=_QUERY),

@@ -26,7 +26,7 @@ from clawdforge.server.sessions.opening import Opening
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import AddFork, CopyEvents, DropCopy, SessionRow, StorageError, Store
-from clawdforge.server.workspaces import copying, paths
+from clawdforge.server.workspaces import copying, entries, paths
 from clawdforge.wire import events
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
@@ -152,7 +152,7 @@ class Forking:
         """Copies the workspace, and what the agent keeps.
 
         Raises:
-            Problem: `storage_full`, `too_large`.
+            Problem: `storage_full`, `too_large`, `overloaded` where a program holds a file.
             OSError: something cannot be read or written.
         """
         async with self._copying:
@@ -166,6 +166,8 @@ class Forking:
                 raise
             except copying.TooMuch as error:
                 raise Problem("too_large", f"this session is too large to be forked: too many {error}") from None
+            except BlockingIOError:
+                raise Problem("overloaded", entries.HELD, retry_after_s=1) from None
             except OSError as error:
                 tell_if_full(error)
                 raise

@@ -80,14 +80,16 @@ def reopened(place: int, flags: int, right: int) -> int:
     """Opens what lies at a place, which has no side effects before; where it is shut, its owner gets this right.
 
     Raises:
+        BlockingIOError: a program has it on a lease: to wait for that would be to wait for an agent.
         OSError: it cannot be opened.
     """
     itself = f"/proc/self/fd/{place}"
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return os.open(itself, flags | os.O_CLOEXEC)
+        return os.open(itself, flags)
     except PermissionError:
         os.chmod(itself, stat.S_IMODE(os.fstat(place).st_mode) | right)  # noqa: PTH101
-        return os.open(itself, flags | os.O_CLOEXEC)
+        return os.open(itself, flags)
 
 
 @contextmanager

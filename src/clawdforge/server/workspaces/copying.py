@@ -60,6 +60,7 @@ def copy(
 
     Raises:
         TooMuch: there is more, or it lies deeper than a path can name.
+        BlockingIOError: a program has a file on a lease.
         OSError: it cannot be read or written. What was copied by then is there.
     """
     try:
@@ -193,11 +194,11 @@ class _Copy:
         while at < size:
             try:
                 at = os.lseek(source, at, os.SEEK_DATA)
+                end = min(size, os.lseek(source, at, os.SEEK_HOLE))
             except OSError as error:
-                if error.errno == errno.ENXIO:  # the rest is a hole
+                if error.errno == errno.ENXIO:  # the rest is a hole, or gone
                     break
                 raise
-            end = min(size, os.lseek(source, at, os.SEEK_HOLE))
             while at < end:
                 self._go_on()
                 done = _copy_range(source, target, at, min(end - at, paths.COPY_BYTES))

@@ -28,6 +28,7 @@ _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMET
 _IN_THE_WAY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EEXIST})
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REMOVALS: Final = 10
+HELD: Final = "a program in the workspace holds a file for itself: try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +91,15 @@ def open_file(workspace: Path, path: str) -> OpenFile:
     """Opens a regular file. Nothing else is ever opened: neither a pipe nor a device hears of it.
 
     Raises:
-        Problem: `not_found`, or `invalid` for what is no file, or may be somebody else's.
+        Problem: `not_found`, `invalid` for what is no file, or may be somebody else's, `overloaded` where a
+            program has it on a lease.
     """
     with _root(workspace) as root, _told(path):
         place = beneath.entry(root, path)
         try:
             info = os.fstat(place)
             check_readable(info, os.fstat(root).st_uid)
-            fd = beneath.reopened(place, os.O_RDONLY | os.O_NONBLOCK, stat.S_IRUSR)
+            fd = beneath.reopened(place, os.O_RDONLY, stat.S_IRUSR)
         finally:
             os.close(place)
     info = os.fstat(fd)
@@ -245,6 +247,8 @@ def _told(path: str, *, writing: bool = False) -> Iterator[None]:
         yield
     except OSError as error:
         tell_if_full(error)
+        if isinstance(error, BlockingIOError):
+            raise Problem("overloaded", HELD, retry_after_s=1) from error
         if writing and error.errno in _IN_THE_WAY:
             raise invalid("a name on the way to it is too long, or not that of a directory", "path") from error
         if error.errno not in _GONE:

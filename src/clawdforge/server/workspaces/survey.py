@@ -43,6 +43,7 @@ class Limits:
     """How much of a workspace is looked at, and how long files are read. Larger ones count by size and time."""
 
     entries: int = 20_000
+    names_characters: int = 4 * 1024 * 1024  # of their paths: what is known of a workspace is held in memory
     depth: int = 64
     file_bytes: int = 512 * 1024
     time_s: float = 3.0
@@ -141,6 +142,7 @@ class _Look:
         self._keep = keep
         self._limits = limits
         self._left = limits.entries
+        self._names_left = limits.names_characters
         self._until = time.monotonic() + limits.time_s
         self._entries: dict[str, Entry] = {}
         self._unseen: set[str] = set()
@@ -150,7 +152,7 @@ class _Look:
         while waiting:
             path, depth = waiting.popleft()
             try:
-                below = self._list(path) if depth <= self._limits.depth and self._left > 0 else None
+                below = self._list(path) if depth <= self._limits.depth and self._has_room() else None
             except OSError as error:
                 below = [] if error.errno in _GONE and path else None
             if below is None:
@@ -158,6 +160,9 @@ class _Look:
             else:
                 waiting.extend((each, depth + 1) for each in below)
         return Manifest(self._entries, frozenset(self._unseen))
+
+    def _has_room(self) -> bool:
+        return min(self._left, self._names_left) > 0
 
     def _list(self, path: str) -> list[str] | None:
         """Looks at all that lies in a directory. Returns the directories there; None where it was too much."""
@@ -169,7 +174,8 @@ class _Look:
             with os.scandir(directory) as listed:
                 for each in listed:
                     self._left -= 1
-                    if self._left < 0:
+                    self._names_left -= len(start) + len(each.name)
+                    if min(self._left, self._names_left) < 0:
                         return None
                     if each.name == LEFT_OUT:
                         continue
@@ -203,8 +209,7 @@ class _Look:
             return self._made(info, os.fsencode(os.readlink(name, dir_fd=directory)))
         if not stat.S_ISREG(info.st_mode):
             return None
-        # A file with a second name may lie elsewhere, and be none that the agent could read.
-        if info.st_size > self._limits.file_bytes or (info.st_nlink > 1 and info.st_uid != self._owner):
+        if info.st_size > self._limits.file_bytes or self._may_be_foreign(info):
             return _unread(info)
         if time.monotonic() > self._until:
             return _unread(info, sure=False)  # at the next look, then
@@ -212,16 +217,24 @@ class _Look:
             return self._read(os.open(name, _FILE, dir_fd=directory), info)
         except PermissionError:
             return _unread(info)
+        except BlockingIOError:  # a program has it on a lease
+            return _unread(info, sure=False)
         except OSError as error:
             if error.errno in _GONE:
                 return None
             raise
+
+    def _may_be_foreign(self, info: os.stat_result) -> bool:
+        """Whether it may be a file that the agent could not read: one with a second name may lie elsewhere."""
+        return info.st_nlink > 1 and info.st_uid != self._owner
 
     def _read(self, file: int, info: os.stat_result) -> Entry | None:
         with os.fdopen(file, "rb", buffering=0) as opened:
             now = os.fstat(file)
             if not stat.S_ISREG(now.st_mode):
                 return None
+            if self._may_be_foreign(now):  # it took the place of the other one meanwhile
+                return _unread(now, sure=False)
             content = opened.read(self._limits.file_bytes + 1) or b""
             after = os.fstat(file)
         whole = len(content) == after.st_size and stamp_of(now) == stamp_of(after) == stamp_of(info)

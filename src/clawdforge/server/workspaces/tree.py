@@ -20,6 +20,9 @@ from clawdforge.wire.problems import Problem, invalid
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+PAGE_CHARACTERS: Final = 1024 * 1024
+"""Of its paths: thousands of long ones would be a hundred megabytes on their way to one caller."""
+
 _UNSEEN: Final = _GONE | {errno.EACCES, errno.EPERM}
 """Also what belongs to somebody else, who has shut it."""
 
@@ -51,7 +54,7 @@ def listed(workspace: Path, path: str, after: str | None, limit: int, *, recursi
         workspace: which one.
         path: of the directory, relative to the workspace; "" is the workspace itself.
         after: the path of the last entry of the page before; it need not be there any more.
-        limit: how many entries a page has at most.
+        limit: how many entries a page has at most; fewer where their paths are long.
         recursive: also what lies deeper, as far as a path can name it.
 
     Raises:
@@ -79,12 +82,14 @@ class _Listing:
         entries = []
         with _Opened(self._root) as opened:
             self._begin(opened, after)
-            while self._waiting and self._left:
+            room = PAGE_CHARACTERS
+            while self._waiting and self._left and room > 0:
                 folder, name = self._waiting.pop()
                 entry = self._entry(opened, folder, name)
                 if entry is not None:
                     entries.append(entry)
                     self._left -= 1
+                    room -= len(entry.path)
                     if self._recursive and entry.kind == "directory":
                         self._expect(opened, _below(folder, name), None)
         return Page(entries, bool(self._waiting) or self._dropped)

@@ -12,6 +12,7 @@ import pytest
 
 from clawdforge.server.workspaces import copying, removal
 from clawdforge.server.workspaces.copying import Limits, TooMuch
+from harness.leases import held
 
 MIB = 1024 * 1024
 OWNER = 64_001 if os.geteuid() == 0 else os.geteuid()
@@ -238,3 +239,25 @@ def test_what_its_owner_has_shut_is_copied_all_the_same(source: Path, target: Pa
         (root / "folder").chmod(0o700)
         (root / "folder/file").chmod(0o600)
     assert (target / "folder/file").read_text() == "text"
+
+
+def test_a_file_that_a_program_keeps_to_itself_is_not_waited_for(source: Path, target: Path) -> None:
+    (source / "file").write_text("text")
+    with held(source / "file"), pytest.raises(BlockingIOError):
+        copied(source, target)
+
+
+def test_a_file_that_is_emptied_between_two_of_its_holes_ends_there(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "file").write_bytes(b"x" * MIB)
+    lseek = os.lseek
+
+    def emptied(file: int, at: int, how: int) -> int:
+        if how == os.SEEK_HOLE:
+            os.truncate(source / "file", 0)
+        return lseek(file, at, how)
+
+    monkeypatch.setattr(os, "lseek", emptied)
+    copied(source, target)
+    assert (target / "file").read_bytes() == bytes(MIB)

@@ -15,6 +15,7 @@ import pytest
 from clawdforge.server.workspaces import entries, openat2
 from clawdforge.server.workspaces.entries import Condition
 from clawdforge.wire.problems import Problem
+from harness.leases import held
 from harness.swapping import swapping
 
 OWNER = 64_001 if os.geteuid() == 0 else os.geteuid()
@@ -338,3 +339,10 @@ def test_nothing_is_put_or_removed_by_way_of_a_link_that_comes_meanwhile(
             except Problem as problem:
                 assert problem.code in ("not_found", "invalid")
     assert untouched(elsewhere)
+
+
+def test_a_file_that_a_program_keeps_to_itself_is_not_waited_for(workspace: Path) -> None:
+    (workspace / "file").write_text("text")
+    with held(workspace / "file"), pytest.raises(Problem) as caught:
+        entries.open_file(workspace, "file")
+    assert caught.value.code == "overloaded"

@@ -13,6 +13,7 @@ import pytest
 
 from clawdforge.server.workspaces import removal, survey
 from clawdforge.server.workspaces.survey import USUAL, Entry, Limits, Manifest
+from harness.leases import held
 
 LONG_AGO = 1_000_000_000
 
@@ -265,3 +266,45 @@ def test_a_directory_that_its_owner_has_shut_is_said_to_be_unseen(root: Path) ->
         assert set(found.entries) == {"shut/file"}
     else:
         assert found.unseen == {"shut"}
+
+
+def test_a_file_that_a_program_keeps_to_itself_is_not_waited_for(root: Path) -> None:
+    (root / "file").write_text("text")
+    (root / "other").write_text("text")
+    with held(root / "file"):
+        found = looked(root)
+    assert {path: each.content for path, each in found.entries.items()} == {"file": "unread", "other": "kept"}
+    assert looked(root, found).entries["file"].content == "kept"
+
+
+def test_somebody_else_s_file_that_took_a_file_s_place_is_not_read(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the directory and the one into the file."""
+    secret = tmp_path / "secret"
+    secret.write_text("of somebody else")
+    file = root / "file"
+    file.write_text("text")
+    entry = survey._Look._entry
+
+    def swapped(look: survey._Look, directory: int, name: str, path: str, info: os.stat_result) -> Entry | None:
+        look._owner += 1
+        file.unlink()
+        os.link(secret, file)
+        return entry(look, directory, name, path, info)
+
+    monkeypatch.setattr(survey._Look, "_entry", swapped)
+    texts = Texts()
+    assert survey.look(root, Manifest(), texts.keep).entries["file"].content == "unread"
+    assert not texts
+
+
+def test_long_names_are_fewer_files(root: Path) -> None:
+    folder = root / ("f" * 200)
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:0200}").touch()
+    (root / "file").touch()
+    assert len(looked(root).entries) == 21
+    found = looked(root, limits=dataclasses.replace(USUAL, names_characters=4000))
+    assert found == Manifest({"file": found.entries["file"]}, frozenset({folder.name}))

@@ -164,3 +164,13 @@ def test_a_tree_that_changes_all_the_time_is_listed_without_what_is_elsewhere(tm
         seen = {name for _ in range(300) for path in everything(root, limit=2) for name in path.split("/")}
     assert "secret" not in seen
     assert "own" in seen
+
+
+def test_a_page_of_long_names_has_fewer_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path.joinpath(*["f" * 200] * 5)
+    folder.mkdir(parents=True)
+    for number in range(20):
+        (folder / f"{number:0200}").touch()
+    monkeypatch.setattr(tree, "PAGE_CHARACTERS", 4000)
+    assert len(tree.listed(tmp_path, "", None, 1000, recursive=True).entries) < 10
+    assert len(everything(tmp_path)) == 25
