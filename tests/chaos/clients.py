@@ -90,9 +90,10 @@ class Rival(Asker):
 
     def _cancel(self, session_id: str) -> None:
         index = self.rng.choice((None, None, self.rng.randint(1, 30)))
-        ask = Ask(self.new_mark(), "cancel", session_id, turn_index=index)
-        body = None if index is None else {"turn_index": index}
-        self.attempt(ask, "POST", f"/sessions/{session_id}/cancel", body, cut=self.cut())
+        mark = self.new_mark()
+        ask = Ask(mark, "cancel", session_id, self.key(mark), turn_index=index)
+        body = {} if index is None else {"turn_index": index}
+        self.insist(ask, f"/sessions/{session_id}/cancel", body)
 
     def _fork(self, session_id: str) -> None:
         """Goes on by itself from where a session is."""
@@ -111,10 +112,11 @@ class Rival(Asker):
         except Broken:
             return
         for each in waiting:
-            mark, permission_id = self.new_mark(), each["permission_id"]
-            ask = Ask(mark, "permission", session_id, self.key(mark), permission_id=permission_id)
-            body = {"decision": self.rng.choice(DECISIONS)}
-            self.insist(ask, f"/sessions/{session_id}/permissions/{permission_id}", body)
+            for _ in range(self.rng.choice((1, 1, 2))):  # a second one comes too late
+                mark, permission_id = self.new_mark(), each["permission_id"]
+                ask = Ask(mark, "permission", session_id, self.key(mark), permission_id=permission_id)
+                body = {"decision": self.rng.choice(DECISIONS)}
+                self.insist(ask, f"/sessions/{session_id}/permissions/{permission_id}", body)
 
 
 class Runner(Asker):
