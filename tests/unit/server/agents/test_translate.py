@@ -257,7 +257,8 @@ def test_what_a_real_agent_asks_for_was_told_before(trace: Path) -> None:
         if not update:
             asked += 1
             call = told[params["toolCall"]["toolCallId"]]
-            assert call["args"] or call["diffs"] or call["kind"] == "execute", call  # then the title is the command
+            # Of a command the title is enough.
+            assert call["args"] or call["diffs"] or call["kind"] == "execute", call
     assert asked
 
 
