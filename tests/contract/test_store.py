@@ -241,7 +241,8 @@ async def test_a_removed_session_is_gone_with_its_turns_and_events_but_not_its_a
 async def test_a_turn_from_start_to_end(store: Store) -> None:
     await store.write(AddSession(session_row()))
     await store.write(StartTurn(turn_row()))
-    assert await store.unfinished_turns() == [turn_row()]
+    assert await store.unfinished_turns() == await store.unfinished_turns("s") == [turn_row()]
+    assert await store.unfinished_turns("another") == []
     session = await store.session("s")
     assert session is not None
     assert (session.turn_count, session.last_turn_at) == (1, 5000)

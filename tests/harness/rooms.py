@@ -18,7 +18,7 @@ from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import Change
+from clawdforge.server.store.base import Change, StorageError
 from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Draft
 from clawdforge.wire.sandbox import Sandbox
@@ -106,15 +106,23 @@ class Host:
 
 
 class SlowStore:
-    """The real store, which a test can have withhold its word that something is stored: `slow` says of what."""
+    """The real store, which a test can have withhold its word that something is stored: `slow` says of what.
 
-    def __init__(self, store: SqliteStore) -> None:
+    While it is `full` nothing is stored.
+    """
+
+    def __init__(self, store: SqliteStore, *, full: bool) -> None:
         self._store = store
+        self.full = full
         self.slow: Callable[[Change], bool] = lambda _: False
         self.reached = asyncio.Event()
         self.go_on = asyncio.Event()
 
     def write(self, *changes: Change, flush: bool = True) -> asyncio.Future[None]:
+        if self.full:
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StorageError("There is no room left.", full=True))
+            return refused
         stored = self._store.write(*changes, flush=flush)
         if not any(map(self.slow, changes)):
             return stored
@@ -141,10 +149,10 @@ class Rooms:
 
 
 @asynccontextmanager
-async def rooms(data_dir: Path, **chosen: Any) -> AsyncIterator[Rooms]:
-    """The rooms of one life of a gateway on this directory; what runs at the end is ended."""
+async def rooms(data_dir: Path, *, full: bool = False, **chosen: Any) -> AsyncIterator[Rooms]:
+    """The rooms of one life of a gateway on this directory, its disk `full` or not; what runs is ended."""
     settings = Settings(data_dir=data_dir, durability="process", **chosen)
-    store = SlowStore(await SqliteStore.open(data_dir / "clawdforge.db", durability="process"))
+    store = SlowStore(await SqliteStore.open(data_dir / "clawdforge.db", durability="process"), full=full)
     keys = Keys(store)
     host = Host()
     sessions = Sessions(

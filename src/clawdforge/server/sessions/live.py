@@ -6,6 +6,7 @@ Of each there is one `LiveSession` at a time, so that its log has one writer. Mu
 from __future__ import annotations
 
 import asyncio
+from weakref import WeakValueDictionary
 
 from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.audit import Audit
@@ -32,7 +33,7 @@ class LiveSessions:
         self._rounds = rounds
         self.changes = TurnChanges(settings, store)
         self._live: dict[str, LiveSession] = {}
-        self._mending = asyncio.Lock()
+        self._mending: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def all(self) -> list[LiveSession]:
         """Those that there are now."""
@@ -71,15 +72,13 @@ class LiveSessions:
         live = self._live.get(row.session_id)
         if live is not None and live.usable:
             return live
-        async with self._mending:
+        async with self._alone(row.session_id):
             live = self._live.get(row.session_id)  # somebody else may have been faster
             if live is not None and live.usable:
                 return live
             if live is not None:
                 await live.end_agent(now=True)
-            for turn in await self._store.unfinished_turns():
-                if turn.session_id == row.session_id:
-                    await recovery.interrupt(self._store, self._audit, turn)
+            await self._mend(row.session_id)
             last_seq = await self._store.last_seq(row.session_id)
             return self.add(await self._store.session(row.session_id) or row, last_seq)
 
@@ -94,8 +93,16 @@ class LiveSessions:
 
     async def end_lost_turns(self) -> None:
         """Ends turns that nobody runs `interrupted`: their ends are lost."""
-        async with self._mending:
-            live = set(self._live)  # one may end, and be let go, while the store is asked
-            for turn in await self._store.unfinished_turns():
-                if turn.session_id not in live | self._live.keys():
-                    await recovery.interrupt(self._store, self._audit, turn)
+        found = await self._store.unfinished_turns()
+        for session_id in dict.fromkeys(turn.session_id for turn in found):
+            async with self._alone(session_id):
+                if session_id not in self._live:
+                    await self._mend(session_id)
+
+    async def _mend(self, session_id: str) -> None:
+        for turn in await self._store.unfinished_turns(session_id):
+            await recovery.interrupt(self._store, self._audit, turn)
+
+    def _alone(self, session_id: str) -> asyncio.Lock:
+        """Held while a session that is not live, or not usable, is put in order."""
+        return self._mending.setdefault(session_id, asyncio.Lock())

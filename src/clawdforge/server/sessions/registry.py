@@ -7,10 +7,11 @@ is reached or a row is stored.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.audit import Audit
@@ -29,7 +30,7 @@ from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.tasks import Tasks
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionRow, Store
+from clawdforge.server.store.base import SessionRow, StorageError, Store
 from clawdforge.wire.diffs import TurnDiff
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest, RunResult
@@ -43,6 +44,7 @@ from clawdforge.wire.sessions import (
 )
 from clawdforge.wire.turns import TurnCancelled, TurnRequest, TurnResult
 
+_log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -221,8 +223,14 @@ class Sessions:
     # --- the gateway's own life ----------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Takes up what an earlier life of the gateway left: its running turns end `interrupted`, once."""
-        await self.end_lost_turns()
+        """Takes up what an earlier life of the gateway left: its running turns end `interrupted`, once.
+
+        Where the disk is full that comes later: what is stored can be read meanwhile, and be removed.
+        """
+        try:
+            await self.end_lost_turns()
+        except StorageError as error:  # the reaper tries again, and so does whoever comes to their sessions
+            _log.error("turns that an earlier life left have no end yet: %s", error)
         for row in await self._store.open_sessions():
             self._admission.opened(row)
 

@@ -407,8 +407,11 @@ class Store(Protocol):
     async def closed_before(self, closed_at: int, limit: int) -> list[SessionRow]:
         """Sessions and runs that were closed before a time, oldest first."""
 
-    async def unfinished_turns(self) -> list[TurnRow]:
-        """Turns, running or queued, that have not ended: after a start, those that an earlier gateway left."""
+    async def unfinished_turns(self, session_id: str | None = None) -> list[TurnRow]:
+        """Turns, running or queued, that have not ended, of one session or all; those of a session in order.
+
+        After a start they are those that an earlier gateway left.
+        """
 
     async def turn(self, session_id: str, turn_index: int) -> TurnRow | None:
         """One turn."""

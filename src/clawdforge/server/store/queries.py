@@ -116,8 +116,11 @@ def closed_before(connection: sqlite3.Connection, closed_at: int, limit: int) ->
     return [from_values(SessionRow, row) for row in found]
 
 
-def unfinished_turns(connection: sqlite3.Connection) -> list[TurnRow]:
-    found = connection.execute(f"{_TURN} WHERE status IN ('queued', 'running') ORDER BY session_key, turn_index")
+def unfinished_turns(connection: sqlite3.Connection, session_id: str | None) -> list[TurnRow]:
+    where, values = "status IN ('queued', 'running')", []
+    if session_id is not None:
+        where, values = f"{where} AND session_key = {_KEY}", [session_id]
+    found = connection.execute(f"{_TURN} WHERE {where} ORDER BY session_key, turn_index", values)
     return [from_values(TurnRow, row) for row in found]
 
 

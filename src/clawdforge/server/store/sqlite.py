@@ -133,8 +133,8 @@ class SqliteStore:
     async def closed_before(self, closed_at: int, limit: int) -> list[SessionRow]:
         return await self._read(queries.closed_before, closed_at, limit)
 
-    async def unfinished_turns(self) -> list[TurnRow]:
-        return await self._read(queries.unfinished_turns)
+    async def unfinished_turns(self, session_id: str | None = None) -> list[TurnRow]:
+        return await self._read(queries.unfinished_turns, session_id)
 
     async def turn(self, session_id: str, turn_index: int) -> TurnRow | None:
         return await self._read(queries.turn, session_id, turn_index)
