@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from harness import agents, ledger
-from harness.agents import NewGateway
-from harness.gateway import until
+from clawdforge import Forge
+from harness import agents
+from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
 from harness.permissions import until_asked, waiting
+from harness.tenants import tenant
 
 MIB = 1024 * 1024
 
-# An agent's first words, and how it talks; `prompt` is the first that it is given.
+# How agents talk.
 BEGINS = """
 import json, os, sys, time
 def say(**message):
@@ -36,10 +38,12 @@ def permission():
     answer = ask("session/request_permission", toolCall=call, options=options)
     return answer["result"]["outcome"]["outcome"]
 """
-OPENS = """
+# Its first prompt is what it does.
+OBEYS = """
 say(id=hear()["id"], result={"protocolVersion": 1})
 say(id=hear()["id"], result={"sessionId": "s"})
 prompt = hear()
+exec(prompt["params"]["prompt"][-1]["text"])
 """
 
 BEFORE_IT_IS_OPEN = """
@@ -54,12 +58,31 @@ sys.stdin.read()
 """
 
 
-def test_one_that_asks_before_its_session_is_open_is_refused_and_starts(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(agents={"early": agents.python(BEGINS + BEFORE_IT_IS_OPEN)}).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="early", permissions="allow")
-        assert session.turn("hi").text() == "cancelled True"
-        assert list(Path(session.cwd).iterdir()) == []
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One that has the patience to hear what an agent says after a cancel."""
+    scripts = {"early": BEGINS + BEFORE_IT_IS_OPEN, "obedient": BEGINS + OBEYS}
+    started = Gateway(
+        tmp_path_factory.mktemp("gateway"),
+        agents={name: agents.python(code) for name, code in scripts.items()},
+        settings={"cancel_timeout_secs": 10},
+    ).start()
+    yield started
+    assert started.stop() == 0, started.log()
+    started.close()
+
+
+@pytest.fixture
+def app(gateway: Gateway) -> Iterator[Forge]:
+    with tenant(gateway) as forge:
+        forge.healthz()  # its connection is open before a test looks
+        yield forge
+
+
+def test_one_that_asks_before_its_session_is_open_is_refused_and_starts(app: Forge) -> None:
+    session = app.create_session(agent="early", permissions="allow")
+    assert session.turn("hi").text() == "cancelled True"
+    assert list(Path(session.cwd).iterdir()) == []
 
 
 BETWEEN_TURNS = """
@@ -76,21 +99,17 @@ sys.stdin.read()
 
 @pytest.mark.parametrize(("policy", "told"), [("allow", "selected"), ("deny", "cancelled"), ("ask", "cancelled")])
 def test_one_that_asks_between_turns_is_answered_by_the_policy_at_once(
-    new_gateway: NewGateway, policy: str, told: str
+    app: Forge, db: Ledger, policy: str, told: str
 ) -> None:
-    gateway = new_gateway(agents={"late": agents.python(BEGINS + OPENS + BETWEEN_TURNS)}).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="late", permissions=policy)
-        assert session.turn("one").text() == "first"
-        until(Path(session.cwd, "answered").exists, "the agent to be answered")
-        assert session.turn("two").text() == told
-        asked = [
-            each for each in Ledger(gateway.data_dir).events(session.session_id) if "permission" in each["type"]
-        ]
-        assert [(each["type"], each["turn_index"]) for each in asked] == [
-            ("permission_request", None),
-            ("permission_answer", None),
-        ]
+    session = app.create_session(agent="obedient", permissions=policy)
+    assert session.turn(BETWEEN_TURNS).text() == "first"
+    until(Path(session.cwd, "answered").exists, "the agent to be answered")
+    assert session.turn("two").text() == told
+    asked = [each for each in db.events(session.session_id) if "permission" in each["type"]]
+    assert [(each["type"], each["turn_index"]) for each in asked] == [
+        ("permission_request", None),
+        ("permission_answer", None),
+    ]
 
 
 AFTER_THE_CANCEL = """
@@ -103,17 +122,13 @@ sys.stdin.read()
 """
 
 
-def test_one_that_asks_after_its_prompt_was_cancelled_is_refused(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(
-        agents={"late": agents.python(BEGINS + OPENS + AFTER_THE_CANCEL)}, settings={"cancel_timeout_secs": 10}
-    ).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="late", permissions="allow")
-        body = {"prompt": "hi", "timeout_secs": 1}
-        assert ask(app, "POST", f"/sessions/{session.session_id}/turn", body).problem() == (504, "timeout")
-        events = Ledger(gateway.data_dir).events(session.session_id)
-        assert [each["data"]["content"] for each in events if each["type"] == "text"] == ["cancelled True"]
-        assert list(Path(session.cwd).iterdir()) == []
+def test_one_that_asks_after_its_prompt_was_cancelled_is_refused(app: Forge, db: Ledger) -> None:
+    session = app.create_session(agent="obedient", permissions="allow")
+    body = {"prompt": AFTER_THE_CANCEL, "timeout_secs": 1}
+    assert ask(app, "POST", f"/sessions/{session.session_id}/turn", body).problem() == (504, "timeout")
+    events = db.events(session.session_id)
+    assert [each["data"]["content"] for each in events if each["type"] == "text"] == ["cancelled True"]
+    assert list(Path(session.cwd).iterdir()) == []
 
 
 ENDS_WHILE_IT_ASKS = """
@@ -132,13 +147,11 @@ sys.stdin.read()
 """
 
 
-def test_one_that_ends_its_turn_while_it_asks_is_answered_too(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(agents={"hasty": agents.python(BEGINS + OPENS + ENDS_WHILE_IT_ASKS)}).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="hasty")
-        first = [each["type"] for each in session.turn("one").events]
-        assert first == ["tool_call", "permission_request", "permission_answer"]
-        assert session.turn("two").text() == "was answered"
+def test_one_that_ends_its_turn_while_it_asks_is_answered_too(app: Forge) -> None:
+    session = app.create_session(agent="obedient")
+    first = [each["type"] for each in session.turn(ENDS_WHILE_IT_ASKS).events]
+    assert first == ["tool_call", "permission_request", "permission_answer"]
+    assert session.turn("two").text() == "was answered"
 
 
 ASKS_AN_APP = """
@@ -167,25 +180,21 @@ ENDS: dict[str, tuple[str, int, str]] = {
 
 @pytest.mark.parametrize("how", ENDS)
 def test_what_one_asks_an_app_and_does_not_wait_for_has_its_answer_before_the_turn_s_end(
-    new_gateway: NewGateway, pool: ThreadPoolExecutor, how: str
+    app: Forge, db: Ledger, pool: ThreadPoolExecutor, how: str
 ) -> None:
     code, status, stop_reason = ENDS[how]
-    gateway = new_gateway(agents={"hasty": agents.python(BEGINS + OPENS + ASKS_AN_APP + code)}).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="hasty", permissions="ask")
-        path = f"/sessions/{session.session_id}"
-        turn = pool.submit(ask, app, "POST", f"{path}/turn", {"prompt": "hi"})
-        asked = until_asked(app, session.session_id, 2)
-        Path(session.cwd, "go").touch()
-        ended = turn.result()
-        assert (ended.status, ended.body["stop_reason"]) == (status, stop_reason)
-        events = Ledger(gateway.data_dir).events(session.session_id)
-        told = [each["data"] for each in events if each["type"] == "permission_answer"]
-        assert [(each["permission_id"], each["decision"], each["by"]) for each in told] == [
-            (each["permission_id"], "cancelled", "cancel") for each in asked
-        ]
-        assert waiting(app, session.session_id) == []
-        ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
+    session = app.create_session(agent="obedient", permissions="ask")
+    path = f"/sessions/{session.session_id}"
+    turn = pool.submit(ask, app, "POST", f"{path}/turn", {"prompt": ASKS_AN_APP + code})
+    asked = until_asked(app, session.session_id, 2)
+    Path(session.cwd, "go").touch()
+    ended = turn.result()
+    assert (ended.status, ended.body["stop_reason"]) == (status, stop_reason)
+    told = [each["data"] for each in db.events(session.session_id) if each["type"] == "permission_answer"]
+    assert [(each["permission_id"], each["decision"], each["by"]) for each in told] == [
+        (each["permission_id"], "cancelled", "cancel") for each in asked
+    ]
+    assert waiting(app, session.session_id) == []
 
 
 FLOODS_WITHOUT_LISTENING = """
@@ -198,13 +207,14 @@ while True:
 """
 
 
-def test_one_that_asks_without_end_and_hears_no_answer_fails_before_memory_does(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(agents={"flood": agents.python(BEGINS + OPENS + FLOODS_WITHOUT_LISTENING)}).start()
-    with gateway.app() as app:
-        session, other = app.create_session(agent="flood"), app.create_session(agent="fake")
-        before = gateway.forget_peak()
-        answer = ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "hi"})
-        assert answer.problem() == (502, "agent_failed")
-        assert "does not read its input" in answer.body["detail"]
-        assert gateway.peak_bytes() - before < 64 * MIB
-        assert other.turn("hi").text() == "turn 1: hi"
+def test_one_that_asks_without_end_and_hears_no_answer_fails_before_memory_does(
+    app: Forge, gateway: Gateway
+) -> None:
+    session, other = app.create_session(agent="obedient"), app.create_session(agent="fake")
+    before = gateway.forget_peak()
+    path = f"/sessions/{session.session_id}/turn"
+    answer = ask(app, "POST", path, {"prompt": FLOODS_WITHOUT_LISTENING})
+    assert answer.problem() == (502, "agent_failed")
+    assert "does not read its input" in answer.body["detail"]
+    assert gateway.peak_bytes() - before < 64 * MIB
+    assert other.turn("hi").text() == "turn 1: hi"

@@ -117,47 +117,30 @@ def test_a_program_that_cannot_be_executed_is_told_so(new_gateway: agents.NewGat
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("program", "said"),
     [
-        (["true"], "exited with code 0"),
-        (["yes"], "does not speak ACP"),
-        (["head", "-c", "40000000", "/dev/zero"], "more than 33554432 bytes"),
-        (["cat"], "refused to start"),
+        ("true", "exited with code 0"),
+        ("yes", "does not speak ACP"),
+        ("zeroes", "more than 33554432 bytes"),
+        ("cat", "refused to start"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_program_that_is_no_agent_is_told_so_at_once(
-    new_gateway: agents.NewGateway, argv: list[str], said: str
+    app: Forge, gateway: Gateway, program: str, said: str
 ) -> None:
-    gateway = new_gateway()
-    gateway.agents = {"none": {"argv": argv}}
-    gateway.start()
-    with gateway.app() as app:
-        found = ask(app, "POST", "/sessions", {"agent": "none"})
-        assert found.problem() == (502, "agent_failed")
-        assert said in found.body["detail"]
-        nothing_is_left(app, gateway, 0)
+    before = workspaces(gateway)
+    found = ask(app, "POST", "/sessions", {"agent": program})
+    assert found.problem() == (502, "agent_failed")
+    assert said in found.body["detail"]
+    nothing_is_left(app, gateway, before)
 
 
-FLOODS_BEFORE_IT_IS_READY = """
-import json, sys
-line = json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "s", "update": {
-    "sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "x" * 100_000}}}})
-while True:
-    print(line)
-"""
-
-
-def test_one_that_floods_before_it_is_ready_does_not_fill_the_memory(new_gateway: agents.NewGateway) -> None:
-    gateway = new_gateway(settings={"startup_timeout_secs": 3})
-    gateway.agents = {"flood": agents.python(FLOODS_BEFORE_IT_IS_READY)}
-    gateway.start()
-    with gateway.app() as app:
-        before = gateway.forget_peak()
-        found = ask(app, "POST", "/sessions", {"agent": "flood"})
-        assert found.status in (502, 504)
-        assert gateway.peak_bytes() - before < 128 * 1024 * 1024
-        nothing_is_left(app, gateway, 0)
+def test_one_that_floods_before_it_is_ready_does_not_fill_the_memory(app: Forge, gateway: Gateway) -> None:
+    before, memory = workspaces(gateway), gateway.forget_peak()
+    found = ask(app, "POST", "/sessions", {"agent": "flood", "startup_timeout_secs": 3})
+    assert found.status in (502, 504)
+    assert gateway.peak_bytes() - memory < 128 * 1024 * 1024
+    nothing_is_left(app, gateway, before)
 
 
 def test_a_session_whose_workspace_somebody_has_removed_is_told_so_by_the_path_that_its_agent_knows(

@@ -19,6 +19,22 @@ START_FAULTS = (
     *("no-session-id", "ignore-eof"),
 )
 
+NO_AGENTS = {
+    "true": ["true"],
+    "yes": ["yes"],
+    "zeroes": ["head", "-c", "40000000", "/dev/zero"],
+    "cat": ["cat"],
+}
+"""Programs that do not speak ACP."""
+
+FLOODS_BEFORE_IT_IS_READY = """
+import json, sys
+line = json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": "s", "update": {
+    "sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "x" * 100_000}}}})
+while True:
+    print(line)
+"""
+
 
 def scripted(*arguments: str, **entry: Any) -> dict[str, Any]:
     """The entry of a scripted agent that asks before it acts."""
@@ -27,11 +43,13 @@ def scripted(*arguments: str, **entry: Any) -> dict[str, Any]:
 
 
 def faulty() -> dict[str, dict[str, Any]]:
-    """A scripted agent for each fault at the start, one whose workspace says its fault, one that is not there."""
+    """A scripted agent for each fault at the start, one whose workspace says its fault; programs that are none."""
     return {
         **{f"fake-{fault.split()[0]}": scripted("--start-fault", fault) for fault in START_FAULTS},
         "moody": scripted("--start-fault", "@fault"),
         "absent": {"argv": ["no-program-has-this-name"]},
+        "flood": python(FLOODS_BEFORE_IT_IS_READY),
+        **{name: {"argv": argv} for name, argv in NO_AGENTS.items()},
     }
 
 
