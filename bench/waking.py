@@ -17,7 +17,7 @@ from clawdforge.testing.fake_model import FakeModel
 from harness.gateway import until
 from harness.real_agents import API_KEY, gateway_of
 
-ROUNDS = 15
+ROUNDS = 7
 AGENTS = Path(__file__).parents[1] / ".cache/agents/pinned/node_modules/.bin"
 PROGRAM = "claude-agent-acp"
 PROMPT = "[[SAY x]]"
