@@ -55,8 +55,12 @@ class Admission:
 
     def overdue(self) -> list[str]:
         """Sessions that nobody has used for their time to live."""
-        before = time.monotonic() - self._settings.session_ttl_secs
-        return [name for name, each in self._open.items() if each.kind == "session" and each.used_at < before]
+        return [session_id for session_id in self._open if self.is_overdue(session_id)]
+
+    def is_overdue(self, session_id: str) -> bool:
+        """Whether a session is open and was not used for its time to live."""
+        entry, ttl_s = self._open.get(session_id), self._settings.session_ttl_secs
+        return entry is not None and entry.kind == "session" and ttl_s < time.monotonic() - entry.used_at
 
     def drowsy(self, session_id: str) -> bool:
         """Whether a session is open and was not used for so long that its agent need not stay awake."""

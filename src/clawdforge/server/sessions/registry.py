@@ -264,8 +264,10 @@ class Sessions:
                 continue
             if (row := await self._store.session(session_id)) is not None:
                 live = await self._live.take_up(row)
-                if not live.busy:  # it may have been used while it was looked up
+                if not live.busy and self._admission.is_overdue(session_id):  # it may have been used meanwhile
                     await self._close(live, "idle")
+                else:
+                    self._live.let_go(live)
 
     def sleep_idle(self) -> None:
         """Ends the agents of sessions that nobody has used for `agent_idle_secs`: their next turns wake them."""
