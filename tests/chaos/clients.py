@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from chaos import scripts
@@ -13,7 +14,7 @@ from chaos.world import INSIST_S, Slot, World
 
 AGENTS: Final = ("fake", "resumes", "loads")
 DECISIONS: Final = ("allow", "allow_always", "reject", "reject_always")
-CALM_TRIES: Final = 40
+CALM_S: Final = 60.0
 
 
 class Resident(Asker):
@@ -56,8 +57,8 @@ class Resident(Asker):
     def _answers_still(self, session_id: str) -> None:
         """When all is over the session takes a turn as ever: what still runs in it ends by itself."""
         assert self.world.calm.wait(INSIST_S), "the storm does not end"
-        answers = []
-        for _ in range(CALM_TRIES):
+        give_up_at, answers = time.monotonic() + CALM_S, []
+        while time.monotonic() < give_up_at:
             made = self.ask_turn(session_id, scripts.CALM)
             if made.status == 200 and made.body["ok"]:
                 return

@@ -30,7 +30,7 @@ class Causes:
         agents: dict[str, list[Strike]] = defaultdict(list)
         cancels: dict[str, list[int]] = defaultdict(list)
         for strike in history.strikes:
-            if strike.session_id is not None:
+            if strike.session_id is not None and strike.blow != "pause":
                 agents[strike.session_id].append(strike)
         for attempt in history.attempts:
             if attempt.ask.what in ("cancel", "close") and attempt.ask.session_id is not None:
