@@ -34,7 +34,23 @@ NOTED_S: Final = 1.0
 """It is noted after so long that a turn has changed nothing: mostly another one has begun by then."""
 
 AT_ONCE: Final = 4
-"""Looks at workspaces that are taken at the same time: a turn that begins waits for no more than these."""
+"""Looks at workspaces that are taken at the same time."""
+
+
+class Lane:
+    """The threads as one app uses them, one look at a time: however large its workspaces, others find one free.
+
+    Belongs to the event loop.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._alone = asyncio.Lock()
+
+    async def run(self, look: Callable[[], None]) -> None:
+        """Returns when it was done, in a thread, and in its turn."""
+        async with self._alone:
+            await asyncio.get_running_loop().run_in_executor(self._threads, look)
 
 
 class SessionChanges:
@@ -43,7 +59,7 @@ class SessionChanges:
     Args:
         session_id: the session's.
         snapshots: where it is kept.
-        threads: where that is worked at.
+        lane: where that is worked at.
         last_begun: asks for the last of the session's turns that has begun, before the one that is named.
 
     Attributes:
@@ -54,13 +70,13 @@ class SessionChanges:
         self,
         session_id: str,
         snapshots: Snapshots,
-        threads: ThreadPoolExecutor,
+        lane: Lane,
         last_begun: Callable[[int | None], Awaitable[int]],
     ) -> None:
         self.running: int | None = None
         self._session_id = session_id
         self._snapshots = snapshots
-        self._threads = threads
+        self._lane = lane
         self._last_begun = last_begun
         self._alone = threading.Lock()
         self._last: asyncio.Future[None] | None = None
@@ -151,25 +167,20 @@ class SessionChanges:
 
     def _next(self, look: Callable[[], None]) -> asyncio.Future[None]:
         """Has something done in a thread, after what was to be done before."""
-        loop = asyncio.get_running_loop()
-        if self._snapshots.loaded and (self._last is None or self._last.done()):
-            self._last = loop.run_in_executor(self._threads, self._looked, look)
-        else:
-            self._last = loop.create_task(self._after(self._last, look))
+        self._last = asyncio.get_running_loop().create_task(self._after(self._last, look))
         return self._last
 
     async def _after(self, last: asyncio.Future[None] | None, look: Callable[[], None]) -> None:
         if last is not None:
             await asyncio.wait({last})
-        loop = asyncio.get_running_loop()
         if not self._snapshots.loaded:
             try:
                 last_begun = await self._last_begun(self.running)
             except StorageError as error:
                 _log.error("no look at the workspace of %s: its turns cannot be read: %s", self._session_id, error)
                 return
-            await loop.run_in_executor(self._threads, self._looked, partial(self._snapshots.load, last_begun))
-        await loop.run_in_executor(self._threads, self._looked, look)
+            await self._lane.run(partial(self._looked, partial(self._snapshots.load, last_begun)))
+        await self._lane.run(partial(self._looked, look))
 
     # --- in a thread ---------------------------------------------------------------------------------------
 
@@ -200,6 +211,7 @@ class TurnChanges:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="snapshots")
         # One of a session at a time, for as long as anybody has to do with it.
         self._sessions: WeakValueDictionary[str, SessionChanges] = WeakValueDictionary()
+        self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()  # by their apps
 
     def of(self, row: SessionRow) -> SessionChanges | None:
         """A session's; None where nobody looks: runs, and where the settings say that nothing is kept."""
@@ -210,7 +222,9 @@ class TurnChanges:
             place = paths.snapshots_of(self._data_dir, row.session_id)
             snapshots = Snapshots(place, Path(row.cwd), self._limit_bytes)
             last_begun = partial(self._last_begun, row.session_id)
-            known = SessionChanges(row.session_id, snapshots, self._threads, last_begun)
+            lane = self._lanes.get(row.app_id) or Lane(self._threads)
+            self._lanes[row.app_id] = lane
+            known = SessionChanges(row.session_id, snapshots, lane, last_begun)
             self._sessions[row.session_id] = known
         return known
 

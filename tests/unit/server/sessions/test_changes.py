@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clawdforge.server.sessions.changes import SessionChanges, TurnChanges
+from clawdforge.server.sessions.changes import AT_ONCE, Lane, SessionChanges, TurnChanges
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import AddSession, BeginTurn, EndTurn, SessionRow, StartTurn, TurnRow
 from clawdforge.server.store.sqlite import SqliteStore
@@ -69,7 +69,7 @@ async def changes(tmp_path: Path, snapshots: Gated) -> AsyncIterator[SessionChan
         return 0
 
     with ThreadPoolExecutor(4) as threads:
-        changes = SessionChanges("sess_1", snapshots, threads, none_before)
+        changes = SessionChanges("sess_1", snapshots, Lane(threads), none_before)
         yield changes
         snapshots.may.set()
         await changes.settled()
@@ -189,6 +189,41 @@ async def test_of_a_session_there_is_one_as_long_as_anybody_needs_it(tmp_path: P
     assert changes.of(row_of(tmp_path, session_id="sess_2")) is not held
     assert changes.of(row_of(tmp_path, kind="run", session_id="run_1")) is None
     assert TurnChanges(Settings(data_dir=tmp_path, snapshot_bytes=0), store).of(row) is None
+    await changes.close()
+    await store.close()
+
+
+async def test_an_app_whose_workspaces_take_long_to_look_at_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Gated] = []
+
+    def gated(place: Path, root: Path, _: int) -> Gated:
+        made.append(Gated(place, root))
+        return made[-1]
+
+    monkeypatch.setattr("clawdforge.server.sessions.changes.Snapshots", gated)
+    store = await SqliteStore.open(tmp_path / "store.db")
+    changes = TurnChanges(Settings(data_dir=tmp_path), store)
+
+    def of(app_id: str, session_id: str) -> SessionChanges:
+        paths.make_workspace(tmp_path, session_id)
+        held = changes.of(dataclasses.replace(row_of(tmp_path, session_id=session_id), app_id=app_id))
+        assert held is not None
+        return held
+
+    slow = [of("slow", f"sess_{number}") for number in range(AT_ONCE + 1)]
+    other = of("other", "sess_other")
+    for each in made[:-1]:
+        each.may.clear()
+    looks = [asyncio.ensure_future(begun(each, 1)) for each in slow]
+    async with asyncio.timeout(DEADLINE_S):
+        await begun(other, 1)
+    assert not any(look.done() for look in looks)
+    for each in made:
+        each.may.set()
+    await asyncio.gather(*looks)
+    assert [each.taken for each in made] == [["begin 1"]] * len(made)
     await changes.close()
     await store.close()
 
