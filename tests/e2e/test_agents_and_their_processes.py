@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
 from harness.levels import gateway_at
+from harness.tenants import tenant
 
 ALONE = 3
 """Processes of an agent that has started nothing: itself, and the wall's two."""
@@ -64,30 +66,37 @@ def stray(session: Session, how: str) -> psutil.Process:
     return psutil.Process(int(file.read_text()))
 
 
+@pytest.fixture(scope="module")
+def open_gateway() -> Iterator[Gateway]:
+    """One without a wall."""
+    with gateway_at("none") as gateway:
+        yield gateway.start()
+
+
 @pytest.mark.parametrize("how", STRAYS)
-def test_a_daemon_that_hides_from_its_agent_is_gone_with_its_session(how: str) -> None:
+def test_a_daemon_that_hides_from_its_agent_is_gone_with_its_session(open_gateway: Gateway, how: str) -> None:
     """Where no wall holds it."""
-    with gateway_at("none") as gateway, gateway.start().app() as app:
+    with tenant(open_gateway) as app:
         first = app.create_session(agent="fake", permissions="allow")
         second = app.create_session(agent="fake", permissions="allow")
         daemon = stray(first, how)
-        assert daemon.ppid() == gateway.pid
+        assert daemon.ppid() == open_gateway.pid
         family = [daemon, *daemon.children(recursive=True)]
         first.close()
         assert not any(each.is_running() for each in family)
         assert second.turn("hi").ok
-        assert gateway.zombies() == []
+        assert open_gateway.zombies() == []
 
 
-@pytest.mark.parametrize("how", STRAYS)
-def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_gateway(how: str) -> None:
-    """Where no wall holds it."""
+def test_a_daemon_that_hides_from_its_agent_is_gone_with_the_gateway() -> None:
+    """Where no wall holds them."""
     with gateway_at("none") as gateway:
         with gateway.start().app() as app:
-            daemon = stray(app.create_session(agent="fake", permissions="allow"), how)
-            family = [daemon, *daemon.children(recursive=True)]
+            sessions = {how: app.create_session(agent="fake", permissions="allow") for how in STRAYS}
+            daemons = [stray(session, how) for how, session in sessions.items()]
+            family = [each for daemon in daemons for each in (daemon, *daemon.children(recursive=True))]
             assert gateway.stop() == 0
-        until(lambda: not any(each.is_running() for each in family), "the daemon to be gone")
+        until(lambda: not any(each.is_running() for each in family), "the daemons to be gone")
 
 
 def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_end(

@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from clawdforge import Forge
+from clawdforge.client.session import Session
 from harness import http
 from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
 from harness.levels import gateway_at
+from harness.tenants import tenant
 
 MIB = 1024 * 1024
 FOR_ONE_START = 20
@@ -52,24 +54,30 @@ def test_a_tree_of_hundreds_is_gone_with_its_agent_s_death(app: Forge, gateway: 
     assert session.turn("again").text() == "turn 1: again"
 
 
-@pytest.mark.parametrize("how", TREES)
-def test_a_tree_of_hundreds_of_a_killed_gateway_ends_with_it(new_gateway: NewGateway, how: str) -> None:
+def grow(app: Forge) -> list[Session]:
+    """Sessions with a tree of each kind."""
+    sessions = [app.create_session(agent="fake") for _ in TREES]
+    for session, tree in zip(sessions, TREES.values(), strict=True):
+        session.turn(f"[[IGNORE_EOF]]{tree}")
+    return sessions
+
+
+def test_a_tree_of_hundreds_of_a_killed_gateway_ends_with_it(new_gateway: NewGateway) -> None:
     gateway = new_gateway().start()
     with gateway.app() as app:
-        app.create_session(agent="fake").turn(f"[[IGNORE_EOF]]{TREES[how]}")
-        until(lambda: len(gateway.children()) > 200, "the tree to have grown")
+        for session in grow(app):
+            until(lambda session=session: len(gateway.children(session)) > 200, "the tree to have grown")
     gateway.kill()
-    until(lambda: gateway.children() == [], "the tree to be gone")
+    until(lambda: gateway.children() == [], "the trees to be gone")
 
 
-@pytest.mark.parametrize("how", TREES)
-def test_a_tree_of_hundreds_that_a_killed_gateway_left_is_gone_when_the_next_one_listens(how: str) -> None:
-    """Where no wall ends it."""
+def test_a_tree_of_hundreds_that_a_killed_gateway_left_is_gone_when_the_next_one_listens() -> None:
+    """Where no wall ends them."""
     with gateway_at("none") as gateway:
         with gateway.start().app() as app:
-            app.create_session(agent="fake").turn(f"[[IGNORE_EOF]]{TREES[how]}")
+            sessions = grow(app)
         gateway.kill()
-        assert len(gateway.children()) > 200
+        assert all(len(gateway.children(each)) > 200 for each in sessions)
         gateway.start()
         assert gateway.children() == []
 
@@ -116,11 +124,20 @@ def room_for(gateway: Gateway, files: int) -> Iterator[None]:
         process.rlimit(resource.RLIMIT_NOFILE, usual)
 
 
+@pytest.fixture(scope="module")
+def warm_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One that nobody else uses, so that nobody else takes its files."""
+    gateway = Gateway(tmp_path_factory.mktemp("warm"), settings={"cancel_timeout_secs": 0.5}).start()
+    yield gateway
+    assert gateway.stop() == 0, gateway.log()
+    gateway.close()
+
+
 @pytest.fixture
-def scarce_gateway(new_gateway: NewGateway) -> Iterator[tuple[Gateway, Forge, HTTPConnection]]:
+def scarce_gateway(warm_gateway: Gateway) -> Iterator[tuple[Gateway, Forge, HTTPConnection]]:
     """A gateway with all its threads and files, an app, and a connection that is open already."""
-    gateway = new_gateway().start()
-    with gateway.app() as app, closing(http.connect(gateway.url)) as connection:
+    gateway = warm_gateway
+    with tenant(gateway) as app, closing(http.connect(gateway.url)) as connection:
         app.run("warm up", agent="fake")
         gateway.settle()
         http.send(connection, "GET", "/sessions", token=app._config.token)

@@ -34,7 +34,7 @@ time.time_ns = lambda: _time_ns() + _shift() * 10**9
 
 
 class Clock:
-    """The wall clock of one gateway."""
+    """The wall clock of gateways."""
 
     def __init__(self, root: Path) -> None:
         self._file = root / "shifted-by"
@@ -49,20 +49,30 @@ class Clock:
         new.replace(self._file)
 
 
-@pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    root = tmp_path / "clock"
-    root.mkdir()
-    return Clock(root)
+@pytest.fixture(scope="module")
+def shared_clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    return Clock(tmp_path_factory.mktemp("clock"))
 
 
 @pytest.fixture
-def gateway(new_gateway: NewGateway, clock: Clock) -> Gateway:
-    return new_gateway(env=clock.env).start()
+def clock(shared_clock: Clock) -> Clock:
+    """It is right as a test begins."""
+    shared_clock.jump(0)
+    return shared_clock
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, shared_clock: Clock) -> Iterator[Gateway]:
+    """One that no test ends."""
+    settings = {"cancel_timeout_secs": 0.5}
+    started = Gateway(tmp_path_factory.mktemp("gateway"), settings=settings, env=shared_clock.env).start()
+    yield started
+    assert started.stop() == 0, started.log()
+    started.close()
 
 
 @pytest.fixture
-def app(gateway: Gateway) -> Iterator[Forge]:
+def app(gateway: Gateway, clock: Clock) -> Iterator[Forge]:
     with tenant(gateway) as app:
         yield app
 
@@ -143,8 +153,9 @@ def test_an_open_session_is_not_old_by_it(new_gateway: NewGateway, clock: Clock)
 @pytest.mark.guarantee
 @JUMPS
 def test_a_gateway_that_comes_back_at_another_time_goes_on(
-    gateway: Gateway, clock: Clock, pool: ThreadPoolExecutor, jump_s: int
+    new_gateway: NewGateway, clock: Clock, jump_s: int
 ) -> None:
+    gateway = new_gateway(env=clock.env).start()
     app = gateway.app()
     session = app.create_session(agent="fake")
     session.turn("one")

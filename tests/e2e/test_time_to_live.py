@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,14 +13,18 @@ from harness.agents import NewGateway
 from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
+from harness.tenants import tenant
 
 QUICK = {"session_ttl_secs": 1, "session_hard_ttl_secs": 86_400, "reap_interval_secs": 0.1}
 
 
-@pytest.fixture
-def idle_gateway(new_gateway: NewGateway) -> Gateway:
+@pytest.fixture(scope="module")
+def idle_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Closes sessions after a second."""
-    return new_gateway(settings=QUICK).start()
+    gateway = Gateway(tmp_path_factory.mktemp("idle"), settings={"cancel_timeout_secs": 0.5, **QUICK}).start()
+    yield gateway
+    assert gateway.stop() == 0, gateway.log()
+    gateway.close()
 
 
 def closed(app: Forge, session_id: str) -> bool:
@@ -27,7 +32,7 @@ def closed(app: Forge, session_id: str) -> bool:
 
 
 def test_a_session_that_nobody_uses_is_closed_and_its_agent_ended(idle_gateway: Gateway) -> None:
-    with idle_gateway.app() as app:
+    with tenant(idle_gateway) as app:
         session = app.create_session(agent="fake")
         session.turn("hi")
         until(lambda: closed(app, session.session_id), "the idle session to be closed")
@@ -39,26 +44,27 @@ def test_a_session_that_nobody_uses_is_closed_and_its_agent_ended(idle_gateway: 
 
 
 def test_a_session_whose_turn_runs_is_not_idle(idle_gateway: Gateway) -> None:
-    with idle_gateway.app() as app:
+    with tenant(idle_gateway) as app:
         session = app.create_session(agent="fake")
         assert session.turn("[[SLEEP 2]][[SAY awake]]").text() == "awake"
         assert session.state()["live"] is True
 
 
 def test_every_turn_begins_the_time_anew(idle_gateway: Gateway) -> None:
-    with idle_gateway.app() as app:
+    with tenant(idle_gateway) as app:
         session = app.create_session(agent="fake")
         for number in range(1, 5):
             assert session.turn("[[SLEEP 0.4]][[SAY here]]").turn_index == number
 
 
-def test_a_session_left_by_an_earlier_life_is_closed_too(idle_gateway: Gateway) -> None:
-    app = idle_gateway.app()
+def test_a_session_left_by_an_earlier_life_is_closed_too(new_gateway: NewGateway) -> None:
+    gateway = new_gateway(settings=QUICK).start()
+    app = gateway.app()
     session = app.create_session(agent="fake")
     app.close()
-    idle_gateway.kill()
-    idle_gateway.start()
-    ledger = Ledger(idle_gateway.data_dir)
+    gateway.kill()
+    gateway.start()
+    ledger = Ledger(gateway.data_dir)
     question = "SELECT close_reason FROM sessions WHERE session_id = ?"
     until(
         lambda: ledger.rows(question, session.session_id) == [{"close_reason": "idle"}], "the session to be closed"
@@ -124,7 +130,7 @@ def test_turns_and_the_reaper_do_not_get_into_each_other_s_way(
     def until_idle(seconds: float) -> None:
         sleeper.run(f"[[SLEEP {seconds}]]", agent="fake")
 
-    with idle_gateway.app() as sleeper:
+    with tenant(idle_gateway) as sleeper:
         token = sleeper._config.token
         results = [each for found in pool.map(use, [0.0, 0.03, 0.06, 0.09]) for each in found]
     assert set(results) <= {(200, "end_turn"), (410, "session_closed")}
