@@ -33,18 +33,22 @@ class Turns:
         Raises:
             Problem: `not_found`.
         """
-        row = await self._row(session.session_id, turn_index)
+        row = await self._store.turn(session.session_id, turn_index)
+        if row is None:
+            raise Problem("not_found", "turn not found")
         return await self._told(row, answers.turn_info)
 
     async def asked(
         self, session_id: str, turn_index: int, answer: Callable[[TurnRow, list[dict[str, Any]]], T]
     ) -> Asked[T] | None:
-        """A turn that has ended, as whoever asked for it would have it; None for one that has not.
+        """A turn that has ended, as whoever asked for it by this key again has it; None for one that has not.
 
         Raises:
-            Problem: `not_found` where it is gone.
+            Problem: `not_found` where it is removed.
         """
-        row = await self._row(session_id, turn_index)
+        row = await self._store.turn(session_id, turn_index)
+        if row is None:
+            raise Problem("not_found", "what this Idempotency-Key has made is removed: its time is over")
         if row.status in ("queued", "running"):
             return None
         loop = asyncio.get_running_loop()
@@ -56,12 +60,6 @@ class Turns:
             asked.answer.set_exception(problem)
             asked.answer.exception()  # whoever asks to be told by events does not look at it
         return asked
-
-    async def _row(self, session_id: str, turn_index: int) -> TurnRow:
-        row = await self._store.turn(session_id, turn_index)
-        if row is None:
-            raise Problem("not_found", "turn not found")
-        return row
 
     async def _told(self, row: TurnRow, tell: Callable[[TurnRow, list[dict[str, Any]]], T]) -> T:
         """Folds what is stored. An answer of megabytes is put together beside the loop."""

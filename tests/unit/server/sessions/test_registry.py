@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from clawdforge.server.apps.keys import Once
 from clawdforge.server.sessions import admission
+from clawdforge.server.store.base import RemoveSession
+from clawdforge.wire.problems import Problem
+from clawdforge.wire.runs import RunRequest
 from clawdforge.wire.sessions import SessionCreate
 from clawdforge.wire.turns import TurnRequest
 from harness.rooms import APP, DEADLINE_S, rooms
@@ -41,3 +45,20 @@ async def test_a_session_that_is_used_while_it_is_looked_up_is_not_closed(
         monkeypatch.setattr(room.store, "session", looked_up)
         await room.sessions.expire()
         assert (await room.sessions.get(APP, created.session_id)).close_reason == "idle"
+
+
+async def test_a_key_whose_run_is_removed_runs_nothing_and_says_why(tmp_path: Path) -> None:
+    once = Once("key", b"f" * 32)
+    async with rooms(tmp_path) as room, asyncio.timeout(DEADLINE_S):
+        asked = await room.sessions.run(APP, RunRequest(prompt="once", agent="fake"), once=once)
+        await asked.accepted
+        while not room.host.actors:
+            await asyncio.sleep(0)
+        await room.host.actors[0].prompted()
+        room.host.actors[0].finish()
+        await asked.answer
+        await room.store.write(RemoveSession(asked.session_id))
+        with pytest.raises(Problem, match="Idempotency-Key has made is removed") as told:
+            await room.sessions.run(APP, RunRequest(prompt="once", agent="fake"), once=once)
+        assert told.value.code == "not_found"
+        assert len(room.host.actors) == 1
