@@ -23,6 +23,7 @@ from clawdforge.testing import fake_agent
 from harness import intruder, intruder_calls
 from harness.files import Files
 from harness.gateway import Gateway
+from harness.http import call
 from harness.ordinary import command as as_ordinary_user
 from harness.stand import NO_PYTHON, ROOT, USER_UID, Answer, Interpreter, Try, interpreter, words
 
@@ -224,6 +225,24 @@ def test_an_upload_of_another_app_is_out_of_reach(site: Site, own: Session, othe
     blobs = [each for each in (site.gateway.data_dir / "blobs").rglob("*") if each.is_file()]
     assert blobs
     site.shuts_out(own, *((intruder.read, each) for each in blobs), is_users=True)
+
+
+def test_what_turns_have_changed_is_out_of_reach(site: Site, own: Session, other: Forge) -> None:
+    """Old contents of files are kept, of the own session too, where an agent could change what it has done."""
+    with other.session(agent="fake", permissions="allow") as theirs:
+        theirs.turn("[[WRITE note.txt secret]]")
+        call(other.base_url, "GET", f"/sessions/{theirs.session_id}/diff", token=other._config.token)
+        kept = site.gateway.data_dir / "snapshots"
+        texts = [each for each in (kept / theirs.session_id / "objects").iterdir() if each.read_text() == "secret"]
+        assert texts
+        site.shuts_out(
+            own,
+            (intruder.listing, kept),
+            (intruder.listing, kept / theirs.session_id),
+            *((verb, each) for each in texts for verb in (intruder.read, intruder.open_to_write)),
+            (intruder.read, kept / theirs.session_id / "manifest"),
+            is_users=True,
+        )
 
 
 def test_the_user_s_home_and_logins_are_out_of_reach(site: Site, own: Session) -> None:
