@@ -1,4 +1,4 @@
-"""A connection's own bounds, where uvicorn has none: the request's head, in bytes and in time, and a polite end.
+"""A connection's own bounds, where uvicorn has none: heads, answers that nobody reads, and a polite end.
 
 Below ASGI: it must not know routes, tokens or what a body holds.
 """
@@ -20,6 +20,7 @@ from clawdforge.wire.problems import Problem
 KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 128  # also so often does asyncio try to accept at a time, and log where it cannot
 LINGER_S: Final = 2.0
+UNREAD_S: Final = 30.0
 ONE_WRITE_BYTES: Final = 64 * 1024
 ABORT: Final = "clawdforge.abort"
 """In a request's scope: what ends its connection at once, also where the client does not read."""
@@ -54,6 +55,7 @@ def bounded(settings: Settings) -> type[BoundedProtocol]:
     class Bounded(BoundedProtocol):
         max_head_bytes = settings.max_head_bytes
         head_timeout_s = settings.head_timeout_secs
+        min_rate = settings.min_body_bytes_per_sec
 
     return Bounded
 
@@ -63,15 +65,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     A connection that has sent nothing is closed without a word after `head_timeout_s`; so much time has every
     later head from its first byte, too. What is refused here gets the contract's error body and is then closed.
+    A client that does not read its answer, at `min_rate` bytes a second, is let go: that is held in memory.
     """
 
     max_head_bytes: int
     head_timeout_s: float
+    min_rate: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_clock: asyncio.TimerHandle | None = None
         self._linger_clock: asyncio.TimerHandle | None = None
+        self._unread_clock: asyncio.TimerHandle | None = None
         self._in_head = True
         self._head_begun = False
         self._head_bytes = 0
@@ -94,8 +99,13 @@ class BoundedProtocol(HttpToolsProtocol):
             super().data_received(data)
             self._watch_head()
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_unread_clock()  # what is left of the answer is little
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_clock()
+        self._stop_unread_clock()
         if self._linger_clock is not None:
             self._linger_clock.cancel()
         self._unset_keepalive_if_required()  # uvicorn forgets it where the connection was reset
@@ -142,6 +152,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal)
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.flow.write_paused:
+            self._start_unread_clock()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = cast("asyncio.Transport", self._answers.of_next_response())  # all that a cycle calls
         cast("dict[str, Any]", cycle.scope)[ABORT] = self.transport.abort
@@ -186,6 +201,22 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(Problem("request_timeout", f"the request's head took over {self.head_timeout_s:g} s"))
         elif not self._busy():
             self.transport.close()
+
+    def _start_unread_clock(self) -> None:
+        self._stop_unread_clock()
+        unread_bytes = self.transport.get_write_buffer_size()
+        self._unread_clock = self.loop.call_later(UNREAD_S, self._look_if_read, unread_bytes)
+
+    def _stop_unread_clock(self) -> None:
+        if self._unread_clock is not None:
+            self._unread_clock.cancel()
+            self._unread_clock = None
+
+    def _look_if_read(self, before_bytes: int) -> None:
+        if before_bytes - self.transport.get_write_buffer_size() < UNREAD_S * self.min_rate:
+            self.transport.abort()
+        else:
+            self._start_unread_clock()
 
     def _refuse(self, problem: Problem) -> None:
         """Says what is wrong, where that can still be said, and ends the connection."""

@@ -14,6 +14,7 @@ from clawdforge.server.http import body, limits
 from clawdforge.server.http.problems import Answer, Front
 from clawdforge.server.settings import Settings
 
+LARGE_BYTES = 32 * 1024 * 1024  # more than the sockets hold
 ONE_READ_BYTES = 256 * 1024  # what asyncio reads at once: so much may come beyond a limit before it is noticed
 
 
@@ -285,6 +286,33 @@ async def test_a_client_that_never_stops_sending_is_cut_off(serve, raw, monkeypa
             while True:
                 await connection.send(b"x" * 100)
                 await asyncio.sleep(0)
+
+
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    await Answer(bytes(LARGE_BYTES))(scope, receive, send)
+
+
+@pytest.mark.parametrize("end", [(), ("Connection: close",)])
+async def test_a_client_that_does_not_read_its_answer_is_let_go(serve, raw, monkeypatch, end: tuple[str]) -> None:
+    monkeypatch.setattr(limits, "UNREAD_S", 0.1)
+    server = await serve(Front(large))
+    connection = await server.connect()
+    await connection.send(raw("GET", "/", *end) + raw("GET", "/"))
+    async with asyncio.timeout(20):
+        while not server.uvicorn.server_state.connections:
+            await asyncio.sleep(0)
+        while server.uvicorn.server_state.connections:
+            await asyncio.sleep(0.01)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await connection.reply()
+
+
+async def test_a_client_that_reads_its_answer_gets_all_of_it(serve, raw, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "UNREAD_S", 1.0)
+    server = await serve(Front(large))
+    connection = await server.connect()
+    for _ in range(3):
+        assert len((await connection.ask(raw("GET", "/"))).body) == LARGE_BYTES
 
 
 async def test_an_idle_connection_is_closed_by_the_end_of_the_server(serve, raw) -> None:
