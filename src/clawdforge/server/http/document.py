@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.requests import Request
 
-from clawdforge.server.http.openapi import BINARY, Parameter, Route, Schema
+from clawdforge.server.http.route import BINARY, Parameter, Route, Schema
 from clawdforge.server.sandbox.base import LimitName
 from clawdforge.wire.permissions import Outcome
 from clawdforge.wire.problems import STATUS

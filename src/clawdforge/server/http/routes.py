@@ -27,9 +27,10 @@ from clawdforge.server.http import (
 )
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.download import BINARY
-from clawdforge.server.http.openapi import BINARY as BYTES
-from clawdforge.server.http.openapi import Api, Parameter, Route
+from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.problems import Answer
+from clawdforge.server.http.route import BINARY as BYTES
+from clawdforge.server.http.route import Parameter, Route
 from clawdforge.wire import sse
 from clawdforge.wire.agents import AgentAnswer, AgentPage
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked

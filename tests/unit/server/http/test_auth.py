@@ -9,8 +9,9 @@ import pytest
 from starlette.requests import Request
 
 from clawdforge.server.http.auth import MAX_TOKEN_BYTES, Address, Gate, bearer
-from clawdforge.server.http.openapi import Api, Route
+from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.problems import Answer
+from clawdforge.server.http.route import Route
 from clawdforge.server.settings import Settings
 from clawdforge.wire.problems import Problem
 

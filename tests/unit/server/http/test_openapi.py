@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from clawdforge.server.http.openapi import Api, Parameter, Route
+from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.problems import Answer
+from clawdforge.server.http.route import Parameter, Route
 from clawdforge.wire.apps import TokenCreate
 from clawdforge.wire.runs import RunRequest, RunResult
 from clawdforge.wire.sessions import SessionCreate, SessionInfo

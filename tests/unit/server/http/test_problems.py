@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from clawdforge.server.http.openapi import Api, Route
+from clawdforge.server.http.openapi import Api
 from clawdforge.server.http.problems import Answer, Front, request_id
+from clawdforge.server.http.route import Route
 from clawdforge.server.store.base import NameTaken, StorageError
 from clawdforge.wire.problems import STATUS, Problem
 
