@@ -73,6 +73,7 @@ class Prompts:
         self._session = session
         self._audit = audit
         self._changes = changes
+        self._look: asyncio.Future[None] | None = None  # at the workspace, before the turn that runs
 
     def let_in(self, ask: Ask[Any]) -> None:
         """Gives a prompt its place behind those that are here; `run` must follow."""
@@ -116,7 +117,7 @@ class Prompts:
             if self._session.closing is not None:
                 raise answers.closed()
             row = await self._accepted(ask, files, first, note)
-            if row.status == "queued" and await turn.queue(ask.go):
+            if row.status == "queued" and await turn.wait(ask.go):
                 row = await self._begun(turn, row)
             end = turn.end if row.status == "queued" else await self._played(turn)
             return await self._finish(turn, row, end, closing=first is not None)
@@ -154,9 +155,7 @@ class Prompts:
         if not queued:
             self._begin(turn)
         if files is not None:
-            if self._changes is not None:
-                await self._changes.settled()  # they are no change of the turn before
-            await turn.gather(files())
+            await turn.gather(self._laid(files))
         index = self._session.row.turn_count + 1
         now_ms = epoch_ms()
         row = TurnRow(self._session.row.session_id, index, "queued" if queued else "running", now_ms)
@@ -181,6 +180,11 @@ class Prompts:
             ask.accepted.set_result(accepted)
         return row
 
+    async def _laid(self, files: Files) -> Sequence[Attachment]:
+        if self._changes is not None:
+            await self._changes.settled()  # they are no change of the turn before
+        return await files()
+
     def _begin(self, turn: Turn) -> None:
         self.turn = turn
         turn.begin()
@@ -196,14 +200,14 @@ class Prompts:
     async def _started(self, turn: Turn, *changes: Change) -> None:
         """Stores that a turn begins, while its workspace is looked at: its agent hears of it after both."""
         stored = self._session.log.commit(*changes, drafts=[state.turn_start(turn.prompt)], turn_index=turn.index)
-        look = None if self._changes is None else self._changes.begin(turn.index)
+        self._look = None if self._changes is None else self._changes.begin(turn.index)
         await stored
-        if look is not None:
-            await look
 
     async def _played(self, turn: Turn) -> TurnEnd:
         """Plays a turn that is in the store: whatever goes wrong, it gets an end, and its agent is in order."""
         try:
+            if self._look is not None:  # which may wait for others; a turn that is over by then does not
+                await turn.wait(self._look)
             if self._session.agent is None or not self._session.agent.usable:
                 await self._session.end_agent(now=True)  # what one that ended since the last turn left goes first
             end = await turn.play(self._session)

@@ -82,9 +82,9 @@ class Turn:
         if self._deadlines.total_s is not None:
             self._watch_total(self._deadlines.total_s)
 
-    async def queue(self, go: asyncio.Future[None]) -> bool:
-        """Waits until it may go on, which is True; False where it is over before."""
-        either: set[asyncio.Future[Any]] = {go, self._over}
+    async def wait(self, ready: asyncio.Future[None]) -> bool:
+        """Waits for what it cannot go on without. Returns False where the turn is over before."""
+        either: set[asyncio.Future[Any]] = {ready, self._over}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return not self._over.done()
 

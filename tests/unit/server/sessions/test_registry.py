@@ -12,6 +12,7 @@ import pytest
 
 from clawdforge.server.apps.keys import Once
 from clawdforge.server.sessions import admission
+from clawdforge.server.sessions.changes import SessionChanges
 from clawdforge.server.store.base import RemoveSession
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest
@@ -62,3 +63,19 @@ async def test_a_key_whose_run_is_removed_runs_nothing_and_says_why(tmp_path: Pa
             await room.sessions.run(APP, RunRequest(prompt="once", agent="fake"), once=once)
         assert told.value.code == "not_found"
         assert len(room.host.actors) == 1
+
+
+async def test_a_turn_whose_workspace_is_looked_at_for_long_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rooms(tmp_path) as room, asyncio.timeout(DEADLINE_S):
+        created, _ = await room.sessions.create(APP, SessionCreate(agent="fake"))
+        with monkeypatch.context() as large:
+            never = asyncio.get_running_loop().create_future()
+            large.setattr(SessionChanges, "begin", lambda *_: never)
+            asked = await room.sessions.turn(APP, created.session_id, TurnRequest(prompt="not heard"))
+            await asked.accepted
+            told, _ = await room.sessions.cancel(APP, created.session_id)
+        assert told.cancelled
+        assert (await asked.answer).stop_reason == "cancelled"
+        assert room.host.actors[0].prompts.empty()
