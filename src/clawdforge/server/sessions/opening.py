@@ -74,6 +74,7 @@ class Opening:
             live = await self.made(row)
             live.log.hold()
             await live.wake(request.startup_timeout_secs or self._settings.startup_timeout_secs)
+            self._admission.used(row.session_id)  # else an agent that took its time to start would sleep at once
             await tasks.stored(live.log.commit(AddSession(live.row), *changes))
         except BaseException as error:
             await self.unmake(row)
