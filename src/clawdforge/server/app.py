@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +40,10 @@ from clawdforge.server.store.sqlite import FILE_NAME, SqliteStore
 from clawdforge.server.workspaces.space import Space
 
 _log: Final = logging.getLogger(__name__)
+
+THREADS: Final = 16
+"""What takes long (copies, trees, files that are laid) takes seven of them at most: what is short finds one free.
+By itself asyncio has six where there are two cores."""
 
 
 class Gateway:
@@ -85,6 +90,7 @@ class Gateway:
         await self._closing.aclose()
 
     async def _open(self) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         entries = catalog(self.settings.agents)
         directory = DataDirectory(self.settings.data_dir)
         self._closing.callback(directory.release)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.keys import Keys, Note, Once
@@ -33,7 +34,7 @@ from clawdforge.wire.problems import Problem
 from clawdforge.wire.sessions import SessionFork, SessionForked
 
 AT_ONCE: Final = 2
-"""Workspaces that are copied at the same time: each takes a thread, and the disk."""
+"""Workspaces that are copied at the same time, of one app one: each takes a thread, and the disk."""
 
 _PIECE_EVENTS: Final = 500
 _PIECE_BYTES: Final = 256 * 1024
@@ -61,6 +62,7 @@ class Forking:
         self._keys = keys
         self._opening = opening
         self._copying = asyncio.Semaphore(AT_ONCE)
+        self._copying_of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by apps
 
     async def fork(
         self, app: App, source: SessionRow, request: SessionFork, once: Once | None
@@ -155,7 +157,7 @@ class Forking:
             Problem: `storage_full`, `too_large`, `overloaded` where a program holds a file.
             OSError: something cannot be read or written.
         """
-        async with self._copying:
+        async with self._copying_of.setdefault(row.app_id, asyncio.Lock()), self._copying:
             unwanted = _Flag()
             work = asyncio.ensure_future(asyncio.to_thread(self._copy, source, row, unwanted))
             try:
