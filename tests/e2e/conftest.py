@@ -39,6 +39,21 @@ def strict_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
     strict.close()
 
 
+@pytest.fixture(scope="session")
+def tight_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with little room in its workspaces, one stream for each app, and two places in a queue.
+
+    A stream that is quiet often says that it lives.
+    """
+    root = tmp_path_factory.mktemp("tight")
+    limits = {"workspace_bytes": 4 * 1024 * 1024, "max_streams_per_app": 1, "max_queued_turns": 2}
+    tight = Gateway(root, settings={"cancel_timeout_secs": 0.5, "heartbeat_secs": 0.1, **limits})
+    tight.start()
+    yield tight
+    assert tight.stop() == 0, tight.log()
+    tight.close()
+
+
 @pytest.fixture
 def app(gateway: Gateway) -> Iterator[Forge]:
     """A new app of the shared gateway; what it has left open is closed, and what it did obeys the laws."""
@@ -50,6 +65,13 @@ def app(gateway: Gateway) -> Iterator[Forge]:
 def strict_app(strict_gateway: Gateway) -> Iterator[Forge]:
     """A new app of the strict gateway."""
     with tenant(strict_gateway) as forge:
+        yield forge
+
+
+@pytest.fixture
+def tight_app(tight_gateway: Gateway) -> Iterator[Forge]:
+    """A new app of the tight gateway."""
+    with tenant(tight_gateway) as forge:
         yield forge
 
 

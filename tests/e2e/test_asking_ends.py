@@ -103,26 +103,25 @@ def test_a_gateway_that_stops_still_takes_answers_for_the_turns_that_it_lets_end
 
 
 @pytest.mark.guarantee
-@pytest.mark.parametrize("as_run", [False, True], ids=["session", "run"])
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGKILL"])
 def test_what_is_open_when_the_gateway_ends_is_answered_once_and_before_the_turn_s_end(
-    new_gateway: NewGateway, pool: ThreadPoolExecutor, stop: str, as_run: bool
+    new_gateway: NewGateway, pool: ThreadPoolExecutor, stop: str
 ) -> None:
     gateway = new_gateway(settings={"drain_timeout_secs": 0.1}).start()
     app = gateway.app()
-    session_id, running = begun(app, pool, as_run=as_run)
-    asked = until_asked(app, session_id, 2)
+    calls = dict(begun(app, pool, as_run=as_run) for as_run in (False, True))
+    asked = {session_id: until_asked(app, session_id, 2) for session_id in calls}
     if stop == "SIGTERM":
         assert gateway.stop() == 0
-        assert running.result().problem() == (502, "interrupted")
+        assert [each.result().problem() for each in calls.values()] == [(502, "interrupted")] * 2
     else:
         gateway.kill()
-        assert running.exception() is not None
+        assert all(each.exception() is not None for each in calls.values())
     gateway.start()
     app = Forge(base_url=gateway.url, token=app._config.token)
-    check_dropped(
-        app, Ledger(gateway.data_dir), session_id, asked, by={"SIGTERM": "cancel"}.get(stop, "interrupted")
-    )
+    by = {"SIGTERM": "cancel"}.get(stop, "interrupted")
+    for session_id, requests in asked.items():
+        check_dropped(app, Ledger(gateway.data_dir), session_id, requests, by=by)
     ledger.check(Ledger(gateway.data_dir), "app", gateway.agent_log)
     app.close()
 

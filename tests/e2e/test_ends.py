@@ -189,28 +189,33 @@ def test_a_run_that_nobody_waits_for_ends(app: Forge, name: str, way: dict[str, 
 
 
 @pytest.mark.guarantee
-@pytest.mark.parametrize("way", [{}, STREAMED, DETACHED], ids=["blocking", "streamed", "detached"])
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_a_turn_that_its_gateway_does_not_outlive_is_interrupted(
-    new_gateway: NewGateway, pool: ThreadPoolExecutor, how: str, way: dict[str, str]
+    new_gateway: NewGateway, pool: ThreadPoolExecutor, how: str
 ) -> None:
+    """However it was asked for."""
     gateway = new_gateway(settings={"drain_timeout_secs": 0.3}).start()
     app = gateway.app()
-    session = app.create_session(agent="fake")
-    asked = pool.submit(post, app, f"/sessions/{session.session_id}/turn", {"prompt": "[[SAY on]][[HANG]]"}, way)
-    until(lambda: b'"on"' in page(app, session.session_id).raw, "what the agent says to be seen")
+    ways: dict[str, dict[str, str]] = {
+        app.create_session(agent="fake").session_id: way for way in ({}, STREAMED, DETACHED)
+    }
+    body = {"prompt": "[[SAY on]][[HANG]]"}
+    calls = {each: pool.submit(post, app, f"/sessions/{each}/turn", body, way) for each, way in ways.items()}
+    until(lambda: all(b'"on"' in page(app, each).raw for each in ways), "what the agents say to be seen")
     gateway.stop() if how == "stopped" else gateway.kill()
-    check_last_words(asked, how, way)
+    for session_id, way in ways.items():
+        check_last_words(calls[session_id], how, way)
     gateway.start()
     with Forge(base_url=gateway.url, token=app._config.token) as later:
         app.close()
         interrupted = End("", "interrupted", 502, code="interrupted")
-        check_record(record(later, session.session_id, 1), interrupted)
-        log = page(later, session.session_id, "?after=1").body["events"]
-        check_last(log, interrupted)
-        assert [each["content"] for each in log if each["type"] == "text"] == ["on"]
-        assert later.attach_session(session.session_id).turn("after").turn_index == 2
-    assert gateway.heard("on") == 1
+        for session_id in ways:
+            check_record(record(later, session_id, 1), interrupted)
+            log = page(later, session_id, "?after=1").body["events"]
+            check_last(log, interrupted)
+            assert [each["content"] for each in log if each["type"] == "text"] == ["on"]
+            assert later.attach_session(session_id).turn("after").turn_index == 2
+    assert gateway.heard("on") == len(ways)
 
 
 def check_last_words(asked: Future[Answer], how: str, way: dict[str, str]) -> None:

@@ -293,16 +293,13 @@ def test_a_reader_that_does_not_read_costs_the_others_nothing_and_misses_nothing
     assert gateway.stop() == 0
 
 
-def test_a_quiet_stream_says_that_it_lives(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(settings={"heartbeat_secs": 0.05}).start()
-    with gateway.app() as app:
-        session = app.create_session(agent="fake")
-        with Stream(app, session.session_id) as stream:
-            stream.until("agent_start")
-            assert [stream.more() for _ in range(3)] == [b":\n\n"] * 3
-            session.close()
-            assert stream.until("session_closed")
-    assert gateway.stop() == 0
+def test_a_quiet_stream_says_that_it_lives(tight_app: Forge) -> None:
+    session = tight_app.create_session(agent="fake")
+    with Stream(tight_app, session.session_id) as stream:
+        stream.until("agent_start")
+        assert [stream.more() for _ in range(3)] == [b":\n\n"] * 3
+        session.close()
+        assert stream.until("session_closed")
 
 
 @pytest.mark.guarantee

@@ -122,26 +122,24 @@ def test_a_failure_ahead_of_it_does_not_keep_it(app: Forge, session_id: str, poo
 
 
 @pytest.mark.guarantee
-def test_so_many_wait_and_no_more(new_gateway: NewGateway, pool: ThreadPoolExecutor) -> None:
-    gateway = new_gateway(settings={"max_queued_turns": 2}).start()
-    with gateway.app() as app:
-        session_id, other = (app.create_session(agent="fake").session_id for _ in range(2))
-        first = running(pool, app, session_id, "[[HANG]]")
-        answers = [queued(app, session_id, "not too many"), queued(app, session_id, "not too many")]
-        assert [accepted(each) for each in answers] == [2, 3]
-        for form in (prompts.turn, turn_later):
-            refused = form(app, session_id, "too many", delivery="queue")
-            assert refused.problem() == (429, "too_many_turns")
-            assert int(refused.headers["retry-after"]) > 0
-        assert turn_streamed(app, session_id, "too many", delivery="queue").refused() == (429, "too_many_turns")
-        assert prompts.turn(app, other, "another session has its own").status == 200
-        assert cancel(app, session_id, 2).body["cancelled"] is True
-        assert accepted(queued(app, session_id, "room again")) == 4
-        cancel(app, session_id)
-        first.result()
-        assert ended(app, session_id, 4)["stop_reason"] == "end_turn"
-    assert gateway.heard("too many") == 1
-    assert gateway.stop() == 0
+def test_so_many_wait_and_no_more(tight_gateway: Gateway, tight_app: Forge, pool: ThreadPoolExecutor) -> None:
+    app = tight_app
+    session_id, other = (app.create_session(agent="fake").session_id for _ in range(2))
+    first = running(pool, app, session_id, "[[HANG]]")
+    answers = [queued(app, session_id, "not too many"), queued(app, session_id, "not too many")]
+    assert [accepted(each) for each in answers] == [2, 3]
+    for form in (prompts.turn, turn_later):
+        refused = form(app, session_id, "too many", delivery="queue")
+        assert refused.problem() == (429, "too_many_turns")
+        assert int(refused.headers["retry-after"]) > 0
+    assert turn_streamed(app, session_id, "too many", delivery="queue").refused() == (429, "too_many_turns")
+    assert prompts.turn(app, other, "another session has its own").status == 200
+    assert cancel(app, session_id, 2).body["cancelled"] is True
+    assert accepted(queued(app, session_id, "room again")) == 4
+    cancel(app, session_id)
+    first.result()
+    assert ended(app, session_id, 4)["stop_reason"] == "end_turn"
+    assert tight_gateway.heard("too many") == 1
 
 
 def test_those_that_wait_count_among_the_gateway_s_turns(

@@ -294,22 +294,17 @@ def test_a_stream_too_many_is_refused_before_its_prompt_is_let_in(
     assert gateway.stop() == 0
 
 
-def test_a_stream_that_has_nothing_to_tell_shows_that_it_lives(
-    new_gateway: NewGateway, pool: ThreadPoolExecutor
-) -> None:
-    gateway = new_gateway(settings={"heartbeat_secs": 0.1}).start()
-    with gateway.app() as app:
-        session_id = app.create_session(agent="fake").session_id
-        first = running(pool, app, session_id, "[[HANG]]")
-        with turn_streamed(app, session_id, "waits", delivery="queue") as stream:
-            seen = b""
-            while seen.count(b"\n:") < 3:
-                seen += stream.more()
-            cancel(app, session_id)
-            rest = [event["type"] for event in stream.events()]
-        assert (seen.count(b"event: "), rest[0], rest[-1]) == (1, "turn_start", "turn_end")
-        assert first.result().body["stop_reason"] == "cancelled"
-    assert gateway.stop() == 0
+def test_a_stream_that_has_nothing_to_tell_shows_that_it_lives(tight_app: Forge, pool: ThreadPoolExecutor) -> None:
+    session_id = tight_app.create_session(agent="fake").session_id
+    first = running(pool, tight_app, session_id, "[[HANG]]")
+    with turn_streamed(tight_app, session_id, "waits", delivery="queue") as stream:
+        seen = b""
+        while seen.count(b"\n:") < 3:
+            seen += stream.more()
+        cancel(tight_app, session_id)
+        rest = [event["type"] for event in stream.events()]
+    assert (seen.count(b"event: "), rest[0], rest[-1]) == (1, "turn_start", "turn_end")
+    assert first.result().body["stop_reason"] == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -330,17 +325,14 @@ def test_a_stream_is_what_is_named(app: Forge, session_id: str, accept: str, str
     assert (found.status, found.headers["content-type"].startswith("text/event-stream")) == (200, streamed)
 
 
-def test_a_prompt_that_is_refused_gives_its_place_back(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(settings={"max_streams_per_app": 1}).start()
-    with gateway.app() as app:
-        session_id = app.create_session(agent="fake").session_id
-        for _ in range(3):
-            assert turn_streamed(app, session_id, "hi", files=["ff_none"]).refused() == (404, "not_found")
-        with turn_streamed(app, session_id, "hi") as stream:
-            assert text([*stream.events()]) == "turn 1: hi"
-        with turn_streamed(app, session_id, "ho") as stream:
-            assert text([*stream.events()]) == "turn 2: ho"
-    assert gateway.stop() == 0
+def test_a_prompt_that_is_refused_gives_its_place_back(tight_app: Forge) -> None:
+    session_id = tight_app.create_session(agent="fake").session_id
+    for _ in range(3):
+        assert turn_streamed(tight_app, session_id, "hi", files=["ff_none"]).refused() == (404, "not_found")
+    with turn_streamed(tight_app, session_id, "hi") as stream:
+        assert text([*stream.events()]) == "turn 1: hi"
+    with turn_streamed(tight_app, session_id, "ho") as stream:
+        assert text([*stream.events()]) == "turn 2: ho"
 
 
 def test_a_revoked_token_ends_the_stream_and_not_the_turn(new_gateway: NewGateway) -> None:

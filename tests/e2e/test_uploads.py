@@ -32,9 +32,6 @@ INFO = {
 }
 LIMIT_BYTES = 100_000
 BOUNDARY = "b0undary"
-SEES = agents.scripted(
-    env={"FAKE_AGENT_CAPS": json.dumps({"promptCapabilities": {"image": True, "embeddedContext": False}})},
-)
 COMPOSED = unicodedata.normalize("NFC", "réport.txt")
 DECOMPOSED = unicodedata.normalize("NFD", "réport.txt")
 
@@ -168,15 +165,13 @@ def test_the_files_of_a_turn_are_the_agent_s_to_read_and_to_change(app: Forge) -
     assert Path(session.cwd, "notes.md").read_bytes() == b"first second"
 
 
-def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: agents.NewGateway) -> None:
-    gateway = new_gateway(agents={"sees": SEES}).start()
+def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(app: Forge) -> None:
     picture = b"\xff\xd8\xff\xe0 and so on"
-    with gateway.app() as app:
-        tokens = [upload(app, picture, "note.txt"), upload(app, b"no picture", "b.png")]
-        with app.session(agent="sees") as session:
-            named, shown, link = told(session, *tokens)
-        with app.session(agent="fake") as blind:
-            assert [block["type"] for block in told(blind, *tokens)] == ["resource_link", "resource"]
+    tokens = [upload(app, picture, "note.txt"), upload(app, b"no picture", "b.png")]
+    with app.session(agent="sees") as session:
+        named, shown, link = told(session, *tokens)
+    with app.session(agent="fake") as blind:
+        assert [block["type"] for block in told(blind, *tokens)] == ["resource_link", "resource"]
     lies = Path(session.cwd, "note.txt")
     uri = Path(session.agent_cwd, "note.txt").as_uri()
     assert named == {"type": "text", "text": f"[@note.txt]({uri})"}
@@ -185,18 +180,14 @@ def test_an_agent_that_takes_pictures_gets_them_by_what_they_are(new_gateway: ag
     assert (link["type"], link["name"], link["mimeType"]) == ("resource_link", "b.png", "image/png")
 
 
-def test_a_turn_of_many_pictures_ends_in_time_though_its_agent_does_not_read(
-    new_gateway: agents.NewGateway,
-) -> None:
-    gateway = new_gateway(agents={"sees": SEES}).start()
-    with gateway.app() as app:
-        picture = upload(app, b"\xff\xd8\xff".ljust(3_900_000, b"\0"))
-        with app.session(agent="sees") as session:
-            session.turn("[[DEAF 60]]")
-            with pytest.raises(ForgeAPIError) as caught:
-                session.turn("look", files=[picture] * 4, timeout_secs=1)
-            assert (caught.value.status_code, caught.value.code) == (504, "timeout")
-            assert session.turn("again").ok
+def test_a_turn_of_many_pictures_ends_in_time_though_its_agent_does_not_read(app: Forge) -> None:
+    picture = upload(app, b"\xff\xd8\xff".ljust(3_900_000, b"\0"))
+    with app.session(agent="sees") as session:
+        session.turn("[[DEAF 60]]")
+        with pytest.raises(ForgeAPIError) as caught:
+            session.turn("look", files=[picture] * 4, timeout_secs=1)
+        assert (caught.value.status_code, caught.value.code) == (504, "timeout")
+        assert session.turn("again").ok
 
 
 def test_short_texts_go_with_the_prompt_and_others_by_a_link(app: Forge) -> None:

@@ -621,10 +621,11 @@ def test_a_gateway_that_is_killed_in_mid_body_leaves_nothing(new_gateway: NewGat
 # --- room ---------------------------------------------------------------------------------------------------
 
 
-def test_a_full_workspace_takes_no_more_and_what_is_removed_makes_room(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(settings={"workspace_bytes": 4 * MIB}).start()
-    with gateway.app() as app, app.session(agent="fake", permissions="allow") as session:
-        files = Files(app, session.session_id)
+def test_a_full_workspace_takes_no_more_and_what_is_removed_makes_room(
+    tight_gateway: Gateway, tight_app: Forge
+) -> None:
+    with tight_app.session(agent="fake", permissions="allow") as session:
+        files = Files(tight_app, session.session_id)
         for number in range(3):
             files.put(f"/{number}", b"x" * MIB)
         for body in (b"x" * (2 * MIB), iter([b"x" * MIB] * 2)):
@@ -633,10 +634,10 @@ def test_a_full_workspace_takes_no_more_and_what_is_removed_makes_room(new_gatew
             assert refused.body["limit"] == "workspace"
             assert "and may hold 4 MiB" in refused.body["detail"]
         assert files.paths() == ["0", "1", "2"]
-        assert left_in(gateway) == []
+        assert left_in(tight_gateway) == []
         Path(session.cwd, "much").write_bytes(b"x" * (2 * MIB))
-        until(lambda: not gateway.children(), "the agent to be ended for it")
-        assert ask(app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "x"}).problem() == (
+        until(lambda: not tight_gateway.children(), "the agent to be ended for it")
+        assert ask(tight_app, "POST", f"/sessions/{session.session_id}/turn", {"prompt": "x"}).problem() == (
             507,
             "storage_full",
         )
@@ -646,10 +647,9 @@ def test_a_full_workspace_takes_no_more_and_what_is_removed_makes_room(new_gatew
         files.put("/a/b/new", b"x" * MIB)
 
 
-def test_a_body_for_which_there_is_no_room_is_not_waited_for(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(settings={"workspace_bytes": 4 * MIB}).start()
-    with gateway.app() as app, app.session(agent="fake") as session:
-        files = Files(app, session.session_id)
+def test_a_body_for_which_there_is_no_room_is_not_waited_for(tight_app: Forge) -> None:
+    with tight_app.session(agent="fake") as session:
+        files = Files(tight_app, session.session_id)
         with closing(files.open("PUT", "/file", b"", {"Content-Length": str(5 * MIB)})) as connection:
             assert receive(connection).problem() == (507, "storage_full")
 
@@ -772,10 +772,9 @@ def test_a_download_ends_with_its_token(new_gateway: NewGateway) -> None:
             assert is_cut_off(response)
 
 
-def test_calls_that_last_are_counted(new_gateway: NewGateway) -> None:
-    gateway = new_gateway(settings={"max_streams_per_app": 1}).start()
-    with gateway.app() as app, app.session(agent="fake") as session:
-        files = Files(app, session.session_id)
+def test_calls_that_last_are_counted(tight_gateway: Gateway, tight_app: Forge) -> None:
+    with tight_app.session(agent="fake") as session:
+        files = Files(tight_app, session.session_id)
         with Path(session.cwd, "big").open("wb") as big:
             big.truncate(256 * MIB)
         files.put("/small", b"x")
@@ -783,5 +782,5 @@ def test_calls_that_last_are_counted(new_gateway: NewGateway) -> None:
             connection.getresponse().read(1000)
             assert files.call("GET", "/big").problem() == (429, "rate_limited")
             assert files.get("/small") == b"x"
-        until(lambda: open_files(gateway) == [], "the file to be closed")
+        until(lambda: open_files(tight_gateway) == [], "the file to be closed")
         assert len(files.get("/big")) == 256 * MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,9 @@ while True:
     print(line)
 """
 
+SEEING = {"image": True, "embeddedContext": False}
+"""What an agent can take in that gets pictures as pictures."""
+
 
 def scripted(*arguments: str, **entry: Any) -> dict[str, Any]:
     """The entry of a scripted agent that asks before it acts."""
@@ -43,10 +47,11 @@ def scripted(*arguments: str, **entry: Any) -> dict[str, Any]:
 
 
 def faulty() -> dict[str, dict[str, Any]]:
-    """A scripted agent for each fault at the start, one whose workspace says its fault; programs that are none."""
+    """Scripted agents: one for each fault at the start, one whose workspace says it, one that sees; and none."""
     return {
         **{f"fake-{fault.split()[0]}": scripted("--start-fault", fault) for fault in START_FAULTS},
         "moody": scripted("--start-fault", "@fault"),
+        "sees": scripted(env={"FAKE_AGENT_CAPS": json.dumps({"promptCapabilities": SEEING})}),
         "absent": {"argv": ["no-program-has-this-name"]},
         "flood": python(FLOODS_BEFORE_IT_IS_READY),
         **{name: {"argv": argv} for name, argv in NO_AGENTS.items()},

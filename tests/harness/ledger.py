@@ -130,6 +130,7 @@ def check_told(asked: list[str], told: list[str]) -> None:
 
 
 def prompts(heard: Iterable[Row]) -> Iterator[str]:
-    """What the caller said, in each `session/prompt` that agents heard."""
+    """What the caller said, in each `session/prompt` that agents heard: no text that only names a picture."""
     for entry in heard:
-        yield [block["text"] for block in entry["m"]["params"]["prompt"] if block["type"] == "text"][-1]
+        texts = [block["text"] for block in entry["m"]["params"]["prompt"] if block["type"] == "text"]
+        yield [text for text in texts if not text.startswith("[@")][-1]
