@@ -230,7 +230,7 @@ def being_forked(session_id: str) -> Problem:
 
 def too_many_queued(limit: int) -> Problem:
     """A session has as many prompts waiting as it may."""
-    return Problem("too_many_turns", f"{limit} prompts wait in this session already", retry_after_s=5)
+    return Problem("too_many_turns", f"as many prompts wait in this session as may: {limit}", retry_after_s=5)
 
 
 def too_many_turns() -> Problem:
