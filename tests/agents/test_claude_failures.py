@@ -83,7 +83,7 @@ def test_an_agent_that_is_killed_in_mid_turn_takes_its_whole_tree_with_it(
         assert body["exit_code"] == -9
         assert "signal 9" in body["detail"]
         assert [each for each in processes if each.is_running()] == []
-        assert session.turn("[[ECHO again]]").text() == "turns=1 last=again"
+        assert session.turn("[[ECHO again]]").text() == "turns=2 last=again", "the next one knows what was asked"
         assert not (Path(session.cwd) / "survived").exists()
 
 
