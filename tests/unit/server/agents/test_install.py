@@ -235,12 +235,12 @@ def test_what_an_interrupted_installation_left_is_removed_by_the_next(registry: 
 
 
 def test_no_network_is_told_with_what_npm_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    point_npm_at(f"http://someone:secret@127.0.0.1:{port}", tmp_path, monkeypatch)
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # nobody else gets the port meanwhile, and nobody listens there
+        point_npm_at(f"http://someone:secret@127.0.0.1:{unheard.getsockname()[1]}", tmp_path, monkeypatch)
 
-    with pytest.raises(InstallError) as raised:
-        install(TINY, tmp_path, nothing)
+        with pytest.raises(InstallError) as raised:
+            install(TINY, tmp_path, nothing)
 
     message = str(raised.value)
     assert "The package registry could not be reached" in message
