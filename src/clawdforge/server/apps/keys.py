@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,10 @@ from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
 
 KEPT_S: Final = 86_400
+NEW_LIMIT: Final = 100_000
+NEW_LIMIT_S: Final = 3_600
+"""So many keys may be new in such a time, of one app: each is a row for a day."""
+
 T = TypeVar("T")
 Note = Callable[[Any], Change]
 """What is stored with what a POST has made, told its answer."""
@@ -30,6 +35,14 @@ class Once:
 
     key: str
     fingerprint: bytes
+
+
+@dataclass(slots=True)
+class _Counted:
+    """How many new keys an app has had since a time (epoch seconds)."""
+
+    since: float
+    new: int = 0
 
 
 @dataclass(slots=True)
@@ -47,6 +60,7 @@ class Keys:
         self._store = store
         self._clock = clock
         self._held: dict[tuple[str, str], _Held] = {}
+        self._counted: dict[str, _Counted] = {}
 
     @asynccontextmanager
     async def claim(self, app_id: str, once: Once) -> AsyncIterator[KeyRow | None]:
@@ -55,14 +69,18 @@ class Keys:
         Within it, either there is a row of what was made before, or None: then do it, and store `note` with it.
 
         Raises:
-            Problem: `idempotency_mismatch` where the key was used for something else.
+            Problem: `idempotency_mismatch` where the key was used for something else; `rate_limited` where the app
+                has had too many new ones.
         """
         place = (app_id, once.key)
         held = self._held.setdefault(place, _Held(asyncio.Lock()))
         held.wanted += 1
         try:
             async with held.lock:
-                yield await self._known(app_id, once)
+                known = await self._known(app_id, once)
+                if known is None:
+                    self._count(app_id)
+                yield known
         finally:
             held.wanted -= 1
             if not held.wanted:
@@ -112,6 +130,16 @@ class Keys:
     async def sweep(self, now: int) -> None:
         """Forgets the keys that are old enough at `now` (epoch seconds)."""
         await self._store.write(RemoveKeys(now - KEPT_S))
+
+    def _count(self, app_id: str) -> None:
+        now = self._clock()
+        counted = self._counted.get(app_id)
+        if counted is None or not 0 <= now - counted.since < NEW_LIMIT_S:
+            counted = self._counted[app_id] = _Counted(now)
+        if counted.new >= NEW_LIMIT:
+            wait_s = math.ceil(counted.since + NEW_LIMIT_S - now)
+            raise Problem("rate_limited", f"more than {NEW_LIMIT} new keys in an hour", retry_after_s=wait_s)
+        counted.new += 1
 
     async def _known(self, app_id: str, once: Once) -> KeyRow | None:
         row = await self._store.key(app_id, once.key)

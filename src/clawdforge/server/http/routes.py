@@ -98,7 +98,7 @@ _KEY: Final = Parameter(
 _FORMS: Final = (
     Parameter("Prefer", {"type": "string"}, "`respond-async`: 202 once the turn is stored", place="header"),
 )
-_ONCE: Final = ("idempotency_mismatch",)
+_ONCE: Final = ("idempotency_mismatch", "rate_limited")
 _LASTING: Final = ("rate_limited", "overloaded")  # of a stream
 _STREAM: Final = {"200": {"content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _LISTING: Final = (

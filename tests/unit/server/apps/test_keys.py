@@ -160,3 +160,21 @@ async def test_a_key_whose_row_cannot_be_stored_is_told(kept: Keys, work: Work, 
     with pytest.raises(StorageError):
         await kept.do("app", ASKED, Made, overtaken)
     assert (await kept.do("app", OTHER, Made, work))[0].number == 9
+
+
+async def test_so_many_keys_of_an_app_are_new_in_an_hour_and_no_more(
+    store: Store, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "NEW_LIMIT", 2)
+    now = 1_000_000.0
+    kept = Keys(store, lambda: now)
+    for key in ("one", "two", "one"):
+        await kept.do("app", Once(key, b"a" * 32), Made, work)
+    with pytest.raises(Problem) as refused:
+        await kept.do("app", Once("three", b"a" * 32), Made, work)
+    assert (refused.value.code, refused.value.retry_after_s) == ("rate_limited", 3600)
+    assert (await kept.do("app", Once("two", b"a" * 32), Made, work))[1]
+    await kept.do("other", Once("three", b"a" * 32), Made, work)
+    now += keys.NEW_LIMIT_S
+    await kept.do("app", Once("three", b"a" * 32), Made, work)
+    assert work.done == 4
