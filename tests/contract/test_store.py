@@ -16,32 +16,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clawdforge.server.store.base import (
+from clawdforge.server.store.base import NameTaken, StorageError, Store
+from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import AppRow, AuditRow, RunRow, SessionRow, TurnRow, UploadRow
+from clawdforge.server.store.writes import (
     AddApp,
     AddAudit,
     AddSession,
     AddUpload,
     AppendEvents,
-    AppRow,
-    AuditRow,
     Change,
     CloseSession,
     EndTurn,
-    NameTaken,
     NoteAgentSession,
     RemoveSession,
     RemoveUpload,
     RevokeApp,
-    RunRow,
-    SessionRow,
     StartTurn,
-    StorageError,
-    Store,
     TouchApp,
-    TurnRow,
-    UploadRow,
 )
-from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Event
 from clawdforge.wire.usage import UsageReport, UsageSum
 
@@ -545,7 +538,8 @@ async def test_close_writes_what_waits_and_then_refuses(place: Place) -> None:
 WRITE_UNTIL_KILLED = """
 import asyncio, sys
 from pathlib import Path
-from clawdforge.server.store.base import AddSession, AppendEvents, SessionRow
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddSession, AppendEvents
 from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Event
 from clawdforge.wire.usage import UsageReport, UsageSum

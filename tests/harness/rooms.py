@@ -18,8 +18,9 @@ from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import Change, StorageError
+from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.writes import Change
 from clawdforge.wire.events import Draft
 from clawdforge.wire.sandbox import Sandbox
 

@@ -17,8 +17,10 @@ from clawdforge.server.sessions import state
 from clawdforge.server.sessions.asked import Ask
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.turn import Turn
-from clawdforge.server.store.base import AddSession, Change, SessionRow, StorageError
+from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddSession, Change
 from clawdforge.wire.events import Draft
 from clawdforge.wire.sandbox import Sandbox
 from harness.turn_model import DEADLINES

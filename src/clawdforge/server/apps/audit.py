@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clawdforge.server.store.base import AddAudit, AuditRow, SessionRow, TurnRow
+from clawdforge.server.store.stored import AuditRow, SessionRow, TurnRow
+from clawdforge.server.store.writes import AddAudit
 from clawdforge.wire.usage import Usage
 
 

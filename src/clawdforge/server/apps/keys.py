@@ -15,7 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from clawdforge.server.store.base import AddKey, Change, KeyRow, RemoveKeys, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.stored import KeyRow
+from clawdforge.server.store.writes import AddKey, Change, RemoveKeys
 from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem
 

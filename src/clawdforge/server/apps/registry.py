@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from clawdforge.server.apps.addresses import Address, Network, network, within
-from clawdforge.server.store.base import AddApp, AppRow, NameTaken, RevokeApp, Store, TouchApp
+from clawdforge.server.store.base import NameTaken, Store
+from clawdforge.server.store.stored import AppRow
+from clawdforge.server.store.writes import AddApp, RevokeApp, TouchApp
 from clawdforge.wire.apps import TokenInfo
 from clawdforge.wire.problems import Problem, invalid
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from clawdforge.server.store.base import AppendEvents, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.writes import AppendEvents
 from clawdforge.wire import events, sse
 from clawdforge.wire.events import EncodedEvent, Event
 

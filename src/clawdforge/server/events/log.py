@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from clawdforge.server.events.rounds import Rounds
-from clawdforge.server.store.base import AddSession, AppendEvents, Change, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.writes import AddSession, AppendEvents, Change
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft, Event
 

@@ -18,7 +18,9 @@ from typing import Final, Self
 
 from clawdforge.server.data_dir import no_room, tell_if_full
 from clawdforge.server.files.blobs import Blobs, Incoming
-from clawdforge.server.store.base import AddUpload, Change, RemoveUpload, StorageError, Store, UploadRow
+from clawdforge.server.store.base import StorageError, Store
+from clawdforge.server.store.stored import UploadRow
+from clawdforge.server.store.writes import AddUpload, Change, RemoveUpload
 from clawdforge.server.workspaces import contents, names, paths
 from clawdforge.server.workspaces.contents import Contents
 from clawdforge.wire.problems import Problem

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from clawdforge.server.apps.keys import Note
 from clawdforge.server.http import answers, context, idempotency, multipart, query
 from clawdforge.server.http.problems import Answer
-from clawdforge.server.store.base import UploadRow
+from clawdforge.server.store.stored import UploadRow
 from clawdforge.wire.files import DEFAULT_TTL_SECS, TTL_SECS, FileDeleted, FileInfo, FileToken
 
 _FIELDS: Final = ("ttl_secs",)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clawdforge.server.sessions import answers
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionKind, SessionRow
+from clawdforge.server.store.stored import SessionKind, SessionRow
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from clawdforge.server.agents.base import AgentFailed
 from clawdforge.server.sessions import results, state
-from clawdforge.server.store.base import RunRow, SessionRow, TurnRow
+from clawdforge.server.store.stored import RunRow, SessionRow, TurnRow
 from clawdforge.wire import codec, events
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult

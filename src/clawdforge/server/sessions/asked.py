@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from clawdforge.server.sessions.turn import Turn
-from clawdforge.server.store.base import StorageError, TurnStatus
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.stored import TurnStatus
 from clawdforge.wire.problems import Problem
 
 T = TypeVar("T")

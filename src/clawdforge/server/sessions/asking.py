@@ -16,7 +16,7 @@ from clawdforge.server.agents.base import Agent
 from clawdforge.server.events.log import SessionLog, epoch_ms
 from clawdforge.server.sessions import permissions
 from clawdforge.server.sessions.turn import Turn
-from clawdforge.server.store.base import Change
+from clawdforge.server.store.writes import Change
 from clawdforge.wire import events
 from clawdforge.wire.agents import PermissionPolicy
 from clawdforge.wire.events import Draft

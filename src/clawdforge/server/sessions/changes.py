@@ -17,7 +17,8 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionRow, StorageError, Store
+from clawdforge.server.store.base import StorageError, Store
+from clawdforge.server.store.stored import SessionRow
 from clawdforge.server.workspaces import diff, paths
 from clawdforge.server.workspaces.snapshots import Changes, Dropped, Snapshots
 from clawdforge.wire import events

@@ -26,7 +26,9 @@ from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.opening import Opening
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddFork, CopyEvents, DropCopy, SessionRow, StorageError, Store
+from clawdforge.server.store.base import StorageError, Store
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddFork, CopyEvents, DropCopy
 from clawdforge.server.workspaces import copying, entries, paths
 from clawdforge.wire import events
 from clawdforge.wire.agents import AgentOptions

@@ -12,7 +12,7 @@ from typing import Final
 
 from clawdforge.server.agents.base import Attachment
 from clawdforge.server.files.uploads import Uploads
-from clawdforge.server.store.base import UploadRow
+from clawdforge.server.store.stored import UploadRow
 from clawdforge.server.workspaces import paths
 
 SHOWN_LIMIT_BYTES: Final = 12 * 1024 * 1024

@@ -15,7 +15,8 @@ from clawdforge.server.sessions import recovery
 from clawdforge.server.sessions.changes import TurnChanges
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionRow, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.stored import SessionRow
 
 
 class LiveSessions:

@@ -24,7 +24,8 @@ from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, SessionKind, SessionRow
+from clawdforge.server.store.stored import SessionKind, SessionRow
+from clawdforge.server.store.writes import AddSession
 from clawdforge.server.workspaces import paths
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.sessions import SessionCreate, SessionCreated

@@ -27,7 +27,8 @@ from clawdforge.server.sessions.tasks import Tasks
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, Change, KeyRow, SessionRow, TurnRow, UploadRow
+from clawdforge.server.store.stored import KeyRow, SessionRow, TurnRow, UploadRow
+from clawdforge.server.store.writes import AddSession, Change
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest, RunResult

@@ -20,17 +20,9 @@ from clawdforge.server.sessions.asked import Accepted, Ask
 from clawdforge.server.sessions.changes import SessionChanges
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Turn, TurnSession
-from clawdforge.server.store.base import (
-    AddSession,
-    BeginTurn,
-    Change,
-    CloseSession,
-    EndTurn,
-    SessionRow,
-    StartTurn,
-    StorageError,
-    TurnRow,
-)
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.stored import SessionRow, TurnRow
+from clawdforge.server.store.writes import AddSession, BeginTurn, Change, CloseSession, EndTurn, StartTurn
 from clawdforge.wire import events
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft

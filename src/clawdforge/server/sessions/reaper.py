@@ -12,7 +12,8 @@ from clawdforge.server.apps.keys import Keys
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions.registry import Sessions
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import RemoveSession, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.writes import RemoveSession
 from clawdforge.server.workspaces import paths
 
 _log: Final = logging.getLogger(__name__)

@@ -8,7 +8,9 @@ from clawdforge.server.agents.usage import Told, count
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import epoch_ms
 from clawdforge.server.sessions import state, usage
-from clawdforge.server.store.base import AppendEvents, Change, CloseSession, EndTurn, Store, TurnRow
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.stored import TurnRow
+from clawdforge.server.store.writes import AppendEvents, Change, CloseSession, EndTurn
 from clawdforge.wire import events
 from clawdforge.wire.events import Draft, Event
 

@@ -30,7 +30,8 @@ from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.tasks import Tasks
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionRow, StorageError, Store
+from clawdforge.server.store.base import StorageError, Store
+from clawdforge.server.store.stored import SessionRow
 from clawdforge.wire.diffs import TurnDiff
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest, RunResult

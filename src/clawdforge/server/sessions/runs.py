@@ -6,7 +6,8 @@ import asyncio
 
 from clawdforge.server.apps.registry import App
 from clawdforge.server.sessions import answers
-from clawdforge.server.store.base import RunRow, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.stored import RunRow
 from clawdforge.wire.fold import Fold
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunInfo, RunItem

@@ -22,7 +22,9 @@ from clawdforge.server.sessions.asking import Asking
 from clawdforge.server.sessions.changes import SessionChanges
 from clawdforge.server.sessions.prompts import Prompts
 from clawdforge.server.sessions.turn import Turn
-from clawdforge.server.store.base import CloseSession, NoteAgentSession, SessionRow, StorageError, Store
+from clawdforge.server.store.base import StorageError, Store
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import CloseSession, NoteAgentSession
 from clawdforge.wire import events
 from clawdforge.wire.agents import AgentOptions, PermissionPolicy
 from clawdforge.wire.events import Draft, Event

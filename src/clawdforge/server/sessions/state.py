@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from clawdforge.server.agents.base import Answered, Prompt, PromptEnd
-from clawdforge.server.store.base import TurnRow
+from clawdforge.server.store.stored import TurnRow
 from clawdforge.wire import codec, events
 from clawdforge.wire.events import Draft
 from clawdforge.wire.problems import Problem

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from clawdforge.server.sessions import answers
 from clawdforge.server.sessions.asked import Accepted, Asked
-from clawdforge.server.store.base import SessionRow, Store, TurnRow
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.stored import SessionRow, TurnRow
 from clawdforge.wire.fold import Fold
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.turns import TurnInfo, TurnItem

@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 from clawdforge.server.agents.base import Agent, Memory, OpenAgent
 from clawdforge.server.sessions.history import History
-from clawdforge.server.store.base import SessionRow, Store
+from clawdforge.server.store.base import Store
+from clawdforge.server.store.stored import SessionRow
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import EncodedEvent
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, Final
 
-from clawdforge.server.store import base
+from clawdforge.server.store import stored, writes
 from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.rows import bound, columns, json_text, to_value, to_values
 from clawdforge.wire.events import EncodedEvent, Event
@@ -27,7 +27,7 @@ TIDY_ROWS: Final = 2000
 _KEY: Final = "(SELECT session_key FROM sessions WHERE session_id = ?)"
 
 
-def encode(change: base.Change) -> tuple[Op, int]:
+def encode(change: writes.Change) -> tuple[Op, int]:
     """What a change does to the database, and about how many bytes it adds.
 
     Raises:
@@ -92,12 +92,12 @@ def _size(values: Sequence[Any]) -> int:
 # --- sessions -----------------------------------------------------------------------------------------------
 
 
-def _close_session(change: base.CloseSession) -> tuple[Op, int]:
+def _close_session(change: writes.CloseSession) -> tuple[Op, int]:
     sql = "UPDATE sessions SET closed_at = ?, close_reason = ? WHERE session_id = ? AND closed_at IS NULL"
     return _one(sql, change.closed_at, change.reason, change.session_id)
 
 
-def _remove_session(change: base.RemoveSession) -> tuple[Op, int]:
+def _remove_session(change: writes.RemoveSession) -> tuple[Op, int]:
     """The session is gone at once; its events, which may be many, are left to `tidy`."""
     noted = "INSERT INTO removed_sessions (session_key) SELECT session_key FROM sessions WHERE session_id = ?"
     return _all(
@@ -121,7 +121,7 @@ _COPY_EVENTS: Final = (
     f" SELECT {_COPY}, seq, type, turn_index, ts, data FROM events"
     f" WHERE session_key = {_KEY} AND seq > ? AND seq <= ?"
 )
-_SESSION_COLUMNS: Final = columns(base.SessionRow)
+_SESSION_COLUMNS: Final = columns(stored.SessionRow)
 _ADD_FORK: Final = (
     f"INSERT INTO sessions (session_key, {', '.join(_SESSION_COLUMNS)})"
     f" SELECT {_COPY}, {', '.join('?' * len(_SESSION_COLUMNS))} FROM sessions AS source WHERE session_id = ?"
@@ -130,7 +130,7 @@ _ADD_FORK: Final = (
 )
 
 
-def _copy_events(change: base.CopyEvents) -> tuple[Op, int]:
+def _copy_events(change: writes.CopyEvents) -> tuple[Op, int]:
     copied, _ = _all(
         _one(_ADD_COPY, change.session_id, change.session_id),
         _one(_TAKE_KEY, change.session_id),
@@ -142,7 +142,7 @@ def _copy_events(change: base.CopyEvents) -> tuple[Op, int]:
     return copied, change.size_bytes
 
 
-def _add_fork(change: base.AddFork) -> tuple[Op, int]:
+def _add_fork(change: writes.AddFork) -> tuple[Op, int]:
     row = change.row
     names = ", ".join(_TURN_COLUMNS)
     turns = (
@@ -158,7 +158,7 @@ def _add_fork(change: base.AddFork) -> tuple[Op, int]:
     )  # fmt: skip
 
 
-def _drop_copy(change: base.DropCopy) -> tuple[Op, int]:
+def _drop_copy(change: writes.DropCopy) -> tuple[Op, int]:
     return _all(
         _one(f"INSERT INTO removed_sessions (session_key) {_COPY[1:-1]}", change.session_id),
         _one("DELETE FROM copies WHERE session_id = ?", change.session_id),
@@ -179,14 +179,16 @@ _COUNT_TURN: Final = (
     "UPDATE sessions SET turn_count = ?, last_turn_at = ?"
     " WHERE session_id = ? AND closed_at IS NULL AND turn_count = ?"
 )
-_TURN_COLUMNS: Final = columns(base.TurnRow)[1:]  # the first is the session's id, for which the table has its key
+_TURN_COLUMNS: Final = columns(stored.TurnRow)[
+    1:
+]  # the first is the session's id, for which the table has its key
 _ADD_TURN: Final = (
     f"INSERT INTO turns (session_key, {', '.join(_TURN_COLUMNS)})"
     f" SELECT session_key, {', '.join('?' * len(_TURN_COLUMNS))} FROM sessions WHERE session_id = ?"
 )
 
 
-def _start_turn(change: base.StartTurn) -> tuple[Op, int]:
+def _start_turn(change: writes.StartTurn) -> tuple[Op, int]:
     row = change.row
     return _all(
         _one(
@@ -197,7 +199,7 @@ def _start_turn(change: base.StartTurn) -> tuple[Op, int]:
     )  # fmt: skip
 
 
-def _begin_turn(change: base.BeginTurn) -> tuple[Op, int]:
+def _begin_turn(change: writes.BeginTurn) -> tuple[Op, int]:
     return _all(
         _one(
             "UPDATE turns SET status = 'running', started_at_ms = ?"
@@ -212,7 +214,7 @@ def _begin_turn(change: base.BeginTurn) -> tuple[Op, int]:
     )  # fmt: skip
 
 
-def _end_turn(change: base.EndTurn) -> tuple[Op, int]:
+def _end_turn(change: writes.EndTurn) -> tuple[Op, int]:
     row = change.row
     sql = (
         "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?,"
@@ -235,7 +237,7 @@ _LAST_SEQ: Final = (
 _ADD_EVENT: Final = "INSERT INTO events (session_key, seq, type, turn_index, ts, data) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def _append_events(change: base.AppendEvents) -> tuple[Op, int]:
+def _append_events(change: writes.AppendEvents) -> tuple[Op, int]:
     rows = [_checked(event) for event in change.events]
     first = rows[0].seq if rows else 1
     if any(row.seq != seq for seq, row in enumerate(rows, start=first)):
@@ -263,29 +265,29 @@ def _insert_events(
 
 
 _ENCODERS: Final[dict[type[Any], Callable[[Any], tuple[Op, int]]]] = {
-    base.AddApp: lambda change: _add("apps", change.row),
-    base.TouchApp: lambda change: _one(
+    writes.AddApp: lambda change: _add("apps", change.row),
+    writes.TouchApp: lambda change: _one(
         "UPDATE apps SET last_used_at = ? WHERE app_id = ?", change.last_used_at, change.app_id
     ),
-    base.RevokeApp: lambda change: _one(
+    writes.RevokeApp: lambda change: _one(
         "UPDATE apps SET revoked_at = ? WHERE app_id = ? AND revoked_at IS NULL", change.revoked_at, change.app_id
     ),
-    base.AddSession: lambda change: _add("sessions", change.row),
-    base.NoteAgentSession: lambda change: _one(
+    writes.AddSession: lambda change: _add("sessions", change.row),
+    writes.NoteAgentSession: lambda change: _one(
         "UPDATE sessions SET agent_session_id = ? WHERE session_id = ?", change.agent_session_id, change.session_id
     ),
-    base.CopyEvents: _copy_events,
-    base.AddFork: _add_fork,
-    base.DropCopy: _drop_copy,
-    base.CloseSession: _close_session,
-    base.RemoveSession: _remove_session,
-    base.StartTurn: _start_turn,
-    base.BeginTurn: _begin_turn,
-    base.EndTurn: _end_turn,
-    base.AppendEvents: _append_events,
-    base.AddUpload: lambda change: _add("uploads", change.row),
-    base.RemoveUpload: lambda change: _one("DELETE FROM uploads WHERE token = ?", change.token),
-    base.AddKey: lambda change: _add("keys", change.row),
-    base.RemoveKeys: lambda change: _one("DELETE FROM keys WHERE created_at < ?", change.created_before),
-    base.AddAudit: lambda change: _add("audit", change.row),
+    writes.CopyEvents: _copy_events,
+    writes.AddFork: _add_fork,
+    writes.DropCopy: _drop_copy,
+    writes.CloseSession: _close_session,
+    writes.RemoveSession: _remove_session,
+    writes.StartTurn: _start_turn,
+    writes.BeginTurn: _begin_turn,
+    writes.EndTurn: _end_turn,
+    writes.AppendEvents: _append_events,
+    writes.AddUpload: lambda change: _add("uploads", change.row),
+    writes.RemoveUpload: lambda change: _one("DELETE FROM uploads WHERE token = ?", change.token),
+    writes.AddKey: lambda change: _add("keys", change.row),
+    writes.RemoveKeys: lambda change: _one("DELETE FROM keys WHERE created_at < ?", change.created_before),
+    writes.AddAudit: lambda change: _add("audit", change.row),
 }

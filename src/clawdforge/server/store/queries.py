@@ -11,7 +11,8 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from clawdforge.server.store.base import (
+from clawdforge.server.store.rows import columns, from_values
+from clawdforge.server.store.stored import (
     AppRow,
     AuditRow,
     KeyRow,
@@ -21,7 +22,6 @@ from clawdforge.server.store.base import (
     TurnRow,
     UploadRow,
 )
-from clawdforge.server.store.rows import columns, from_values
 from clawdforge.wire.events import EncodedEvent, Event
 
 NO_LIMIT: Final = -1

@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from clawdforge.server.store.base import AppRow, AuditRow, KeyRow, SessionRow, StorageError, TurnRow, UploadRow
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.stored import AppRow, AuditRow, KeyRow, SessionRow, TurnRow, UploadRow
 from clawdforge.wire import codec
 
 T = TypeVar("T")

@@ -14,24 +14,20 @@ from pathlib import Path
 from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
 
 from clawdforge.server.store import changes, migrate, queries, sums
-from clawdforge.server.store.base import (
-    AppendEvents,
+from clawdforge.server.store.base import StorageError, StoreUnusable
+from clawdforge.server.store.checkpoints import Checkpoints
+from clawdforge.server.store.stored import (
     AppRow,
     AuditRow,
-    Change,
-    DropCopy,
     KeyRow,
-    RemoveSession,
     RunRow,
     SessionKind,
     SessionRow,
-    StorageError,
-    StoreUnusable,
     TurnRow,
     UploadRow,
 )
-from clawdforge.server.store.checkpoints import Checkpoints
 from clawdforge.server.store.writer import Unit, Writer
+from clawdforge.server.store.writes import AppendEvents, Change, DropCopy, RemoveSession
 from clawdforge.wire.events import EncodedEvent, Event
 from clawdforge.wire.usage import By, UsageReport
 

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from clawdforge.server.store.base import AppendEvents, NameTaken, StorageError
+from clawdforge.server.store.base import NameTaken, StorageError
 from clawdforge.server.store.changes import Op
+from clawdforge.server.store.writes import AppendEvents
 
 GROUP_BYTES: Final = 256 * 1024
 GROUP_UNITS: Final = 1024

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from clawdforge.server.apps.audit import Audit
-from clawdforge.server.store.base import AuditRow, SessionRow, TurnRow
+from clawdforge.server.store.stored import AuditRow, SessionRow, TurnRow
 from clawdforge.wire.usage import Usage, estimate
 
 USAGE = Usage(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from clawdforge.server.events import fanout as fanout_module
 from clawdforge.server.events.fanout import Batch, Fanout, Reader
-from clawdforge.server.store.base import AddSession, AppendEvents, SessionRow
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddSession, AppendEvents
 from clawdforge.wire.events import Event
 from clawdforge.wire.sse import Decoder
 

@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 
 from clawdforge.server.events.log import SessionLog
 from clawdforge.server.events.rounds import Rounds
-from clawdforge.server.store.base import (
-    AddSession,
-    AppendEvents,
-    Change,
-    CloseSession,
-    SessionRow,
-    StorageError,
-)
+from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddSession, AppendEvents, Change, CloseSession
 from clawdforge.wire.events import Draft, Event
 
 MIB = 1024 * 1024

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from clawdforge.server.events.rounds import Rounds
-from clawdforge.server.store.base import Change, StorageError
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.writes import Change
 
 DEADLINE_S = 20
 

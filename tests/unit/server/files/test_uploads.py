@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.files.uploads import Uploads
-from clawdforge.server.store.base import Store, UploadRow
+from clawdforge.server.store.base import Store
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import UploadRow
 from clawdforge.server.workspaces import paths
 from clawdforge.server.workspaces.contents import Text
 from clawdforge.wire.problems import Problem

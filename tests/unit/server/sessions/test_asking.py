@@ -32,8 +32,9 @@ from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.sessions import permissions
 from clawdforge.server.sessions.asking import WAITING_LIMIT, Asking
 from clawdforge.server.sessions.turn import Deadlines, Turn
-from clawdforge.server.store.base import AddSession, Change, SessionRow
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddSession, Change
 from clawdforge.wire.events import Event
 from clawdforge.wire.permissions import (
     Decision,

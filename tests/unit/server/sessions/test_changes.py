@@ -13,8 +13,9 @@ import pytest
 
 from clawdforge.server.sessions.changes import AT_ONCE, Lane, SessionChanges, TurnChanges
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import AddSession, BeginTurn, EndTurn, SessionRow, StartTurn, TurnRow
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow, TurnRow
+from clawdforge.server.store.writes import AddSession, BeginTurn, EndTurn, StartTurn
 from clawdforge.server.workspaces import paths
 from clawdforge.server.workspaces.snapshots import Snapshots
 from clawdforge.wire.problems import Problem

@@ -12,7 +12,7 @@ import pytest
 from clawdforge.server.sessions import forking
 from clawdforge.server.sessions.forking import Forking
 from clawdforge.server.settings import Settings
-from clawdforge.server.store.base import SessionRow
+from clawdforge.server.store.stored import SessionRow
 
 DEADLINE_S = 10
 

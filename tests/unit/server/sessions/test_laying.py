@@ -11,8 +11,8 @@ import pytest
 from clawdforge.server.files.uploads import LAID_AT_ONCE, Uploads
 from clawdforge.server.sessions import laying
 from clawdforge.server.sessions.laying import Laying
-from clawdforge.server.store.base import UploadRow
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import UploadRow
 from clawdforge.server.workspaces import paths
 from clawdforge.server.workspaces.contents import Image, Text
 from clawdforge.wire.problems import Problem

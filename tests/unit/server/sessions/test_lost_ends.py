@@ -11,7 +11,9 @@ import pytest
 from clawdforge.server.agents.base import Answered
 from clawdforge.server.sessions import usage
 from clawdforge.server.sessions.turns import Turns
-from clawdforge.server.store.base import StartTurn, StorageError, TurnRow
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.stored import TurnRow
+from clawdforge.server.store.writes import StartTurn
 from clawdforge.wire.sessions import SessionCreate
 from clawdforge.wire.turns import TurnRequest
 from harness.rooms import APP, DEADLINE_S, Rooms, rooms

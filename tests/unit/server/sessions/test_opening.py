@@ -12,7 +12,7 @@ import pytest
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
 from clawdforge.server.apps.keys import Once
 from clawdforge.server.sessions import admission
-from clawdforge.server.store.base import AddFork, AddSession
+from clawdforge.server.store.writes import AddFork, AddSession
 from clawdforge.wire.sessions import SessionCreate, SessionFork
 from harness.rooms import APP, DEADLINE_S, rooms
 

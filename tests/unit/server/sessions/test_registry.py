@@ -13,7 +13,7 @@ import pytest
 from clawdforge.server.apps.keys import Once
 from clawdforge.server.sessions import admission
 from clawdforge.server.sessions.changes import SessionChanges
-from clawdforge.server.store.base import RemoveSession
+from clawdforge.server.store.writes import RemoveSession
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest
 from clawdforge.wire.sessions import SessionCreate

@@ -12,7 +12,7 @@ import pytest
 from clawdforge.server.agents.base import Answered, Attachment, Failed, Prompt
 from clawdforge.server.sessions import state
 from clawdforge.server.sessions.state import ENDS, EndKind, TurnEnd
-from clawdforge.server.store.base import TurnRow
+from clawdforge.server.store.stored import TurnRow
 from clawdforge.wire.events import Draft
 from clawdforge.wire.problems import STATUS, Problem
 from clawdforge.wire.usage import Usage

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.store import checkpoints
-from clawdforge.server.store.base import AddApp, AppRow, StorageError
+from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.checkpoints import Checkpoints
 from clawdforge.server.store.sqlite import CHECKPOINT_PAGES, SqliteStore
+from clawdforge.server.store.stored import AppRow
+from clawdforge.server.store.writes import AddApp
 
 DEADLINE_S = 20.0
 SALT = slice(16, 24)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from clawdforge.server.store.base import (
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow, TurnRow
+from clawdforge.server.store.writes import (
     AddFork,
     AddSession,
     AppendEvents,
@@ -19,12 +22,8 @@ from clawdforge.server.store.base import (
     DropCopy,
     EndTurn,
     RemoveSession,
-    SessionRow,
     StartTurn,
-    StorageError,
-    TurnRow,
 )
-from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Event
 
 DEADLINE_S = 10

@@ -13,9 +13,11 @@ from typing import Literal
 import pytest
 
 from clawdforge.server.store import changes
-from clawdforge.server.store.base import AddSession, AppendEvents, RemoveSession, SessionRow, StoreUnusable
+from clawdforge.server.store.base import StoreUnusable
 from clawdforge.server.store.sqlite import SqliteStore
+from clawdforge.server.store.stored import SessionRow
 from clawdforge.server.store.writer import Unit
+from clawdforge.server.store.writes import AddSession, AppendEvents, RemoveSession
 from clawdforge.wire.events import Event
 
 
@@ -95,7 +97,9 @@ async def test_what_a_crash_left_of_a_removal_is_done_at_the_next_start(tmp_path
 FILE_TOO_LARGE = """
 import asyncio, resource, sys
 from pathlib import Path
-from clawdforge.server.store.base import AddSession, AppendEvents, SessionRow, StorageError
+from clawdforge.server.store.base import StorageError
+from clawdforge.server.store.stored import SessionRow
+from clawdforge.server.store.writes import AddSession, AppendEvents
 from clawdforge.server.store.sqlite import SqliteStore
 from clawdforge.wire.events import Event
 
