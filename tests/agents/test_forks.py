@@ -26,7 +26,8 @@ def test_a_fork_goes_on_natively_and_apart(app: Forge, gateway: Gateway, model: 
     answer = ask(app, "POST", f"/sessions/{session.session_id}/fork")
     assert answer.status == 200, answer.raw
     fork = app.attach_session(answer.body["session_id"])
-    began_long_ago(gateway, fork)
+    for each in (fork, session):
+        began_long_ago(gateway, each)
     assert fork.turn(f"fork-{word} [[SAY in the fork]]").text() == "in the fork"
     assert session.turn(f"source-{word} [[SAY in the source]]").text() == "in the source"
     assert fork.turn(f"again-{word} [[SAY once more]]").text() == "once more"

@@ -1,7 +1,8 @@
 """Sessions are forked: a new one with the same history, a copy of the workspace, and of what its agent remembers.
 
-The source takes no turn meanwhile, and is not changed. What fails leaves nothing. The fork's agent starts with its
-first turn. Must not know how an agent keeps a conversation.
+The source takes no turn meanwhile, and its agent is put to sleep: so what is copied is whole, and nobody writes
+into it. What fails leaves nothing. The fork's agent starts with its first turn. Must not know how an agent keeps a
+conversation.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Forking:
             changes = [] if note is None else [note(told)]
             self._admission.opened(row)
             try:
+                # Claude writes down what was said a moment after its answer: all is there once it has ended.
+                await live.end_agent(now=False)
                 await self._copied(live.row, row)
                 await self._copy_log(live.row, row)
                 await tasks.stored(self._store.write(AddFork(source.session_id, row), *changes))
