@@ -20,7 +20,7 @@ from chaos.storm import AGENTS, SETTINGS, SLOTS, rage
 from chaos.truth import Truth
 from harness.gateway import Gateway
 
-SECS = float(os.environ.get("CHAOS_SECS") or 20)
+SECS = float(os.environ.get("CHAOS_SECS") or 30)
 SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
 AROUND_S = 300
 
