@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 from clawdforge.server.apps.registry import App
-from clawdforge.server.sessions import answers
+from clawdforge.server.sessions import answers, turns
 from clawdforge.server.store.base import Store
-from clawdforge.server.store.stored import RunRow
-from clawdforge.wire.fold import Fold
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunInfo, RunItem
 
@@ -33,18 +31,6 @@ class Runs:
         row = await self._store.run(run_id)
         if row is None or row.session.app_id != app.app_id:
             raise Problem("not_found", "run not found")
-        return await self._told(row)
-
-    async def _told(self, row: RunRow) -> RunInfo:
-        """The record. A result of megabytes is put together beside the loop."""
         if row.turn.status != "done":
             return answers.run_info(row, [])
-        events = await self._store.events(row.session.session_id, turn_index=row.turn.turn_index)
-
-        def told() -> RunInfo:
-            fold = Fold()
-            for event in events:
-                fold.add(event)
-            return answers.run_info(row, fold.result())
-
-        return await asyncio.to_thread(told)
+        return await turns.told(self._store, row.turn, partial(answers.run_info, row))

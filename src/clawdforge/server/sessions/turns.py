@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from clawdforge.server.sessions import answers
@@ -37,7 +38,7 @@ class Turns:
         row = await self._store.turn(session.session_id, turn_index)
         if row is None:
             raise Problem("not_found", "turn not found")
-        return await self._told(row, answers.turn_info)
+        return await told(self._store, row, partial(answers.turn_info, row))
 
     async def asked(
         self, session_id: str, turn_index: int, answer: Callable[[TurnRow, list[dict[str, Any]]], T]
@@ -56,20 +57,21 @@ class Turns:
         asked: Asked[T] = Asked(session_id, loop.create_future(), loop.create_future(), replayed=True)
         asked.accepted.set_result(Accepted(turn_index, 0, row.status))
         try:
-            asked.answer.set_result(await self._told(row, answer))
+            asked.answer.set_result(await told(self._store, row, partial(answer, row)))
         except Problem as problem:
             asked.answer.set_exception(problem)
             asked.answer.exception()  # whoever asks to be told by events does not look at it
         return asked
 
-    async def _told(self, row: TurnRow, tell: Callable[[TurnRow, list[dict[str, Any]]], T]) -> T:
-        """Folds what is stored. An answer of megabytes is put together beside the loop."""
-        events = await self._store.events(row.session_id, turn_index=row.turn_index)
 
-        def told() -> T:
-            fold = Fold()
-            for event in events:
-                fold.add(event)
-            return tell(row, fold.result())
+async def told(store: Store, row: TurnRow, tell: Callable[[list[dict[str, Any]]], T]) -> T:
+    """Tells of a turn, given its events, folded. An answer of megabytes is put together beside the loop."""
+    events = await store.events(row.session_id, turn_index=row.turn_index)
 
-        return await asyncio.to_thread(told)
+    def folded() -> T:
+        fold = Fold()
+        for event in events:
+            fold.add(event)
+        return tell(fold.result())
+
+    return await asyncio.to_thread(folded)
