@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from clawdforge.server.agents.base import AgentFailed
-from clawdforge.server.sessions import results, state
+from clawdforge.server.sessions import state
 from clawdforge.server.store.stored import RunRow, SessionRow, TurnRow
-from clawdforge.wire import codec, events
+from clawdforge.wire import codec, events, results
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult
 from clawdforge.wire.sandbox import Sandbox

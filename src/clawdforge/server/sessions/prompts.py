@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from clawdforge.server.agents.base import Attachment
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
-from clawdforge.server.sessions import answers, laying, results, state, usage, verdicts
+from clawdforge.server.sessions import answers, laying, state, usage, verdicts
 from clawdforge.server.sessions.asked import Accepted, Ask
 from clawdforge.server.sessions.changes import SessionChanges
 from clawdforge.server.sessions.state import TurnEnd
@@ -23,7 +23,7 @@ from clawdforge.server.sessions.turn import Turn, TurnSession
 from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.stored import SessionRow, TurnRow
 from clawdforge.server.store.writes import AddSession, BeginTurn, Change, CloseSession, EndTurn, StartTurn
-from clawdforge.wire import events
+from clawdforge.wire import events, results
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdforge.server.sessions.results import final_text, parse
+from clawdforge.wire.results import final_text, parse
 
 JSON_VALUES = st.recursive(
     st.none()
