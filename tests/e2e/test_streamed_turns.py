@@ -62,6 +62,7 @@ def test_the_stream_of_a_prompt_is_its_turn_from_start_to_end_and_nothing_else(
         assert stream.headers["cache-control"] == "no-store"
         assert stream.headers["idempotency-supported"] == "true"
         assert "idempotent-replayed" not in stream.headers
+        assert stream.headers["location"] == f"/sessions/{session_id}/turns/2"
         seen = [*stream.events()]
     assert seen == log(app, session_id, 2)
     assert (seen[0]["type"], seen[-1]["type"]) == ("turn_start", "turn_end")
@@ -95,10 +96,12 @@ def test_an_event_comes_while_the_turn_still_runs(app: Forge, session_id: str) -
 
 def test_a_streamed_run_ends_with_its_turn(app: Forge) -> None:
     with run_streamed(app, '[[JSON {"a": 1}]]') as stream:
+        where = stream.headers["location"]
         seen = [*stream.events()]
     assert (seen[0]["type"], seen[-1]["type"]) == ("turn_start", "turn_end")
     row = ask(app, "GET", "/runs").body["runs"][0]
-    assert ask(app, "GET", f"/runs/{row['run_id']}").body["result"] == {"a": 1}
+    assert where == f"/runs/{row['run_id']}"
+    assert ask(app, "GET", where).body["result"] == {"a": 1}
     assert seen == log(app, row["run_id"], 1)
 
 
@@ -180,6 +183,7 @@ def test_a_cut_stream_is_joined_by_the_same_post_while_the_turn_runs(app: Forge,
         seen = stream.until("text")
     with turn_streamed(app, session_id, "[[SAY soon]] [[HANG]]", key="again") as joined:
         assert joined.headers["idempotent-replayed"] == "true"
+        assert joined.headers["location"] == f"/sessions/{session_id}/turns/1"
         assert joined.until("text") == seen
         prompts.cancel(app, session_id)
         seen += joined.until("turn_end")

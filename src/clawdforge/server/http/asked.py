@@ -46,13 +46,13 @@ async def answer(
         room: the gateway's rooms.
         app: who asks.
         let_in: lets it in, told whether it may take its time: nobody holds a silent connection until its end.
-        accepted_as: where the prompt is found later, and the body of a 202.
+        accepted_as: where the prompt is found later, which a stream tells too, and the body of a 202.
 
     Raises:
         Problem: the prompt was refused.
     """
     if wants_stream(request):
-        return await _streamed(room, app, let_in)
+        return await _streamed(room, app, let_in, accepted_as)
     patient = _wants_async(request)
     asked = await let_in(patient)
     headers = idempotency.replayed(asked.replayed)
@@ -69,7 +69,9 @@ async def answer(
         return failed
 
 
-async def _streamed(room: Context, app: App, let_in: LetIn[T]) -> ASGIApp:
+async def _streamed(
+    room: Context, app: App, let_in: LetIn[T], accepted_as: Callable[[Asked[T], Accepted], Found]
+) -> ASGIApp:
     """Its place among the streams is taken before the prompt is let in: no turn runs for an answer of 429."""
     call = room.streams.open(app)
     try:
@@ -78,7 +80,9 @@ async def _streamed(room: Context, app: App, let_in: LetIn[T]) -> ASGIApp:
     except BaseException:
         room.streams.close(call)
         raise
-    return room.streams.turn(call, asked.session_id, accepted, idempotency.replayed(asked.replayed))
+    where, _ = accepted_as(asked, accepted)
+    headers = (*idempotency.replayed(asked.replayed), (b"location", where))
+    return room.streams.turn(call, asked.session_id, accepted, headers)
 
 
 def _wants_async(request: Request) -> bool:
