@@ -1,13 +1,27 @@
-"""Every exception that a user of the SDK can meet.
+"""Every exception that a user of the SDK can meet: one class for each thing that can be done about it.
 
     ForgeError
-    ├── ForgeTransportError     no answer came
-    ├── ForgeProtocolError      an answer came, but not one of this contract
-    └── ForgeAPIError           the gateway said no
-        └── ForgeAuthError      … because of who asked (401, 403)
+    ├── ForgeTransportError           no answer came: try again, if asking twice does no harm
+    │   └── ForgeTimeoutError         … within the call's deadline
+    ├── ForgeProtocolError            an answer came, but not one of this contract: check the URL
+    ├── ForgeSchemaError              the answer does not fit the type that was asked for: `.answer` has it
+    └── ForgeAPIError                 the gateway said no
+        ├── ForgeAuthError            401, 403: check the token
+        ├── ForgeInvalidError         400, 405, 413, 415, 416, 422, 431: mend the call
+        ├── ForgeNotFoundError        404: check the id
+        ├── ForgeBusyError            409 `turn_in_progress`: wait, cancel, or queue
+        ├── ForgeConflictError        409, 412: something else was there first
+        ├── ForgeClosedError          410: open a new session
+        ├── ForgeLimitError           429: wait (`.retry_after`), or ask for more
+        ├── ForgeUnavailableError     503, 507: the gateway cannot now
+        └── ForgeTurnError            the turn began and failed: `.events` has what was seen
+            ├── ForgeTurnTimeoutError     504 `timeout`: give it more time
+            ├── ForgeAgentError           502 `agent_failed`: look at `.detail` and the agent
+            └── ForgeInterruptedError     502 `interrupted`: the gateway stopped; ask again
 
 A plain `ForgeError` is a call that cannot be made any more, such as a turn of a closed session. Wrong
-arguments are `ValueError` or `TypeError`, raised before anything is sent. No message holds a token.
+arguments are `ValueError` or `TypeError`, raised before anything is sent. No message holds a token. All of them
+can be pickled.
 """
 
 from __future__ import annotations
@@ -15,6 +29,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 _TEXT_LIMIT: Final = 500
@@ -27,14 +42,52 @@ class ForgeError(Exception):
 
 
 class ForgeTransportError(ForgeError):
-    """No answer came: no connection, a time-out, an answer that broke off. `__cause__` holds the finer reason.
+    """No answer came: no connection, or an answer that broke off. `__cause__` holds the finer reason.
 
     Whether the gateway got the call and acts on it is not known.
+
+    Attributes:
+        session_id: of the turn whose answer it was, or None.
+        turn_index: that turn's, counted from 1, or None where it is not known.
+        events: what of the turn's stream had come, as objects of the contract.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        session_id: str | None = None,
+        turn_index: int | None = None,
+        events: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.session_id = session_id
+        self.turn_index = turn_index
+        self.events = events if events is not None else []
+
+
+class ForgeTimeoutError(ForgeTransportError):
+    """No answer came within the call's deadline."""
 
 
 class ForgeProtocolError(ForgeError):
     """A success came back that is not the JSON object of the contract: most likely this is no gateway."""
+
+
+class ForgeSchemaError(ForgeError):
+    """A type was asked for, and the answer is none of it.
+
+    Attributes:
+        answer: the whole `RunResult` or `TurnResult`: its `result` is what came, its `schema_errors` why that
+            does not fit; `stop_reason` tells where the agent gave no answer at all.
+    """
+
+    def __init__(self, message: str, answer: Any = None) -> None:
+        super().__init__(message, answer)
+        self.answer = answer
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ForgeAPIError(ForgeError):
@@ -69,9 +122,21 @@ class ForgeAPIError(ForgeError):
         self.body = dict(body or {})
 
     def __str__(self) -> str:
+        return f"{self.reason.rstrip('.')}. {self.next_step}" if self.next_step else self.reason
+
+    @property
+    def reason(self) -> str:
+        """What happened, in one line, without what to do next."""
         said = one_line(_readable(self.detail)) or "no reason given"
         what = f"HTTP {self.status_code} {self.code}" if self.code else f"HTTP {self.status_code}"
         return one_line(f"{what}: {said} ({self.request_id})" if self.request_id else f"{what}: {said}")
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence; "" where nothing general can be said."""
+        if self.retry_after is not None:
+            return f"Wait {self.retry_after} s and try again."
+        return _NEXT.get(self.code or "", "")
 
     @property
     def session_id(self) -> str | None:
@@ -92,6 +157,12 @@ class ForgeAPIError(ForgeError):
         return value if isinstance(value, str) else None
 
     @property
+    def events(self) -> list[Any]:
+        """What was seen of the turn until it failed, folded as in an answer; [] where no turn began."""
+        value = self.body.get("events")
+        return value if isinstance(value, list) else []
+
+    @property
     def limit(self) -> str | None:
         """The limit of the session that was passed (`memory`, `processes`, `file`, `workspace`), or None."""
         value = self.body.get("limit")
@@ -100,6 +171,104 @@ class ForgeAPIError(ForgeError):
 
 class ForgeAuthError(ForgeAPIError):
     """The token is missing, unknown or revoked (401), or not allowed to do this from here (403)."""
+
+
+class ForgeInvalidError(ForgeAPIError):
+    """The call itself is wrong (400, 405, 413, 415, 416, 422, 431): the same again will be refused again."""
+
+
+class ForgeNotFoundError(ForgeAPIError):
+    """There is nothing of that id or name (404), or it is another app's."""
+
+
+class ForgeBusyError(ForgeAPIError):
+    """The session has a turn running (409 `turn_in_progress`)."""
+
+
+class ForgeConflictError(ForgeAPIError):
+    """Something else was there first (409, 412): a name, an answer, another version of a file."""
+
+
+class ForgeClosedError(ForgeAPIError):
+    """The session is closed (410): it takes no turn."""
+
+
+class ForgeLimitError(ForgeAPIError):
+    """A limit is reached (429). `retry_after` is there where waiting helps."""
+
+
+class ForgeUnavailableError(ForgeAPIError):
+    """The gateway, or the agent, cannot do it now (503, 507)."""
+
+
+class ForgeTurnError(ForgeAPIError):
+    """The turn began and failed. `session_id`, `turn_index` and `events` tell how far it came."""
+
+
+class ForgeTurnTimeoutError(ForgeTurnError):
+    """A deadline of the turn passed (504 `timeout`)."""
+
+    @property
+    def phase(self) -> str | None:
+        """Which deadline it was: `startup`, `idle` or `total`; None where the gateway does not tell."""
+        value = self.body.get("phase")
+        return value if isinstance(value, str) else None
+
+
+class ForgeAgentError(ForgeTurnError):
+    """The agent crashed, spoke nonsense, refused to start, or its model failed (502 `agent_failed`)."""
+
+    @property
+    def stderr_tail(self) -> str | None:
+        """The agent's last words, without secrets; None where there were none."""
+        value = self.body.get("stderr_tail")
+        return value if isinstance(value, str) else None
+
+
+class ForgeInterruptedError(ForgeTurnError):
+    """The gateway or its host stopped in mid turn (502 `interrupted`)."""
+
+
+_BY_CODE: Final[Mapping[str, type[ForgeAPIError]]] = MappingProxyType(
+    {
+        "turn_in_progress": ForgeBusyError,
+        "timeout": ForgeTurnTimeoutError,
+        "agent_failed": ForgeAgentError,
+        "interrupted": ForgeInterruptedError,
+    }
+)
+_BY_STATUS: Final[Mapping[int, type[ForgeAPIError]]] = MappingProxyType(
+    {
+        **dict.fromkeys((401, 403), ForgeAuthError),
+        **dict.fromkeys((400, 405, 413, 415, 416, 422, 431), ForgeInvalidError),
+        404: ForgeNotFoundError,
+        **dict.fromkeys((409, 412), ForgeConflictError),
+        410: ForgeClosedError,
+        429: ForgeLimitError,
+        **dict.fromkeys((503, 507), ForgeUnavailableError),
+    }
+)
+_NEXT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "unauthorized": "Set CLAWDFORGE_TOKEN, or pass token=, to a token that `clawdforge token mint` printed.",
+        "ip_not_allowed": "Call from an allowed address, or have this one allowed.",
+        "turn_in_progress": "Wait for its end, cancel() it, or pass delivery='queue'.",
+        "idempotency_mismatch": "Use another key for another call.",
+        "session_closed": "Open a new one: forge.session().",
+        "timeout": "Give it more time (timeout_secs=); what was seen is in .events.",
+        "agent_failed": "What was seen is in .events, the agent's last words in .stderr_tail.",
+        "interrupted": "The gateway was stopped in mid turn: ask again, if doing it twice does no harm.",
+        "agent_unavailable": "forge.agents() tells what can run there.",
+        "too_large": "Send less, or have the gateway's limits raised.",
+        "storage_full": "Make room on the gateway's disk, or in the session's workspace.",
+        "budget_exceeded": "Waiting does not help: have the budget raised.",
+    }
+)
+
+
+def class_for(status_code: int, code: str | None) -> type[ForgeAPIError]:
+    """The class of an error of the gateway: by its code, else by its HTTP status."""
+    return _BY_CODE.get(code or "") or _BY_STATUS.get(status_code, ForgeAPIError)
 
 
 def one_line(text: str) -> str:

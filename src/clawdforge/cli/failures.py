@@ -116,7 +116,7 @@ def from_error(error: Exception, url: str) -> Failure:
 
 
 def _refusal(error: ForgeAPIError) -> Failure:
-    message = str(error)
+    message = error.reason
     tail = error.body.get("stderr_tail")
     if isinstance(tail, str) and tail.strip():
         message += f"\nThe agent's last words:\n{tail.strip()}"

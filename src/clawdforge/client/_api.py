@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from clawdforge.errors import ForgeAPIError, ForgeAuthError, ForgeProtocolError, one_line
+from clawdforge.errors import ForgeAPIError, ForgeProtocolError, class_for, one_line
 from clawdforge.wire import codec
 
 # A value's module is loaded with the first answer that needs it: together they are as dear as all the rest here.
@@ -115,11 +115,11 @@ def _problem(reply: Reply, token: str | None) -> ForgeAPIError:
     except (ValueError, RecursionError):
         parsed = None
     body = parsed if isinstance(parsed, dict) else {}
-    error = ForgeAuthError if reply.status in (401, 403) else ForgeAPIError
-    return error(
+    code = _text(body.get("code"))
+    return class_for(reply.status, code)(
         reply.status,
         body["detail"] if body.get("detail") is not None else _stand_in(reply, body, raw),
-        _text(body.get("code")),
+        code,
         _text(body.get("request_id")) or reply.headers.get("X-Request-Id"),
         retry_after=_seconds(reply.headers.get("Retry-After")),
         body=body,

@@ -78,7 +78,8 @@ def test_an_error_of_the_contract_keeps_all_its_fields() -> None:
     assert error.retry_after == 12
     assert error.body["phase"] == "idle"
     assert error.limit is None
-    assert str(error) == "HTTP 504 timeout: the agent took too long (req_1)"
+    assert error.reason == "HTTP 504 timeout: the agent took too long (req_1)"
+    assert str(error) == f"{error.reason}. Wait 12 s and try again."
 
 
 @pytest.mark.parametrize(("told", "read"), [("memory", "memory"), (7, None), (None, None)])
