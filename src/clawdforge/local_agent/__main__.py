@@ -59,7 +59,7 @@ def _take_stdout() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
+    code: int = main()
     sys.stderr.flush()
     # At once: answers that are under way have nobody left to hear them, and the library's destructor can hang.
     os._exit(code)

@@ -31,7 +31,7 @@ class Peer:
     """
 
     def __init__(self, source: BinaryIO, sink_fd: int) -> None:
-        self.gone = False
+        self.gone: bool = False
         self._source = source
         self._sink_fd = sink_fd
         self._sending = threading.Lock()

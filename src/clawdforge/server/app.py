@@ -55,7 +55,7 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings: Settings = settings
         self.asgi: Api
         self.admin_token: AdminToken
         self._sessions: Sessions

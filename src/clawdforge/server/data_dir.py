@@ -52,7 +52,7 @@ class DataDirectory:
         """
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path = path.resolve()
+            self.path: Path = path.resolve()
             _close(self.path)
             self._lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -69,7 +69,7 @@ class DataDirectory:
         try:
             os.ftruncate(self._lock_fd, 0)
             os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
-            self.gateway_id = self._read_id()
+            self.gateway_id: str = self._read_id()
         except (OSError, UnicodeDecodeError) as error:
             os.close(self._lock_fd)
             raise DirectoryBusy(f"the data directory {self.path} cannot be used: {_ID}: {error}") from error

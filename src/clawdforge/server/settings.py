@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
@@ -36,7 +36,7 @@ def default_data_dir() -> Path:
 class ScriptedSettings(BaseModel):
     """`[agents.NAME.scripted]`: what points an agent at a scripted model, `{url}` standing for the model's URL."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     env: dict[str, str] = {}
     argv: list[str] = []
@@ -46,7 +46,7 @@ class ScriptedSettings(BaseModel):
 class AgentSettings(BaseModel):
     """`[agents.NAME]`: adds an agent to the catalog, or changes one that is in it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     argv: list[str] | None = Field(default=None, min_length=1)
     env: dict[str, str] = {}
@@ -66,7 +66,7 @@ class AgentSettings(BaseModel):
 class Settings(BaseSettings):
     """The settings of one gateway. Every field is `CLAWDFORGE_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix="CLAWDFORGE_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 

@@ -65,8 +65,8 @@ class AcpAgent:
     def __init__(
         self, entry: AgentEntry, request: OpenAgent, launch: Launch, home: AgentHome, owner: AgentOwner
     ) -> None:
-        self.offers = Offers()
-        self.recalled = False
+        self.offers: Offers = Offers()
+        self.recalled: bool = False
         self._entry = entry
         self._request = request
         self._launch = launch

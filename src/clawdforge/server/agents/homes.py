@@ -67,8 +67,8 @@ class AgentHome:
 
     def __init__(self, data_dir: Path, session_id: str, agent_uid: int | None = None) -> None:
         self.data_dir = data_dir
-        self.path = paths.home_of(data_dir, session_id)
-        self.tmp = paths.tmp_of(data_dir, session_id)
+        self.path: Path = paths.home_of(data_dir, session_id)
+        self.tmp: Path = paths.tmp_of(data_dir, session_id)
         self._agent_uid = agent_uid
         self._lock = data_dir / "login.lock"
         self._note = data_dir / "logins" / session_id

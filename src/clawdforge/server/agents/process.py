@@ -47,7 +47,7 @@ class ChildProcess:
     """A running child. Make one with `start`; it must be ended with `end`, whatever happened to it."""
 
     def __init__(self, spawned: Spawned, command: Command, spawner: Spawner, owner: ProcessEvents) -> None:
-        self.pid = spawned.popen.pid
+        self.pid: int = spawned.popen.pid
         self._spawned = spawned
         self._keeper = Keeper(spawner, spawned, command, self._tree_ended)
         self._spawner = spawner

@@ -47,7 +47,7 @@ class Recall:
     """
 
     def __init__(self, memory: Memory | None, limit_s: float) -> None:
-        self.pending = False
+        self.pending: bool = False
         self._memory = memory
         self._limit_s = limit_s
         self._told_again = 0

@@ -83,7 +83,7 @@ class Spawner:
 
     def __init__(self, wall: Wall, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
         self.bounds = bounds
-        self.watchdog = Watchdog()
+        self.watchdog: Watchdog = Watchdog()
         self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spawn", initializer=wall.prepare_thread)
         self._looks = ThreadPoolExecutor(1, thread_name_prefix="tree")

@@ -36,9 +36,9 @@ class Batch:
     def __init__(self, stored: Sequence[Event]) -> None:
         self._events = stored
         self._frames: bytes | None = None
-        self.first_seq = stored[0].seq
-        self.last_seq = stored[-1].seq
-        self.closes = any(event.type == events.SESSION_CLOSED for event in stored)
+        self.first_seq: int = stored[0].seq
+        self.last_seq: int = stored[-1].seq
+        self.closes: bool = any(event.type == events.SESSION_CLOSED for event in stored)
 
     def ends(self, turn_index: int | None) -> bool:
         """Whether nothing follows for who reads one turn, or all."""
@@ -107,7 +107,7 @@ class Follower:
     """
 
     def __init__(self, followers: dict[str, set[Follower]], session_id: str) -> None:
-        self.lost = False
+        self.lost: bool = False
         self._followers = followers
         self._session_id = session_id
         self._batches: deque[Batch] = deque()
@@ -190,7 +190,7 @@ class Reader:
         *,
         closed: bool,
     ) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._store = store
         self._follower = follower
         self._session_id = session_id

@@ -67,7 +67,7 @@ class Uploads:
         # Held from where a blob is placed until its row is stored, and from where a blob is found unused until
         # it is removed: so neither comes between the halves of the other.
         self._placing = asyncio.Lock()
-        self.laying = asyncio.Semaphore(LAID_AT_ONCE)
+        self.laying: asyncio.Semaphore = asyncio.Semaphore(LAID_AT_ONCE)
 
     @classmethod
     async def open(

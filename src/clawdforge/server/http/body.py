@@ -79,7 +79,7 @@ class Inflow:
         self._patience_s = settings.head_timeout_secs
         self._max_patience_s = settings.head_timeout_secs * MAX_PATIENCE
         self._ended = False
-        self.counted_bytes = 0
+        self.counted_bytes: int = 0
 
     async def next(self) -> bytes:
         """The next piece of the body; empty exactly when all of it was read.

@@ -27,7 +27,7 @@ class Api:
     """
 
     def __init__(self, routes: Sequence[Route], *, title: str, version: str, description: str = "") -> None:
-        self.state = State()
+        self.state: State = State()
         self.document: Callable[[], bytes] = cache(self._document)
         self._told = {"title": title, "version": version, "description": description}
         self._table = tuple(routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
@@ -84,9 +85,9 @@ class Route:
         self.body_optional = body_optional
         self.form = form
         self.binary = binary
-        self.parameters = tuple(parameters)
-        self.problems = tuple(problems)
+        self.parameters: tuple[Parameter, ...] = tuple(parameters)
+        self.problems: tuple[str, ...] = tuple(problems)
         self.token = token
         self.extra = extra
-        self.serves = frozenset({method, "HEAD"} if method == "GET" else {method})
-        self.path_regex, _, _ = compile_path(path)
+        self.serves: frozenset[str] = frozenset({method, "HEAD"} if method == "GET" else {method})
+        self.path_regex: re.Pattern[str] = compile_path(path)[0]

@@ -154,7 +154,7 @@ class Call:
 
     def __init__(self, app_id: str) -> None:
         self.app_id = app_id
-        self.over = False
+        self.over: bool = False
         self.bell: Callable[[], None] | None = None
         self.abort: Callable[[], None] | None = None
         self._cut: asyncio.TimerHandle | None = None

@@ -32,7 +32,7 @@ class LiveSessions:
         self._host = host
         self._audit = audit
         self._rounds = rounds
-        self.changes = TurnChanges(settings, store)
+        self.changes: TurnChanges = TurnChanges(settings, store)
         self._live: dict[str, LiveSession] = {}
         self._mending: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

@@ -61,14 +61,14 @@ class LiveSession:
         on_idle: Callable[[LiveSession], None],
         changes: SessionChanges | None = None,
     ) -> None:
-        self.row = row
+        self.row: SessionRow = row
         self.agent: Agent | None = None
-        self.usable = True
+        self.usable: bool = True
         self.closing: asyncio.Task[None] | None = None
         self.forks = 0
-        self.options = AgentOptions(**row.options)
-        self.workspace = Path(row.cwd)
-        self.log = SessionLog(
+        self.options: AgentOptions = AgentOptions(**row.options)
+        self.workspace: Path = Path(row.cwd)
+        self.log: SessionLog = SessionLog(
             store,
             row.session_id,
             last_seq,
@@ -78,10 +78,10 @@ class LiveSession:
             on_failure=self._on_log_failure,
             on_settled=lambda: self._on_idle(self),
         )
-        self.asking = Asking(policy, self.workspace, private, self.log, permission_timeout_s)
+        self.asking: Asking = Asking(policy, self.workspace, private, self.log, permission_timeout_s)
         self._store = store
         self._host = host
-        self.prompts = Prompts(self, audit, changes)
+        self.prompts: Prompts = Prompts(self, audit, changes)
         self._on_idle = on_idle
         self._ending: set[asyncio.Task[None]] = set()
         self._log_over = False  # the close has its place in the log: nothing follows on it

@@ -61,12 +61,12 @@ class Turn:
 
     def __init__(self, prompt: Prompt, deadlines: Deadlines) -> None:
         self.index = 0
-        self.prompt = prompt
-        self.fold = Fold()
-        self.listening = False
+        self.prompt: Prompt = prompt
+        self.fold: Fold = Fold()
+        self.listening: bool = False
         self.told: Told | None = None
         self.started_at: float | None = None
-        self.permission_s = deadlines.permission_s
+        self.permission_s: float | None = deadlines.permission_s
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._last_sign = 0.0

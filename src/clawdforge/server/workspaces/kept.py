@@ -40,16 +40,16 @@ class Kept:
     """
 
     def __init__(self, place: Path, limit_bytes: int) -> None:
-        self.manifest = Manifest()
-        self.ended = 0
-        self.dropped = 0
+        self.manifest: Manifest = Manifest()
+        self.ended: int = 0
+        self.dropped: int = 0
         self._place = place
         self._objects = f"{place}/objects"
         self._limit_bytes = limit_bytes
         self._bytes = 0
         self._fresh: set[str] = set()  # texts that were kept since the last manifest
         self._full = False
-        self.made = False
+        self.made: bool = False
 
     def load(self, last_index: int) -> None:
         """Reads what lies there; where nothing does, what turns up to the last have changed is not known."""

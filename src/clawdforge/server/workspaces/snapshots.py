@@ -61,7 +61,7 @@ class Snapshots:
         self._root = root
         self._limits = limits
         self._kept = Kept(place, limit_bytes)
-        self.loaded = False
+        self.loaded: bool = False
 
     def load(self, last_begun: int) -> None:
         """Reads what is kept. A turn whose end nobody saw, which is the last one, ended as it is found now."""

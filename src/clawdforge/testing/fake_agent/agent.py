@@ -57,7 +57,7 @@ class Agent:
         self.last_answer: Message = {}
         self.ignores_cancel = False
         self.last_words: Callable[[], None] = lambda: None
-        self.ignores_eof = fault.name == "ignore-eof"
+        self.ignores_eof: bool = fault.name == "ignore-eof"
         self._fault = fault
         self._prompts: list[Message] = []
         self._next_id = 0
@@ -71,7 +71,7 @@ class Agent:
             "session/set_config_option": self._set_config_option,
             "session/close": self._close,
         }
-        self.capabilities = merged(CAPABILITIES, json.loads(os.environ.get("FAKE_AGENT_CAPS") or "{}"))
+        self.capabilities: Message = merged(CAPABILITIES, json.loads(os.environ.get("FAKE_AGENT_CAPS") or "{}"))
         if fault.name != "no-recall":
             self._methods.update(self._recalls())
 

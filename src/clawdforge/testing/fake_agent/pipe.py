@@ -22,7 +22,7 @@ class Pipe:
     """Reads and writes one JSON message a line. Writing blocks for as long as the client does not read."""
 
     def __init__(self, log_path: str | None) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._unread = bytearray()
         self._log = -1
         if log_path:

@@ -32,11 +32,11 @@ class Session:
     def __init__(self, session_id: str, params: Message, more_models: list[str], model_by: str) -> None:
         self.id = session_id
         self.cwd: str = params["cwd"]
-        self.meta = params.get("_meta")
-        self.settings = {"mode": "auto", "model": "default", "effort": "default"}
+        self.meta: Any = params.get("_meta")
+        self.settings: dict[str, str] = {"mode": "auto", "model": "default", "effort": "default"}
         self.turn_count = 0
         self.usage_count = 0
-        self.cost_usd = 0.0
+        self.cost_usd: float = 0.0
         self.cancelled = False
         self.conversation: Conversation | None = None
         self._models = [*MODELS, *more_models]

@@ -43,6 +43,7 @@ class Fault:
     def __init__(self, chosen: str) -> None:
         if chosen.startswith("@"):
             chosen = read(chosen[1:])
+        self.name: str
         self.name, _, self._argument = chosen.partition(" ")
         if self.name and self.name not in NAMES:
             sys.exit(f"fake_agent: no such start fault: {self.name}")

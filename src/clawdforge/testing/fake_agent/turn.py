@@ -64,11 +64,11 @@ class Turn:
         self.verbs = verbs
         self.result = {"stopReason": "end_turn"}
         self.usage: Message = {}
-        self.option_kinds = ["allow_always", "allow_once", "reject_once"]
+        self.option_kinds: list[str] = ["allow_always", "allow_once", "reject_once"]
         self.fails_when_cancelled = False
         self.answers_twice = False
         self.late_texts: list[str] = []
-        self.deaf_s = 0.0
+        self.deaf_s: float = 0.0
         self._message_kind = ""
         self._message_count = 0
         self._tool_count = 0

@@ -8,12 +8,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from clawdforge.testing.fake_model.script import Ask, Reply, Text, Thinking, ToolCall
 
 RESPONSES = "/v1/responses"
-USAGE = {
+USAGE: Final[dict[str, Any]] = {
     "input_tokens": 110,
     "input_tokens_details": {"cached_tokens": 10},
     "output_tokens": 20,

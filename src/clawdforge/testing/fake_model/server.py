@@ -133,9 +133,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
 
     def __init__(self, address: tuple[str, int], model: FakeModel) -> None:
-        super().__init__(address, Handler)
+        super().__init__(address, _Handler)
         self.model = model
-        self.ending = threading.Event()
+        self.ending: threading.Event = threading.Event()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
 
@@ -178,7 +178,7 @@ def first_half(frames: Iterator[bytes]) -> list[bytes]:
     return every[: len(every) // 2]
 
 
-class Handler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Server
