@@ -108,6 +108,7 @@ def test_a_turn_ends(app: Forge, db: Ledger, name: str) -> None:
     found = ask(app, "POST", f"/sessions/{session.session_id}/turn", end.asked())
     check(found, end)
     assert (found.body["session_id"], found.body["turn_index"]) == (session.session_id, 2)
+    assert found.body["events"] == record(app, session.session_id, 2)["events"]
     assert session.state()["live"] is True
     after = session.turn("after")
     assert after.turn_index == 3
@@ -124,6 +125,8 @@ def test_a_run_ends(app: Forge, db: Ledger, name: str) -> None:
     check(found, end)
     assert found.body["session_id"].startswith("run_")
     assert found.body["turn_index"] == 1
+    if end.code:
+        assert found.body["events"] == record(app, found.body["run_id"], 1)["events"]
     [row] = db.rows("SELECT * FROM sessions WHERE session_id = ?", found.body["session_id"])
     assert (row["kind"], row["close_reason"]) == ("run", "run")
     [turn] = db.turns(found.body["session_id"])
@@ -248,6 +251,33 @@ def test_what_was_seen_before_an_error_stays_in_the_log(app: Forge, db: Ledger) 
     assert [event["type"] for event in events] == ["turn_start", "text", "error", "turn_end"]
     assert events[1]["data"]["content"] == "so far"
     assert events[2]["data"]["code"] == "agent_failed"
+
+
+SEEN = "[[THINK hm]][[TOOL look {}]][[SAY so]][[SAY  far]]"
+
+
+@pytest.mark.guarantee
+@pytest.mark.parametrize("end", ["[[EXIT 3]]", "[[HANG]]"], ids=["agent_failed", "timeout"])
+def test_an_error_tells_what_was_seen_of_its_turn_also_whoever_asks_again(
+    app: Forge, gateway: Gateway, end: str
+) -> None:
+    session = app.create_session(agent="fake")
+    asked = {"prompt": SEEN + end, "timeout_secs": 2}
+    for path, more in ((f"/sessions/{session.session_id}/turn", {}), ("/run", {"agent": "fake"})):
+        key = {"Idempotency-Key": path}
+        first, again = (post(app, path, {**asked, **more}, key) for _ in range(2))
+        told = [(each["type"], each.get("content")) for each in first.body["events"]]
+        assert told == [("thinking", "hm"), ("tool_call", None), ("text", "so far")]
+        assert (again.headers.get("idempotent-replayed"), again.status) == ("true", first.status)
+        assert {**again.body, "request_id": None} == {**first.body, "request_id": None}
+    assert "so far" not in gateway.log()
+
+
+def test_an_error_of_a_turn_that_nothing_was_seen_of_says_so(app: Forge) -> None:
+    refused = ask(app, "POST", "/run", {"prompt": "hi", "agent": "fake", "mode": "yolo"})
+    never_started = ask(app, "POST", "/run", {"prompt": "hi", "agent": "fake-exit1"})
+    assert (refused.problem(), never_started.problem()) == ((422, "invalid"), (502, "agent_failed"))
+    assert refused.body["events"] == never_started.body["events"] == []
 
 
 def test_the_end_of_stderr_is_told(app: Forge) -> None:

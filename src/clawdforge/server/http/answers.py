@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic_core import to_json
 
-from clawdforge.server.http.problems import Answer, Headers
+from clawdforge.server.http.problems import Answer, Headers, answer_to
 from clawdforge.wire import codec
+from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunResult
 from clawdforge.wire.turns import TurnResult
 
@@ -23,10 +25,23 @@ def of(value: Any, headers: Headers = ()) -> Answer:
 
 async def of_prompt(value: TurnResult | RunResult, headers: Headers = ()) -> Answer:
     """The same of a prompt's answer, which may be megabytes: others get the loop while these are encoded."""
-    events = value.events if isinstance(value, TurnResult) else []
-    if sum(len(event.get("content", "")) for event in events) < _OFF_LOOP_CHARS:
-        return of(value, headers)
-    return Answer(await asyncio.to_thread(_large, codec.to_json(value)), headers=headers)
+    if _is_large(value.events if isinstance(value, TurnResult) else ()):
+        return Answer(await asyncio.to_thread(_large, codec.to_json(value)), headers=headers)
+    return of(value, headers)
+
+
+async def of_failed_prompt(problem: Problem, request_id: str, headers: Headers = ()) -> Answer:
+    """The error that a prompt is answered with, which tells what was seen of it: that may be as much."""
+    if _is_large(problem.extra.get("events", ())):
+        answer = await asyncio.to_thread(answer_to, problem, request_id, encode=_large)
+    else:
+        answer = answer_to(problem, request_id)
+    answer.headers.extend(headers)
+    return answer
+
+
+def _is_large(events: Iterable[Mapping[str, Any]]) -> bool:
+    return sum(len(event.get("content", "")) for event in events) >= _OFF_LOOP_CHARS
 
 
 def _large(answer: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from clawdforge.server.apps.registry import App
 from clawdforge.server.http import answers, idempotency
 from clawdforge.server.http.context import Context
-from clawdforge.server.http.problems import Answer, answer_to, request_id
+from clawdforge.server.http.problems import Answer, request_id
 from clawdforge.server.sessions.asked import Accepted, Asked
 from clawdforge.wire import codec, sse
 from clawdforge.wire.problems import Problem
@@ -64,9 +64,7 @@ async def answer(
         return await answers.of_prompt(await asked.answer, headers)
     except Problem as problem:
         # Without its traceback, which holds this frame, which holds the error.
-        failed = answer_to(problem.with_traceback(None), request_id(request))
-        failed.headers.extend(headers)
-        return failed
+        return await answers.of_failed_prompt(problem.with_traceback(None), request_id(request), headers)
 
 
 async def _streamed(

@@ -49,8 +49,15 @@ ERROR_SCHEMA: Final[Schema] = {
         "by": {"type": "string", "description": "Who or what decided it."},
         "reason": {"type": "string", "description": "Why it was not put to the app."},
         "session_id": {"type": "string"},
+        "run_id": {"type": "string"},
         "turn_index": {"type": "integer", "minimum": 1},
         "stop_reason": {"type": "string"},
+        "usage": {"type": "object", "description": "What the turn took until then."},
+        "events": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "What was seen of the turn, folded as in its answer.",
+        },
         "phase": {"type": "string", "enum": ["startup", "idle", "total"], "description": "Whose time was over."},
         "limit": {
             "type": "string",

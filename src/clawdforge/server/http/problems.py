@@ -11,9 +11,9 @@ import re
 import secrets
 import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -52,9 +52,9 @@ class Answer:
         self, body: bytes, status: int = 200, headers: Headers = (), *, content_type: bytes = b"application/json"
     ) -> None:
         """`headers` are added to Content-Type and Content-Length; their names are in lower case."""
-        self.body = body
-        self.status = status
-        self.headers = [
+        self.body: bytes = body
+        self.status: int = status
+        self.headers: list[tuple[bytes, bytes]] = [
             (b"content-type", content_type),
             (b"content-length", str(len(body)).encode()),
             *headers,
@@ -65,7 +65,9 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body})
 
 
-def answer_to(problem: Problem, request_id: str) -> Answer:
+def answer_to(
+    problem: Problem, request_id: str, *, encode: Callable[[dict[str, Any]], bytes] = codec.dumps
+) -> Answer:
     """What the caller is told of a problem: the contract's body, and the headers that its status asks for."""
     headers = []
     if problem.retry_after_s is not None:
@@ -75,7 +77,7 @@ def answer_to(problem: Problem, request_id: str) -> Answer:
     if isinstance(problem, MethodNotAllowed):
         headers.append((b"allow", ", ".join(problem.allowed).encode()))
     try:
-        body = codec.dumps(problem.body(request_id))
+        body = encode(problem.body(request_id))
     except (TypeError, ValueError):  # an extra field that is no JSON must not cost the caller the rest
         _log.exception("%s: the extra fields of %s are no JSON", request_id, problem.code)
         body = codec.dumps(Problem(problem.code, problem.detail).body(request_id))

@@ -69,7 +69,7 @@ def turn_answer(row: TurnRow, folded: list[dict[str, Any]]) -> TurnResult:
         Problem: the turn ended in an error.
     """
     if row.error is not None:
-        raise _turn_problem(row)
+        raise _turn_problem(row, folded)
     assert row.ok is not None and row.stop_reason is not None and row.duration_ms is not None
     verdict = row.extra or {}
     return TurnResult(
@@ -90,7 +90,7 @@ def turn_answer(row: TurnRow, folded: list[dict[str, Any]]) -> TurnResult:
 def run_answer(row: TurnRow, folded: list[dict[str, Any]], agent: str) -> RunResult:
     """The same of a run. Raises as `turn_answer`."""
     if row.error is not None:
-        raise _turn_problem(row, run_id=row.session_id)
+        raise _turn_problem(row, folded, run_id=row.session_id)
     turn = turn_answer(row, folded)
     return RunResult(
         ok=turn.ok,
@@ -182,8 +182,8 @@ def _run_fields(row: RunRow) -> dict[str, Any]:
     }
 
 
-def _turn_problem(row: TurnRow, **more: Any) -> Problem:
-    """A turn that ended in an error."""
+def _turn_problem(row: TurnRow, folded: list[dict[str, Any]], **more: Any) -> Problem:
+    """A turn that ended in an error, with what was seen of it."""
     assert row.error is not None
     told: dict[str, Any] = {
         "session_id": row.session_id,
@@ -192,6 +192,7 @@ def _turn_problem(row: TurnRow, **more: Any) -> Problem:
         "usage": row.usage,
         **more,
         **(row.extra or {}),
+        "events": folded,
     }
     return Problem(row.error, row.detail or "", **told)
 

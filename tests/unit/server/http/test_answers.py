@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from clawdforge.server.http import answers
+from clawdforge.server.http.problems import answer_to
+from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunResult
 from clawdforge.wire.turns import TurnResult
 
@@ -45,6 +47,15 @@ async def test_all_texts_stand_in_their_order_with_what_else_there_is() -> None:
     answer = await answers.of_prompt(value, [(b"x-more", b"1")])
     assert json.loads(answer.body) == json.loads(answers.of(value).body)
     assert (b"x-more", b"1") in answer.headers
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_failed_prompt_tells_what_was_seen_large_or_small(text: str) -> None:
+    problem = Problem("timeout", "too late", turn_index=1, events=result(text).events)
+    answer = await answers.of_failed_prompt(problem, "req_1", [(b"x-more", b"1")])
+    assert json.loads(answer.body) == json.loads(answer_to(problem, "req_1").body)
+    assert (answer.status, (b"x-more", b"1") in answer.headers) == (504, True)
+    assert (b"content-length", str(len(answer.body)).encode()) in answer.headers
 
 
 async def test_a_runs_answer_is_its_result() -> None:
