@@ -22,7 +22,8 @@ Seconds = Annotated[int, Range(1, 86_400)]
 class AgentOptions:
     """The part that a run and a session have in common: which agent, and how it shall work.
 
-    None always means: what the gateway's settings, or else the agent itself, would do.
+    None always means: what the gateway's settings, or else the agent itself, would do. `schema` is a JSON Schema
+    that results shall fit.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -38,6 +39,7 @@ class AgentOptions:
     startup_timeout_secs: Seconds | None = None
     idle_timeout_secs: Seconds | None = None
     timeout_secs: Seconds | None = None
+    schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

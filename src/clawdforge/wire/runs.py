@@ -13,11 +13,10 @@ from clawdforge.wire.usage import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest(AgentOptions):
-    """Body of `POST /run`. `schema` is a JSON Schema that the result shall fit."""
+    """Body of `POST /run`."""
 
     prompt: Annotated[str, Length(1)]
     files: Annotated[tuple[str, ...], Length(0, 100)] | None = None
-    schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from clawdforge.wire import codec
 from clawdforge.wire.agents import Seconds
 from clawdforge.wire.bounds import Length, Range
 
+Delivery = Literal["reject", "queue"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRequest:
-    """Body of `POST /sessions/{id}/turn`. The times are this turn's own, before the session's.
+    """Body of `POST /sessions/{id}/turn`. The times and the `schema` are this turn's own, before the session's.
 
     `delivery` says what becomes of a prompt while a turn runs: it is refused, or waits for its turn.
     """
@@ -27,7 +29,7 @@ class TurnRequest:
     idle_timeout_secs: Seconds | None = None
     permission_timeout_secs: Seconds | None = None
     schema: dict[str, Any] | None = None
-    delivery: Literal["reject", "queue"] | None = None
+    delivery: Delivery | None = None
 
 
 TurnStatus = Literal["queued", "running", "done", "failed"]

@@ -19,7 +19,7 @@ from clawdforge.server.apps.keys import Keys, Note, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.data_dir import tell_if_full
 from clawdforge.server.events.log import epoch_ms
-from clawdforge.server.sessions import answers, tasks
+from clawdforge.server.sessions import answers, tasks, verdicts
 from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.session import LiveSession
@@ -63,6 +63,7 @@ class Opening:
 
     async def _create(self, app: App, request: SessionCreate, note: Note | None) -> SessionCreated:
         self._host.check(request)
+        await verdicts.check_schema(request.schema)
         self._admission.admit_session(app.app_id)
         row = self.new_row(app, request, "session", request.meta or {})
         agent_cwd = self._host.agent_cwd(Path(row.cwd))

@@ -125,7 +125,8 @@ class Prompting:
             self._live.let_go(live)
             raise
         deadlines = self._deadlines(request, live.options, patient=patient)
-        ask: Ask[TurnResult] = Ask(row.session_id, Turn(Prompt(request.prompt, (), request.schema), deadlines))
+        schema = live.options.schema if request.schema is None else request.schema
+        ask: Ask[TurnResult] = Ask(row.session_id, Turn(Prompt(request.prompt, (), schema), deadlines))
         live.prompts.let_in(ask)
         self._admission.running_turns += 1
         task = self._tasks.start(ask.told(self._turn(live, ask, uploads, self._note_of(app, live.row, once))))
