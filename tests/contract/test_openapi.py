@@ -179,3 +179,7 @@ def test_what_refuses_unknown_parameters_says_so(document: dict[str, Any]) -> No
     for (method, path), operation in served(document).items():
         if path not in ("/healthz", "/openapi.json"):
             assert "`invalid`" in operation["responses"]["422"]["description"], f"{method} {path}"
+
+
+def test_the_document_speaks_of_the_gateway_and_not_of_how_it_is_made(document: dict[str, Any]) -> None:
+    assert "FastAPI" not in json.dumps(document)

@@ -131,8 +131,9 @@ def _operation(route: Route, in_path: Iterable[str]) -> dict[str, Any]:
     return {**document, **(route.extra or {})}
 
 
-async def _raw(request: Request) -> None:
-    """What FastAPI sees of every endpoint: a signature without parameters of its own."""
+# What FastAPI sees of every endpoint: a signature without parameters of its own, and no docstring, which it would
+# take for the description of those that have none.
+async def _raw(request: Request) -> None: ...
 
 
 def _responses(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
