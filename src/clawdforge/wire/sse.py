@@ -43,13 +43,9 @@ class Decoder:
 
     Args:
         limit_bytes: how much of an event is held while it is not whole.
-
-    Attributes:
-        last_id: the `id` that a reader names when it comes back; of the last whole frame.
     """
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
-        self.last_id: str | None = None
         self._limit_bytes = limit_bytes
         self._at_start = True
         self._after_cr = False
@@ -106,9 +102,8 @@ class Decoder:
 
     def _dispatched(self) -> Frame | None:
         event, self._event = self._event or "message", ""
-        self.last_id = self._id
         if not self._data:
             return None
         data = self._data[:-1].decode("utf-8", "replace")
         self._data.clear()
-        return Frame(self.last_id, event, data)
+        return Frame(self._id, event, data)

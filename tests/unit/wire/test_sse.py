@@ -145,14 +145,6 @@ def test_streams_as_the_standard_has_them(stream: str, frames: list[Frame], ever
     assert read(data, list(range(0, len(data), every))) == frames
 
 
-def test_the_last_id_is_that_of_a_whole_frame() -> None:
-    decoder = Decoder()
-    assert len(decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n")) == 1
-    assert decoder.last_id == "1"
-    assert len(decoder.feed(b"\n")) == 1
-    assert decoder.last_id == "2"
-
-
 @pytest.mark.parametrize("data", [{}, {"content": "x"}, {"a": None, "b": [1, {"c": "é\n\u2028"}]}])
 @pytest.mark.parametrize("turn", [None, 3])
 def test_an_event_as_text_is_the_object_of_the_wire(data: dict[str, Any], turn: int | None) -> None:
