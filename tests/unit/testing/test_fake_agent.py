@@ -219,6 +219,14 @@ def test_it_says_what_it_was_told_and_where_it_is(launch: Launch, tmp_path: Path
     assert agent.prompt("[[CWD]] [[HOME]] [[PID]]").text == f"{tmp_path}{tmp_path}{agent.process.pid}"
 
 
+def test_a_script_plays_prompts_by_their_words(launch: Launch) -> None:
+    script = json.dumps({"three colours": "[[SAY red]]", "colours": "[[SAY blue]]"})
+    agent = launch(FAKE_AGENT_SCRIPT=script).open()
+    assert agent.prompt("Name three colours.").text == "red"
+    assert agent.prompt("Which colours?").text == "blue"
+    assert agent.prompt("And animals?").text == "turn 3: And animals?"
+
+
 # -- what it asks -------------------------------------------------------------------------------------------
 
 

@@ -95,6 +95,8 @@ Environment
                        `~` stands for its home, which is also behind a wall a place to write
   FAKE_AGENT_CAPS      JSON, merged into agentCapabilities. With loadSession, or with resume or fork among the
                        sessionCapabilities, it has these, and keeps its conversations below HOME
+  FAKE_AGENT_SCRIPT    JSON, {words: directives}: a prompt that holds these words is taken for those directives;
+                       of several the first
   FAKE_AGENT_MODELS    model names offered beside default, fake-small, fake-large; comma separated
   FAKE_AGENT_MODEL_BY  config (default); models: `models` in session/new, and session/set_model; none
   FAKE_AGENT_START     a start fault, as --start-fault; `@path`: the one in that file, none where it is missing:

@@ -71,6 +71,7 @@ class Agent:
             "session/set_config_option": self._set_config_option,
             "session/close": self._close,
         }
+        self.script: dict[str, str] = json.loads(os.environ.get("FAKE_AGENT_SCRIPT") or "{}")
         self.capabilities: Message = merged(CAPABILITIES, json.loads(os.environ.get("FAKE_AGENT_CAPS") or "{}"))
         if fault.name != "no-recall":
             self._methods.update(self._recalls())

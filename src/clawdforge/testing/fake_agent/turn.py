@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         """What a turn needs of its agent."""
 
         pipe: Pipe
+        script: dict[str, str]
         last_answer: Message
 
         client: Message
@@ -84,7 +85,7 @@ class Turn:
         self.session.turn_count += 1
         text = self.prompt_text()
         self._keep({"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": text}})
-        directives = DIRECTIVE.findall(text)
+        directives = DIRECTIVE.findall(self._scripted(text))
         if not directives:
             self.say(f"turn {self.session.turn_count}: ")
             self.say(text)
@@ -97,6 +98,10 @@ class Turn:
                 raise RpcError(CANCELLED, "Request cancelled") from None
             return {"stopReason": "cancelled", **self.usage}
         return self.result
+
+    def _scripted(self, text: str) -> str:
+        """What FAKE_AGENT_SCRIPT has in place of this prompt, else the prompt."""
+        return next((directives for words, directives in self.agent.script.items() if words in text), text)
 
     def _do(self, verb: str, argument: str) -> None:
         if verb not in self.verbs:
