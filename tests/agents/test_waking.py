@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from clawdforge import Forge, Session
@@ -64,6 +66,27 @@ def test_it_goes_on_after_its_sleep_and_after_a_gateway_that_was_killed(
             assert "".join(text for _, text in texts) == "Noted.still here"
             assert {index for index, _ in texts} == {1, 3}
             found.close()
+
+
+@pytest.mark.guarantee
+@pytest.mark.parametrize("agent", ["claude", "codex", "gemini"])
+def test_it_goes_on_with_what_was_said_right_before_it_was_killed(
+    app: Forge,
+    gateway: Gateway,
+    model: FakeModel,
+    tree: Callable[[Session], list[psutil.Process]],
+    agent: str,
+) -> None:
+    with app.create_session(agent=agent, system=SYSTEM) as session:
+        running = tree(session)
+        session.turn(f"{FACT} first-{session.session_id} [[SAY Noted.]]")
+        for each in reversed(running):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        until(lambda: not gateway.children(session), "the agent to be gone")
+        began_long_ago(gateway, session)
+        assert session.turn(f"again-{session.session_id} [[SAY still here]]").text() == "still here"
+        check_goes_on(*(request(model, f"{word}-{session.session_id}") for word in ("again", "first")))
 
 
 def request(model: FakeModel, word: str) -> Request:

@@ -150,6 +150,9 @@ _CLAUDE = AgentEntry(
             # By default it retries a failing endpoint for three minutes without a word: longer than a blocking
             # turn may last. Four retries take about eight seconds, and the failure still reaches the caller.
             "CLAUDE_CODE_MAX_RETRIES": "4",
+            # By itself it writes down what was said up to 0.1 s later, and one that was killed before that left a
+            # conversation that went on without it. With this all is in its file before the turn is answered.
+            "CLAUDE_CODE_EAGER_FLUSH": "1",
             # All of these work on when a turn is over, and report to the model by a prompt of their own: it would
             # be paid for by nobody's turn, and its answer was seen in the middle of the next one's.
             "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",

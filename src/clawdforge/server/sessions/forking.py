@@ -83,7 +83,7 @@ class Forking:
             changes = [] if note is None else [note(told)]
             self._admission.opened(row)
             try:
-                # Claude writes down what was said a moment after its answer: all is there once it has ended.
+                # What an agent writes down late is there once it has ended, and nothing is written meanwhile.
                 await live.end_agent(now=False)
                 await self._copied(live.row, row)
                 await self._copy_log(live.row, row)
