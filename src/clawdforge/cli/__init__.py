@@ -1,4 +1,4 @@
-"""The command line: `clawdforge`.
+"""The command line: `clawdforge`, and its short form `cf`.
 
 This file only starts it, since it must load where the extra `cli` is not installed.
 """
@@ -6,21 +6,39 @@ This file only starts it, since it must load where the extra `cli` is not instal
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 
 def main() -> None:
     """Runs the console script and ends the process with one of the exit codes of `clawdforge --help`."""
+    _prepare()
+    from clawdforge.cli.root import cli
+
+    cli(prog_name="clawdforge")
+
+
+def main_cf() -> None:
+    """The same for the console script `cf`."""
+    _prepare()
+    from clawdforge.cli.short import cf
+
+    cf(prog_name="cf")
+
+
+def _prepare() -> None:
+    """Sees that there is something to run, and something to print to."""
     try:
         import click  # noqa: F401
         import rich  # noqa: F401
     except ModuleNotFoundError:
         print("The command line needs its extra: pip install 'clawdforge[cli]'", file=sys.stderr)
         sys.exit(2)
+    # A standard stream that was closed is None, and every `isatty()` a traceback.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  # for as long as we live
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # An agent may say what the terminal's encoding lacks; its answer must not end as a traceback.
             stream.reconfigure(errors="backslashreplace")
-    from clawdforge.cli.root import cli
-
-    cli(prog_name="clawdforge")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from clawdforge.cli import terminal, trial
+from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import Exit, Failure
-from clawdforge.cli.options import EXISTING_FILE, Caller, Group, pass_caller
+from clawdforge.cli.options import EXISTING_FILE, Group
 from clawdforge.cli.serve import load_settings
 from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentInfo

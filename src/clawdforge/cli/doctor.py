@@ -13,7 +13,8 @@ import click
 
 from clawdforge.cli import terminal
 from clawdforge.cli.agents import catalog_of, list_agents
-from clawdforge.cli.options import EXISTING_FILE, Caller, Command, pass_caller
+from clawdforge.cli.caller import Caller, pass_caller
+from clawdforge.cli.options import EXISTING_FILE, Command
 from clawdforge.cli.serve import load_settings
 from clawdforge.errors import ForgeAuthError, ForgeError
 
@@ -156,7 +157,7 @@ def _gateway(caller: Caller) -> list[Check]:
     from clawdforge.client.forge import Forge
 
     try:
-        with Forge(base_url=caller.url, token=caller.token) as forge:
+        with Forge(base_url=caller.place(), token=caller.app_token()) as forge:
             health = forge.healthz()
             checks = [Check("gateway", True, f"{forge.base_url}, version {health.get('version')}")]
             try:

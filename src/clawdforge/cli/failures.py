@@ -25,6 +25,7 @@ class Exit(IntEnum):
     GATEWAY = 5
     NO_ANSWER = 6
     INTERRUPTED = 130
+    PIPE = 141
 
 
 EXIT_CODES: Final = """\b

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from clawdforge.cli import terminal
-from clawdforge.cli.options import EXISTING_FILE, Caller, Command, Group, pass_caller
+from clawdforge.cli.caller import Caller, pass_caller
+from clawdforge.cli.options import EXISTING_FILE, Command, Group
 from clawdforge.wire import codec
 
 

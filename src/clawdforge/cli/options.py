@@ -1,56 +1,22 @@
-"""What commands have in common: the options known everywhere, the options of asking an agent, the way in."""
+"""What commands have in common: the options known everywhere, and those of asking an agent."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
-from clawdforge.cli import failures
-from clawdforge.errors import ForgeError
-
-if TYPE_CHECKING:
-    from clawdforge.client.forge import Forge
+from clawdforge.cli import suggestions
+from clawdforge.cli.caller import Caller
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXISTING_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
-POLICIES: Final = ("allow", "workspace", "reads", "deny")
-
-
-@dataclass(slots=True)
-class Caller:
-    """Who types, where to, and how the answer shall look. None: what the environment says."""
-
-    url: str | None = None
-    token: str | None = field(default=None, repr=False)
-    as_json: bool = False
-
-    @contextmanager
-    def forge(self, token: str | None = None) -> Iterator[Forge]:
-        """The gateway, for one command. What the SDK raises within ends the command as a `Failure`.
-
-        Args:
-            token: asks as somebody else than `--token` and `CLAWDFORGE_TOKEN` say: the administrator.
-        """
-        from clawdforge.client.forge import Forge  # here: loading it takes longer than most commands
-
-        url = self.url or ""
-        try:
-            with Forge(base_url=self.url, token=token or self.token) as forge:
-                url = forge.base_url
-                yield forge
-        except (ForgeError, ValueError, TypeError) as error:
-            raise failures.from_error(error, url) from error
-
-
-pass_caller = click.make_pass_decorator(Caller)
+POLICIES: Final = ("allow", "workspace", "reads", "ask", "deny")
 
 
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
@@ -60,12 +26,12 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> No
 
 
 def _global_options() -> list[click.Parameter]:
-    """Taken before and after the command's name alike. The SDK reads the environment: see `client._config`."""
+    """Taken before and after the command's name alike."""
     return [
         click.Option(
             ["--url"],
             metavar="URL",
-            help="The gateway. Default: CLAWDFORGE_URL, then http://127.0.0.1:8800.",
+            help="The gateway. Default: CLAWDFORGE_URL, then cf.env, then http://127.0.0.1:8800.",
             expose_value=False,
             callback=_remember,
         ),
@@ -97,7 +63,7 @@ class Command(click.Command):
 class Group(click.Group):
     """A group of such commands, and one that takes the global options itself."""
 
-    command_class = Command
+    command_class: type[click.Command] | None = Command
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -111,10 +77,20 @@ def choosing_an_agent(command: F) -> F:
         click.option("--effort", type=click.Choice(EFFORTS), help="How hard it shall think."),
         click.option("--system", metavar="TEXT", help="A system prompt, added to the agent's own."),
         click.option("--model", metavar="NAME", help="The model, by the agent's own name for it."),
-        click.option("--agent", metavar="NAME", help="Which agent: see `clawdforge agents`. Default: claude."),
+        click.option(
+            "--agent",
+            metavar="NAME",
+            help="Which agent: see `clawdforge agents`. Default: claude.",
+            shell_complete=suggestions.agents,
+        ),
     ):
         command = option(command)
     return command
+
+
+def naming_a_session(command: F) -> F:
+    """Adds the id of a session."""
+    return click.argument("session_id", metavar="ID", shell_complete=suggestions.sessions)(command)
 
 
 def asking(command: F) -> F:
@@ -135,6 +111,7 @@ def asking(command: F) -> F:
             help="When to give up. Default: 120.",
         ),
         click.option(
+            "-f",
             "--file",
             "paths",
             type=EXISTING_FILE,

@@ -6,11 +6,25 @@ from typing import Any
 
 import click
 
-from clawdforge.cli import agents, doctor, failures, files, run, serve, sessions, tokens, usage
-from clawdforge.cli.options import Caller, Group
+from clawdforge.cli import (
+    agents,
+    completion,
+    doctor,
+    failures,
+    files,
+    health,
+    run,
+    serve,
+    sessions,
+    terminal,
+    tokens,
+    usage,
+)
+from clawdforge.cli.caller import Caller
+from clawdforge.cli.options import Group
 
 
-class _Root(Group):
+class Root(Group):
     """Turns the failure of any command into words and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -20,6 +34,12 @@ class _Root(Group):
             failure = error
         except KeyboardInterrupt:
             failure = failures.Interrupted()
+        except BrokenPipeError:
+            terminal.hush()  # whoever read has enough, as `head` does
+            raise click.exceptions.Exit(failures.Exit.PIPE) from None
+        except OSError as error:
+            terminal.hush()
+            failure = failures.Failure(str(error), failures.Exit.USAGE)
         except RecursionError:
             # JSON that could just be read may be too deep to be written.
             failure = failures.Failure("the answer is nested too deeply to be printed", failures.Exit.GATEWAY)
@@ -27,7 +47,7 @@ class _Root(Group):
         raise click.exceptions.Exit(failure.exit_code)
 
 
-@click.group(cls=_Root, epilog=failures.EXIT_CODES)
+@click.group(cls=Root, epilog=failures.EXIT_CODES)
 @click.version_option(package_name="clawdforge", message="clawdforge %(version)s")
 def cli() -> None:
     """Coding agents as a service on your own machine.
@@ -52,5 +72,7 @@ for _command in (
     tokens.token,
     agents.agents,
     doctor.doctor,
+    health.healthz,
+    completion.completion,
 ):
     cli.add_command(_command)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from clawdforge.cli import terminal
+from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import NoAnswer
-from clawdforge.cli.options import Caller, Command, asking, choosing_an_agent, pass_caller
+from clawdforge.cli.options import Command, asking, choosing_an_agent
 from clawdforge.wire import codec
 
 

@@ -8,14 +8,8 @@ from typing import Any
 import click
 
 from clawdforge.cli import terminal
-from clawdforge.cli.options import (
-    Caller,
-    Group,
-    asking,
-    choosing_an_agent,
-    parsed_object,
-    pass_caller,
-)
+from clawdforge.cli.caller import Caller, pass_caller
+from clawdforge.cli.options import Group, asking, choosing_an_agent, naming_a_session, parsed_object
 from clawdforge.cli.run import end_unless_answered
 from clawdforge.errors import ForgeProtocolError
 from clawdforge.wire import codec
@@ -65,7 +59,7 @@ def new(caller: Caller, /, agent: str | None, meta: dict[str, Any] | None, **opt
 
 
 @session.command()
-@click.argument("session_id", metavar="ID")
+@naming_a_session
 @asking
 @pass_caller
 def turn(
@@ -97,7 +91,7 @@ def turn(
 
 
 @session.command()
-@click.argument("session_id", metavar="ID")
+@naming_a_session
 @pass_caller
 def get(caller: Caller, session_id: str) -> None:
     """Print the gateway's record of a session.
@@ -150,7 +144,7 @@ def list_(caller: Caller, open_only: bool) -> None:
 
 
 @session.command()
-@click.argument("session_id", metavar="ID")
+@naming_a_session
 @pass_caller
 def close(caller: Caller, session_id: str) -> None:
     """Close a session and end its agent. Closing it again does no harm.

@@ -7,14 +7,18 @@ pipe a result goes exactly as it came.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from clawdforge.wire import codec
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Control characters but newline and tab, marks that reorder text, and halves of surrogate pairs.
 _STEERING: Final = re.compile(
@@ -50,6 +54,13 @@ def emit(document: Any) -> None:
     print(json.dumps(document, allow_nan=False, default=codec.to_json), flush=True)
 
 
+def hush() -> None:
+    """Nothing more is printed: nobody can read it. Without this, Python says so once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def value_text(value: Any) -> str:
     """A JSON value as a person reads it: a text is itself, the rest is indented JSON."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
@@ -77,7 +88,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for row in (headings, *rows):
             print("\t".join(_cell(cell) for cell in row), flush=True)
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -86,11 +96,33 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         grid.add_column(heading, overflow="fold")
     for row in rows:
         grid.add_row(*(Text(_cell(cell)) for cell in row))
-    Console().print(grid)
+    console().print(grid)
 
 
 def _cell(text: str) -> str:
     return " ".join(printable(text).split()) or "-"
+
+
+def can_be_drawn_on(stream: TextIO) -> bool:
+    """Whether this is a terminal on which a cursor can be moved."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def wants_colours(stream: TextIO) -> bool:
+    """Whether colours may go there. `NO_COLOR` says no, `FORCE_COLOR` yes; else a terminal has them."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or can_be_drawn_on(stream)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A way to print with rich, which does what the environment says of colours. Nothing in a text is markup."""
+    from rich.console import Console
+    from rich.theme import Theme
+
+    # As all of rich's styles for markdown, but without grounds of their own, which suit one kind of terminal only.
+    theme = Theme({"markdown.code": "cyan", "markdown.h1": "bold underline", "markdown.block_quote": "dim"})
+    return Console(stderr=stderr, theme=theme, markup=False, emoji=False, highlight=False)
 
 
 @contextmanager

@@ -8,26 +8,41 @@ from typing import Any
 
 import click
 
-from clawdforge.cli import terminal
+from clawdforge.cli import identity, terminal
+from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import Exit, Failure
-from clawdforge.cli.options import EXISTING_FILE, Caller, Group, pass_caller
+from clawdforge.cli.options import EXISTING_FILE, Group
 from clawdforge.wire import codec
 
 
+def _remember(context: click.Context, option: click.Parameter, value: Path | None) -> None:
+    context.meta[__name__] = value
+
+
+admin_token_file = click.option(
+    "--admin-token-file",
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="A file that holds the admin token.",
+    expose_value=False,
+    callback=_remember,
+)
+"""An option for a group of these commands."""
+
+
 @click.group(cls=Group)
-@click.option("--admin-token-file", type=EXISTING_FILE, metavar="FILE", help="A file that holds the admin token.")
-@click.pass_context
-def token(context: click.Context, admin_token_file: Path | None) -> None:
+@admin_token_file
+def token() -> None:
     """Make, list and revoke the apps' tokens. This needs the admin token.
 
-    It is taken from --token, else --admin-token-file, else CLAWDFORGE_ADMIN_TOKEN, else the file admin-token
-    in the gateway's data directory (CLAWDFORGE_DATA_DIR, by default ~/.local/share/clawdforge).
+    It is taken from --token, else --admin-token-file, else CLAWDFORGE_ADMIN_TOKEN (of the environment or of
+    cf.env), else the file admin-token in the gateway's data directory (CLAWDFORGE_DATA_DIR, by default
+    ~/.local/share/clawdforge).
 
     \b
     Example:
       clawdforge token --admin-token-file /run/secrets/forge mint my-app
     """
-    context.meta[__name__] = admin_token_file
 
 
 @token.command()
@@ -110,7 +125,7 @@ def _admin_token(caller: Caller) -> str:
     if caller.token:
         return caller.token
     named: Path | None = click.get_current_context().meta.get(__name__)
-    if named is None and (given := os.environ.get("CLAWDFORGE_ADMIN_TOKEN")):
+    if named is None and (given := identity.value(identity.ADMIN_TOKEN)):
         return given
     path = named or _data_dir() / "admin-token"
     try:

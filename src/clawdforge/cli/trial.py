@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from clawdforge.cli import terminal
+from clawdforge.cli.caller import Caller
 from clawdforge.cli.failures import Exit, Failure
-from clawdforge.cli.options import Caller, Command
+from clawdforge.cli.options import Command
 from clawdforge.errors import ForgeError
 from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentTested, StoryOutcome

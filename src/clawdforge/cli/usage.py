@@ -10,7 +10,8 @@ from typing import Any, Final
 import click
 
 from clawdforge.cli import terminal
-from clawdforge.cli.options import Caller, Command, pass_caller
+from clawdforge.cli.caller import Caller, pass_caller
+from clawdforge.cli.options import Command
 from clawdforge.errors import ForgeProtocolError
 
 _UNITS_S: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}

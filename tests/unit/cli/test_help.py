@@ -48,6 +48,8 @@ def test_the_commands_are_all_there() -> None:
         "agents install",
         "agents test",
         "doctor",
+        "healthz",
+        "completion",
     }
 
 

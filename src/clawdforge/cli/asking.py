@@ -1,0 +1,59 @@
+"""An agent asks whether it may use a tool, and whoever sits at the terminal presses a key. Loads rich."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from clawdforge.cli import keyboard, terminal
+from clawdforge.cli.summary import one_line
+from clawdforge.client.events import PermissionRequestEvent
+from clawdforge.wire.permissions import PermissionOption
+
+_LETTERS: Final = {"y": "allow_once", "a": "allow_always", "n": "reject_once"}
+_KEYS: Final = "123456789bcdefghijklmopqrstuvwxz"
+
+
+def ask(console: Console, request: PermissionRequestEvent, is_over: Callable[[], bool]) -> str | None:
+    """Shows the request and waits for an answer.
+
+    Args:
+        console: where to.
+        request: that of the agent.
+        is_over: asked now and then whether it was answered elsewhere, or waits no more.
+
+    Returns:
+        The id of the option that was chosen; None where none was.
+    """
+    answers = keys(request.options)
+    what = request.title if request.kind in ("other", request.title) else f"{request.kind} {request.title}"
+    console.print(Text(f"? {one_line(terminal.printable(what))}", "bold yellow"))
+    console.print(Text("  " + "   ".join(_told(request.options)) + "   Esc cancels the turn"))
+    key = keyboard.choose(list(answers), is_over)
+    if key is None:
+        return None
+    chosen = answers[key]
+    console.print(Text(f"  → {terminal.printable(chosen.name)}", "dim"))
+    return chosen.option_id
+
+
+def keys(options: Sequence[PermissionOption]) -> Mapping[str, PermissionOption]:
+    """The key of each option: its number, and `y`, `a`, `n` for the first that allows once, always, or rejects."""
+    found = dict(zip(_KEYS, options, strict=False))
+    for letter, kind in _LETTERS.items():
+        for option in options:
+            if option.kind == kind:
+                found.setdefault(letter, option)
+    return found
+
+
+def _told(options: Sequence[PermissionOption]) -> list[str]:
+    letters = {kind: letter for letter, kind in _LETTERS.items()}
+    told = []
+    for key, option in zip(_KEYS, options, strict=False):
+        letter = letters.pop(option.kind, None)
+        told.append(f"[{key}{f' {letter}' if letter else ''}] {terminal.printable(one_line(option.name))}")
+    return told

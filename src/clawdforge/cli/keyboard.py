@@ -1,0 +1,104 @@
+"""What is typed at a terminal: prompts, with a history, and single keys as answers.
+
+Knows nothing of sessions. readline comes with Python; where it is missing, lines are read all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_HISTORY_LINES: Final = 1_000
+_LOOK_S: Final = 0.1
+_CTRL_C: Final = "\x03"
+_ESCAPE: Final = "\x1b"
+
+
+def read_prompt(sign: str) -> str:
+    r"""One prompt. A line that ends with `\` goes on in the next; what is pasted is one prompt, whatever is in it.
+
+    Raises:
+        EOFError: Ctrl-D on an empty line.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    lines = [input(sign)]
+    while lines[-1].endswith("\\"):
+        lines[-1] = lines[-1][:-1]
+        lines.append(input("  "))
+    return "\n".join(lines)
+
+
+@contextmanager
+def history(path: Path) -> Iterator[None]:
+    """Within it, the prompts of earlier chats can be called up again; afterwards these can, too.
+
+    The file is for its owner alone: prompts may hold anything.
+    """
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    readline.set_history_length(_HISTORY_LINES)
+    readline.parse_and_bind("set enable-bracketed-paste on")
+    with suppress(OSError):
+        readline.read_history_file(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            readline.write_history_file(path)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Within it, what is typed ahead does not stand in what is drawn. It is there for the next prompt."""
+    with _changed(termios.ECHO):
+        yield
+
+
+def choose(keys: Sequence[str], is_over: Callable[[], bool]) -> str | None:
+    """Waits for one of these keys to be pressed; no Enter is needed.
+
+    What was typed before is dropped: nobody may have answered before they were asked.
+
+    Args:
+        keys: single characters, lower case.
+        is_over: asked now and then whether the question is no more.
+
+    Returns:
+        The key; None for Escape and Ctrl-C, and where the question is no more.
+    """
+    descriptor = sys.stdin.fileno()
+    with _changed(termios.ECHO | termios.ICANON | termios.ISIG):
+        termios.tcflush(descriptor, termios.TCIFLUSH)
+        while not is_over():
+            if select.select([descriptor], [], [], _LOOK_S)[0]:
+                typed = os.read(descriptor, 64).decode(errors="replace")
+                if typed in ("", _CTRL_C, _ESCAPE):
+                    return None
+                if len(typed) == 1 and typed.lower() in keys:
+                    return typed.lower()
+    return None
+
+
+@contextmanager
+def _changed(without: int) -> Iterator[None]:
+    """The terminal that is stdin, without these of its local modes."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    changed = [*before]
+    changed[3] &= ~without
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -1,0 +1,54 @@
+"""Edits as a person reads them: unified diffs, in colours where there are some.
+
+Loads rich. A patch that goes to a pipe is no matter of this module: it goes as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import unified_diff
+from itertools import islice
+from typing import Final
+
+from rich.text import Text
+
+from clawdforge.cli import terminal
+from clawdforge.client.events import ToolDiff
+
+# Comparing takes time that grows with the square of the lines, where they differ much.
+_COMPARED_LINES: Final = 2_000
+_STYLES: Final = {"@@": "cyan", "+++": "bold", "---": "bold", "+": "green", "-": "red"}
+_HEADS: Final = ("diff ", "index ", "new file", "deleted file", "old mode", "new mode", "rename ", "similarity ")
+
+
+def coloured(lines: Iterable[str]) -> Text:
+    """The lines of a patch, each in the colour of what it says."""
+    text = Text()
+    for line in lines:
+        text.append(terminal.printable(line) + "\n", _style(line))
+    text.rstrip()
+    return text
+
+
+def edit(diff: ToolDiff, path: str, limit: int) -> Text:
+    """What an edit of an agent changes, in at most `limit` lines and one that counts the others."""
+    shown = _changes(diff, path)
+    text = coloured(islice(shown, limit))
+    left = sum(1 for _ in shown)
+    if left:
+        text.append(f"\n… {left} more line{'s' if left > 1 else ''}", "dim")
+    return text
+
+
+def _changes(diff: ToolDiff, path: str) -> Iterator[str]:
+    old, new = (diff.old_text or "").splitlines(), (diff.new_text or "").splitlines()
+    before = "/dev/null" if diff.old_text is None else path
+    if max(len(old), len(new)) > _COMPARED_LINES and old:
+        return iter((f"--- {before}", f"+++ {path}", f"@@ {len(old)} lines become {len(new)} @@"))
+    return unified_diff(old, new, before, path, lineterm="")
+
+
+def _style(line: str) -> str:
+    if line.startswith(_HEADS):
+        return "bold"
+    return next((style for start, style in _STYLES.items() if line.startswith(start)), "")

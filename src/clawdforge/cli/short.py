@@ -1,0 +1,44 @@
+"""`cf`: the first clawdforge's commands by their own names. Each is one of `clawdforge`; none is made here."""
+
+from __future__ import annotations
+
+import click
+
+from clawdforge.cli import completion, failures, files, health, run, sessions, tokens
+from clawdforge.cli.options import Group
+from clawdforge.cli.root import Root
+
+
+@click.group(cls=Root, epilog=failures.EXIT_CODES)
+@click.version_option(package_name="clawdforge", message="cf %(version)s")
+def cf() -> None:
+    """Ask coding agents, in short: the commands of the first clawdforge, which clawdforge has too.
+
+    Where the gateway is and who asks can stand in ~/.config/clawdforge/cf.env, as lines KEY=VALUE with the keys
+    CLAWDFORGE_URL, CLAWDFORGE_TOKEN and CLAWDFORGE_ADMIN_TOKEN; the environment's own count before them.
+
+    \b
+    Examples:
+      cf healthz
+      cf run "Write a haiku about sockets"
+      cf session new
+    """
+
+
+@click.group(cls=Group)
+@tokens.admin_token_file
+def admin() -> None:
+    """Make, list and revoke the apps' tokens: see `clawdforge token --help` for where the admin token comes from.
+
+    \b
+    Examples:
+      cf admin token-mint my-app
+      cf admin token-list
+    """
+
+
+admin.add_command(tokens.mint, "token-mint")
+admin.add_command(tokens.list_, "token-list")
+admin.add_command(tokens.revoke, "token-revoke")
+for _command in (health.healthz, run.run, files.upload, admin, sessions.session, completion.completion):
+    cf.add_command(_command)

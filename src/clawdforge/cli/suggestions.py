@@ -1,0 +1,54 @@
+"""What a shell completes beside the names of commands and options: sessions and agents, as the gateway tells them.
+
+Must be quick and silent: whoever presses Tab wants neither an error nor to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from clawdforge.cli import failures, terminal
+from clawdforge.cli.caller import Caller
+from clawdforge.errors import ForgeError
+
+if TYPE_CHECKING:
+    from clawdforge.client.forge import Forge
+
+_PATIENCE_S: Final = 2
+
+
+def sessions(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """This app's open sessions, newest first."""
+
+    def found(forge: Forge) -> Iterator[CompletionItem]:
+        for row in forge.list_sessions(include_closed=False)["sessions"]:
+            help_ = f"{row['agent']}, {row['turn_count']} turns, {terminal.time_text(row['last_turn_at'])}"
+            yield CompletionItem(row["session_id"], help=help_)
+
+    return _asked(context, incomplete, found)
+
+
+def agents(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The agents that can work there."""
+
+    def found(forge: Forge) -> Iterator[CompletionItem]:
+        for row in forge.agents()["agents"]:
+            if row["available"]:
+                yield CompletionItem(row["name"], help=row["title"])
+
+    return _asked(context, incomplete, found)
+
+
+def _asked(
+    context: click.Context, incomplete: str, found: Callable[[Forge], Iterator[CompletionItem]]
+) -> list[CompletionItem]:
+    caller = context.ensure_object(Caller)
+    try:
+        with caller.forge(default_timeout_secs=_PATIENCE_S, http_timeout_margin=0) as forge:
+            return [item for item in found(forge) if item.value.startswith(incomplete)]
+    except (ForgeError, failures.Failure, LookupError, TypeError, AttributeError):
+        return []  # nothing can be completed, which is all that a shell wants to know

@@ -1,0 +1,112 @@
+"""An event, or a tool call, in one line of plain text: for lists of what happened, and for what goes on now.
+
+Must not print, and loads nothing: a line is cut and coloured by whoever shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from clawdforge.client import events
+from clawdforge.client.events import Event, ToolCallUpdateEvent, ToolLocation
+
+_TEXT_CHARS: Final = 2_000
+# Under these names agents tell what a tool wrote, beside its exit code and the like.
+_OUTPUTS: Final = ("output", "stdout", "text", "content", "result", "error", "message")
+
+
+def summary(event: Event) -> str:
+    """What an event tells, as one line of any length; "" where its type says it all."""
+    match event:
+        case events.TextEvent() | events.ThinkingEvent():
+            return one_line(event.content)
+        case events.ToolCallEvent():
+            said = tool_line(event.kind, event.title or event.name, event.locations)
+            return f"{said} ({event.status})"
+        case events.ToolCallUpdateEvent():
+            return _tool_update(event)
+        case events.PlanEvent():
+            done = sum(entry.status == "completed" for entry in event.entries)
+            steps = "; ".join(entry.content for entry in event.entries)
+            return one_line(f"{done}/{len(event.entries)} done: {steps}")
+        case events.PermissionRequestEvent():
+            return one_line(f"{event.permission_id} {event.kind} {event.title}")
+        case events.PermissionAnswerEvent():
+            return one_line(f"{event.permission_id} {event.decision} by {event.by}")
+        case events.TurnStartEvent() | events.TurnQueuedEvent():
+            return one_line(event.prompt)
+        case events.TurnEndEvent():
+            return f"{event.stop_reason} after {seconds_text(event.duration_ms)}"
+        case events.ErrorEvent():
+            return one_line(f"{event.code}: {event.detail}")
+        case events.AgentStartEvent():
+            return one_line(event.how)
+        case events.ModeEvent():
+            return one_line(event.mode)
+        case events.CommandsEvent():
+            return one_line(" ".join(f"/{each.get('name')}" for each in event.commands))
+        case events.UsageEvent():
+            return f"{event.used or 0} of {event.size or 0} tokens of context"
+        case events.SessionClosedEvent():
+            return one_line(event.reason)
+    known = ("seq", "type", "turn_index", "ts")
+    return one_line(_json({name: value for name, value in event.data.items() if name not in known}))
+
+
+def tool_line(kind: str, title: str, locations: tuple[ToolLocation, ...], cwd: str | None = None) -> str:
+    """What a tool call does: its kind, its title, and the place that it touches where the title does not name it.
+
+    Args:
+        kind, title, locations: of its events.
+        cwd: the workspace as the agent sees it: paths below are told without it.
+    """
+    parts = (
+        [kind, _relative(title, cwd)]
+        if title and kind not in ("other", title)
+        else [_relative(title, cwd) or kind]
+    )
+    if locations:
+        path = _relative(locations[0].path, cwd)
+        if path.rpartition("/")[2] not in title:
+            parts.append(path)
+    return one_line(" ".join(parts))
+
+
+def output_text(result: Any) -> str:
+    """What came of a tool call, as text: what it wrote where its result tells that, else its JSON."""
+    if result is None:
+        return ""
+    if isinstance(result, Mapping):
+        texts = [result[name] for name in _OUTPUTS if isinstance(result.get(name), str)]
+        if texts:
+            return str(texts[0]).strip()
+    return result.strip() if isinstance(result, str) else _json(result)
+
+
+def one_line(text: str) -> str:
+    """A text as one line: runs of spaces and line ends are one space."""
+    return " ".join(text[:_TEXT_CHARS].split())
+
+
+def seconds_text(duration_ms: int) -> str:
+    """A duration as a person tells it: `0.4 s`, `12 s`, `3 m 05 s`."""
+    seconds = duration_ms / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest:02} s" if minutes else f"{rest} s"
+
+
+def _tool_update(event: ToolCallUpdateEvent) -> str:
+    said = [event.title, event.status and f"({event.status})", output_text(event.result)]
+    return one_line(f"{event.id} {' '.join(each for each in said if each)}")
+
+
+def _relative(path: str, cwd: str | None) -> str:
+    return path.replace(cwd.rstrip("/") + "/", "") if cwd else path
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)[:_TEXT_CHARS]
