@@ -17,8 +17,48 @@ TYPE_CHECKING = False  # importing it from typing would cost each program that s
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from clawdforge.client.forge import Forge
-    from clawdforge.client.session import Session
+    from clawdforge.client.events import (
+        AgentStartEvent,
+        CommandsEvent,
+        ErrorEvent,
+        Event,
+        ModeEvent,
+        OtherEvent,
+        PermissionAnswerEvent,
+        PermissionRequestEvent,
+        PlanEntry,
+        PlanEvent,
+        SessionClosedEvent,
+        TextEvent,
+        ThinkingEvent,
+        ToolCallEvent,
+        ToolCallUpdateEvent,
+        ToolDiff,
+        ToolLocation,
+        TurnEndEvent,
+        TurnQueuedEvent,
+        TurnStartEvent,
+        UnknownEvent,
+        UsageEvent,
+    )
+    from clawdforge.client.files import (
+        SessionFiles,
+    )
+    from clawdforge.client.forge import (
+        Forge,
+    )
+    from clawdforge.client.options import (
+        RunOptions,
+        SessionOptions,
+        TurnOptions,
+    )
+    from clawdforge.client.session import (
+        Session,
+    )
+    from clawdforge.client.stream import (
+        EventStream,
+        TurnStream,
+    )
     from clawdforge.errors import (
         ForgeAgentError,
         ForgeAPIError,
@@ -39,15 +79,43 @@ if TYPE_CHECKING:
         ForgeTurnTimeoutError,
         ForgeUnavailableError,
     )
-    from clawdforge.wire.apps import AppToken
-    from clawdforge.wire.files import FileToken
-    from clawdforge.wire.runs import RunResult
-    from clawdforge.wire.turns import TurnResult
+    from clawdforge.wire.apps import (
+        AppToken,
+    )
+    from clawdforge.wire.diffs import (
+        FileDiff,
+        TurnDiff,
+    )
+    from clawdforge.wire.files import (
+        FileToken,
+    )
+    from clawdforge.wire.permissions import (
+        PermissionAnswered,
+        PermissionItem,
+        PermissionOption,
+    )
+    from clawdforge.wire.runs import (
+        RunResult,
+    )
+    from clawdforge.wire.turns import (
+        TurnResult,
+    )
+    from clawdforge.wire.workspace import (
+        FilePut,
+        WorkspaceEntry,
+    )
 
     __version__: str
 
 __all__ = [
+    "AgentStartEvent",
     "AppToken",
+    "CommandsEvent",
+    "ErrorEvent",
+    "Event",
+    "EventStream",
+    "FileDiff",
+    "FilePut",
     "FileToken",
     "Forge",
     "ForgeAPIError",
@@ -68,38 +136,117 @@ __all__ = [
     "ForgeTurnError",
     "ForgeTurnTimeoutError",
     "ForgeUnavailableError",
+    "ModeEvent",
+    "OtherEvent",
+    "PermissionAnswerEvent",
+    "PermissionAnswered",
+    "PermissionItem",
+    "PermissionOption",
+    "PermissionRequestEvent",
+    "PlanEntry",
+    "PlanEvent",
+    "RunOptions",
     "RunResult",
     "Session",
+    "SessionClosedEvent",
+    "SessionFiles",
+    "SessionOptions",
+    "TextEvent",
+    "ThinkingEvent",
+    "ToolCallEvent",
+    "ToolCallUpdateEvent",
+    "ToolDiff",
+    "ToolLocation",
+    "TurnDiff",
+    "TurnEndEvent",
+    "TurnOptions",
+    "TurnQueuedEvent",
     "TurnResult",
+    "TurnStartEvent",
+    "TurnStream",
+    "UnknownEvent",
+    "UsageEvent",
+    "WorkspaceEntry",
     "__version__",
 ]
 
-_HOMES: Final = {
-    "AppToken": "clawdforge.wire.apps",
-    "FileToken": "clawdforge.wire.files",
-    "Forge": "clawdforge.client.forge",
-    "ForgeAPIError": "clawdforge.errors",
-    "ForgeAgentError": "clawdforge.errors",
-    "ForgeAuthError": "clawdforge.errors",
-    "ForgeBusyError": "clawdforge.errors",
-    "ForgeClosedError": "clawdforge.errors",
-    "ForgeConflictError": "clawdforge.errors",
-    "ForgeError": "clawdforge.errors",
-    "ForgeInterruptedError": "clawdforge.errors",
-    "ForgeInvalidError": "clawdforge.errors",
-    "ForgeLimitError": "clawdforge.errors",
-    "ForgeNotFoundError": "clawdforge.errors",
-    "ForgeProtocolError": "clawdforge.errors",
-    "ForgeSchemaError": "clawdforge.errors",
-    "ForgeTimeoutError": "clawdforge.errors",
-    "ForgeTransportError": "clawdforge.errors",
-    "ForgeTurnError": "clawdforge.errors",
-    "ForgeTurnTimeoutError": "clawdforge.errors",
-    "ForgeUnavailableError": "clawdforge.errors",
-    "RunResult": "clawdforge.wire.runs",
-    "Session": "clawdforge.client.session",
-    "TurnResult": "clawdforge.wire.turns",
+# Where each name lives.
+_ROOMS: Final = {
+    "clawdforge.client.events": (
+        "AgentStartEvent",
+        "CommandsEvent",
+        "ErrorEvent",
+        "Event",
+        "ModeEvent",
+        "OtherEvent",
+        "PermissionAnswerEvent",
+        "PermissionRequestEvent",
+        "PlanEntry",
+        "PlanEvent",
+        "SessionClosedEvent",
+        "TextEvent",
+        "ThinkingEvent",
+        "ToolCallEvent",
+        "ToolCallUpdateEvent",
+        "ToolDiff",
+        "ToolLocation",
+        "TurnEndEvent",
+        "TurnQueuedEvent",
+        "TurnStartEvent",
+        "UnknownEvent",
+        "UsageEvent",
+    ),
+    "clawdforge.client.files": ("SessionFiles",),
+    "clawdforge.client.forge": ("Forge",),
+    "clawdforge.client.options": (
+        "RunOptions",
+        "SessionOptions",
+        "TurnOptions",
+    ),
+    "clawdforge.client.session": ("Session",),
+    "clawdforge.client.stream": (
+        "EventStream",
+        "TurnStream",
+    ),
+    "clawdforge.errors": (
+        "ForgeAPIError",
+        "ForgeAgentError",
+        "ForgeAuthError",
+        "ForgeBusyError",
+        "ForgeClosedError",
+        "ForgeConflictError",
+        "ForgeError",
+        "ForgeInterruptedError",
+        "ForgeInvalidError",
+        "ForgeLimitError",
+        "ForgeNotFoundError",
+        "ForgeProtocolError",
+        "ForgeSchemaError",
+        "ForgeTimeoutError",
+        "ForgeTransportError",
+        "ForgeTurnError",
+        "ForgeTurnTimeoutError",
+        "ForgeUnavailableError",
+    ),
+    "clawdforge.wire.apps": ("AppToken",),
+    "clawdforge.wire.diffs": (
+        "FileDiff",
+        "TurnDiff",
+    ),
+    "clawdforge.wire.files": ("FileToken",),
+    "clawdforge.wire.permissions": (
+        "PermissionAnswered",
+        "PermissionItem",
+        "PermissionOption",
+    ),
+    "clawdforge.wire.runs": ("RunResult",),
+    "clawdforge.wire.turns": ("TurnResult",),
+    "clawdforge.wire.workspace": (
+        "FilePut",
+        "WorkspaceEntry",
+    ),
 }
+_HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -49,21 +49,12 @@ class ForgeTransportError(ForgeError):
     Attributes:
         session_id: of the turn whose answer it was, or None.
         turn_index: that turn's, counted from 1, or None where it is not known.
-        events: what of the turn's stream had come, as objects of the contract.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        session_id: str | None = None,
-        turn_index: int | None = None,
-        events: list[dict[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, message: str, *, session_id: str | None = None, turn_index: int | None = None) -> None:
         super().__init__(message)
         self.session_id = session_id
         self.turn_index = turn_index
-        self.events = events if events is not None else []
 
 
 class ForgeTimeoutError(ForgeTransportError):
@@ -119,7 +110,7 @@ class ForgeAPIError(ForgeError):
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
-        self.body = dict(body or {})
+        self.body: dict[str, Any] = dict(body or {})
 
     def __str__(self) -> str:
         return f"{self.reason.rstrip('.')}. {self.next_step}" if self.next_step else self.reason

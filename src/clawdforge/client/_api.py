@@ -17,10 +17,13 @@ from clawdforge.wire import codec
 # A value's module is loaded with the first answer that needs it: together they are as dear as all the rest here.
 if TYPE_CHECKING:
     from clawdforge.wire.apps import AppToken
+    from clawdforge.wire.diffs import TurnDiff
     from clawdforge.wire.files import FileToken
+    from clawdforge.wire.permissions import PermissionAnswered, PermissionItem
     from clawdforge.wire.runs import RunResult
-    from clawdforge.wire.sessions import SessionCreated
+    from clawdforge.wire.sessions import SessionCreated, SessionForked
     from clawdforge.wire.turns import TurnResult
+    from clawdforge.wire.workspace import FilePut, WorkspaceEntry
 
 T = TypeVar("T")
 _EXCERPT_BYTES: Final = 200
@@ -33,7 +36,12 @@ class Reply:
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a success."""
+        return 200 <= self.status < 300
 
 
 def read(reply: Reply, *, token: str | None = None) -> dict[str, Any]:
@@ -47,7 +55,7 @@ def read(reply: Reply, *, token: str | None = None) -> dict[str, Any]:
         ForgeAPIError: the status is none of success; a redirect is none either.
         ForgeProtocolError: a success that is no JSON object.
     """
-    if not 200 <= reply.status < 300:
+    if not reply.ok:
         raise _problem(reply, token)
     try:
         body = _parsed(reply.body)
@@ -94,11 +102,74 @@ def session_created(body: Mapping[str, Any]) -> SessionCreated:
     return _value(SessionCreated, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
 
 
-def token_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = body.get("tokens")
-    if not isinstance(rows, list):
-        raise ForgeProtocolError("the list of tokens is missing")
-    return rows
+def cancelled(body: Mapping[str, Any]) -> bool:
+    return body.get("cancelled") is True
+
+
+def permission_items(body: Mapping[str, Any]) -> list[PermissionItem]:
+    return [permission_item(row) for row in rows(body, "permissions")]
+
+
+def rows(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The list of objects in an answer, by its name."""
+    found = body.get(name)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ForgeProtocolError(f"the list of {name} is missing")
+    return found
+
+
+def number(body: Mapping[str, Any], name: str) -> int:
+    """A whole number of an answer, by its name."""
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ForgeProtocolError(f"the number {name} is missing")
+    return value
+
+
+def cursor(body: Mapping[str, Any]) -> str | None:
+    """Where the next page begins; None on the last one."""
+    return _text(body.get("next_cursor"))
+
+
+def session_forked(body: Mapping[str, Any]) -> SessionForked:
+    from clawdforge.wire.sessions import SessionForked
+
+    return _value(SessionForked, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
+
+
+def turn_diff(body: Mapping[str, Any]) -> TurnDiff:
+    from clawdforge.wire.diffs import FileDiff, TurnDiff
+
+    neutral = {"running": False, "late": False, "truncated": False, "session_id": "", "turn_index": 0, "ok": False}
+    unknown = {"old_mode": None, "new_mode": None, "old_size": None, "new_size": None, "patch": None}
+    files = [_value(FileDiff, each, **unknown, binary=False, too_large=False) for each in rows(body, "files")]
+    return _value(TurnDiff, {**body, "files": files}, **neutral)
+
+
+def workspace_entry(row: Mapping[str, Any]) -> WorkspaceEntry:
+    from clawdforge.wire.workspace import WorkspaceEntry
+
+    return _value(WorkspaceEntry, row, type="other", size=None, modified_at=0)
+
+
+def file_put(body: Mapping[str, Any]) -> FilePut:
+    from clawdforge.wire.workspace import FilePut
+
+    return _value(FilePut, body, ok=False, path="", size=0, sha256="", created=False, etag="")
+
+
+def permission_item(row: Mapping[str, Any]) -> PermissionItem:
+    from clawdforge.wire.permissions import PermissionItem, PermissionOption
+
+    options = [_value(PermissionOption, each, name="", kind="") for each in rows(row, "options")]
+    neutral = {"tool_call_id": None, "title": "", "kind": "other", "expires_at": 0}
+    return _value(PermissionItem, {**row, "options": options}, **neutral)
+
+
+def permission_answered(body: Mapping[str, Any]) -> PermissionAnswered:
+    from clawdforge.wire.permissions import PermissionAnswered
+
+    return _value(PermissionAnswered, body, ok=False, permission_id="", decision="other", option_id=None, by="")
 
 
 def _value(cls: type[T], body: Mapping[str, Any], **neutral: Any) -> T:
@@ -121,7 +192,7 @@ def _problem(reply: Reply, token: str | None) -> ForgeAPIError:
         body["detail"] if body.get("detail") is not None else _stand_in(reply, body, raw),
         code,
         _text(body.get("request_id")) or reply.headers.get("X-Request-Id"),
-        retry_after=_seconds(reply.headers.get("Retry-After")),
+        retry_after=retry_after_s(reply),
         body=body,
     )
 
@@ -150,6 +221,8 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _seconds(value: str | None) -> int | None:
+def retry_after_s(reply: Reply) -> int | None:
+    """Seconds after which another try can help; None where nothing was said about it."""
+    value = reply.headers.get("Retry-After")
     # A date is allowed there too, but no gateway sends one.
     return int(value) if value and value.isascii() and value.isdigit() and len(value) < 10 else None

@@ -1,58 +1,55 @@
 """A session as an app holds it: when it opens, when it closes, and what may be asked of it in between.
 
-All traffic goes through the `Forge` that it came from; this file must not know HTTP.
+What is sent and how it is read is the flows' matter; this file must not know HTTP.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from clawdforge.client import _api, _call
+from clawdforge.client import _api, _asking, _calls, _flow, _turns
 from clawdforge.client._call import Call
-from clawdforge.errors import ForgeError, ForgeProtocolError
+from clawdforge.client._calls import Files
+from clawdforge.client._core import Core
+from clawdforge.client._facts import SessionFacts
+from clawdforge.client._requests import Wire
 
 if TYPE_CHECKING:
-    from clawdforge.wire.files import FileToken
+    from typing import Unpack
+
+    from clawdforge.client.events import Event
+    from clawdforge.client.files import SessionFiles
+    from clawdforge.client.options import TurnOptions
+    from clawdforge.client.stream import EventStream, OnPermission, TurnStream
+    from clawdforge.wire.diffs import TurnDiff
+    from clawdforge.wire.permissions import Decision, PermissionAnswered, PermissionItem
     from clawdforge.wire.sessions import SessionCreated
     from clawdforge.wire.turns import TurnResult
 
-_log = logging.getLogger("clawdforge")
+T = TypeVar("T")
 
 
-class Sender(Protocol):
-    """What a session needs of the Forge that it came from."""
-
-    @property
-    def default_timeout_secs(self) -> int:
-        """The deadline of turns that name none."""
-
-    def send(self, call: Call) -> dict[str, Any]:
-        """Performs a call."""
-
-    def get_session(self, session_id: str) -> dict[str, Any]:
-        """The gateway's record of a session."""
-
-
-class Session:
+class Session(SessionFacts):
     """A conversation of many turns with one agent in one workspace.
 
-    Comes from `Forge.session`, `Forge.create_session` or `Forge.attach_session`, and keeps that Forge alive.
-    As a context manager it is closed at the end of the block. One turn runs at a time; a session may be handed
-    from thread to thread.
+    Comes from `Forge.session`, `Forge.create_session` or `Forge.attach_session`. As a context manager it is closed
+    at the end of the block. One turn runs at a time; a session may be handed from thread to thread.
     """
 
     def __init__(
-        self, forge: Sender, *, opening: Call | None = None, created: SessionCreated | None = None
+        self,
+        wire: Wire,
+        core: Core,
+        *,
+        opening: Call | None = None,
+        created: SessionCreated | None = None,
+        schema: Any = None,
     ) -> None:
-        self._forge = forge
-        self._opening = opening
-        self._created = created
-        self._entered = False
-        self._closed = False
+        super().__init__(core, opening=opening, created=created, schema=schema)
+        self._wire = wire
 
     def open(self) -> Self:
         """Creates the session; its agent has started when this returns. A `with` block does it by itself.
@@ -60,87 +57,226 @@ class Session:
         Raises:
             ForgeError: it is open or closed already, or the gateway could not start the agent.
         """
-        if self._closed:
-            raise ForgeError("this session is closed; make a new one")
-        if self._created is not None or self._opening is None:
-            raise ForgeError("this session is open already")
-        created = _api.session_created(self._forge.send(self._opening))
-        if not created.session_id:
-            raise ForgeProtocolError("the new session has no session_id")
-        self._created = created
+        self._wire.perform(self._open())
         return self
 
     @property
-    def forge(self) -> Sender:
-        """The Forge that this session came from."""
-        return self._forge
+    def files(self) -> SessionFiles:
+        """The files of its workspace."""
+        from clawdforge.client.files import SessionFiles
 
-    @property
-    def session_id(self) -> str:
-        """The session's name on the gateway: `sess_…`."""
-        return self._info().session_id
-
-    @property
-    def agent(self) -> str:
-        """The name of the agent that works here."""
-        return self._info().agent
-
-    @property
-    def cwd(self) -> str:
-        """The workspace's path on the gateway's host."""
-        return self._info().cwd
-
-    @property
-    def agent_cwd(self) -> str:
-        """The same directory by the path that the agent knows it by."""
-        return self._info().agent_cwd
-
-    @property
-    def created_at(self) -> int:
-        """When the session was made, in epoch seconds."""
-        return self._info().created_at
-
-    @property
-    def closed(self) -> bool:
-        """Whether this object has closed the session; what the gateway did by itself is in `state()`."""
-        return self._closed
+        return SessionFiles(self._wire, self._core, self.session_id)
 
     def state(self) -> dict[str, Any]:
         """The gateway's record of the session, as it was sent: `live`, `turn_count`, `closed_at`, `meta`, …
 
         Answers for a closed session too, as long as the gateway remembers it.
         """
-        return self._forge.get_session(self.session_id)
+        return self._wire.perform(_flow.ask(self._core, _calls.get_session(self.session_id)))
 
+    @overload
     def turn(
         self,
         prompt: str,
-        files: Iterable[str | FileToken] | None = None,
-        timeout_secs: int | None = None,
+        files: Files = None,
+        timeout_secs: float | None = None,
+        *,
+        schema: type[T],
+        on_event: Callable[[Event], object] | None = None,
+        on_permission: OnPermission | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnResult[T]: ...
+    @overload
+    def turn(
+        self,
+        prompt: str,
+        files: Files = None,
+        timeout_secs: float | None = None,
         schema: Mapping[str, Any] | None = None,
-    ) -> TurnResult:
+        *,
+        on_event: Callable[[Event], object] | None = None,
+        on_permission: OnPermission | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnResult[Any]: ...
+    def turn(
+        self,
+        prompt: str,
+        files: Files = None,
+        timeout_secs: float | None = None,
+        schema: Any = None,
+        *,
+        on_event: Callable[[Event], object] | None = None,
+        on_permission: OnPermission | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnResult[Any]:
         """Sends one prompt and waits until the agent has answered it.
 
         Args:
             prompt: what the agent shall do; megabytes are fine.
             files: tokens of uploads, which the agent finds in its workspace.
             timeout_secs: the turn's deadline, 1 to 86400 s; the Forge's default where None.
-            schema: a JSON Schema for the answer: see `TurnResult.result` and `.schema_valid`.
+            schema: what the answer shall be: a JSON Schema, or a dataclass, a TypedDict or a pydantic model, of
+                which `result` is then an instance.
+            on_event: told each event as it comes.
+            on_permission: asked what an agent shall be answered that wants to use a tool, where the session's
+                policy is `ask`; None leaves that to others.
+            **options: see `TurnOptions`.
 
         Returns:
             What the agent did. `ok` is False where it refused, was cancelled or did nothing at all.
 
         Raises:
             ValueError: the prompt or a file token is empty.
-            ForgeAPIError: the turn failed: 504 `timeout`, 502 `agent_failed`, 409 `turn_in_progress`, …
+            TypeError: there is no such option, or the schema is none.
+            ForgeTurnError: the turn failed; `events` has what was seen of it.
+            ForgeBusyError: a turn runs already.
+            ForgeSchemaError: the answer does not fit the type that was asked for.
             ForgeError: the session is closed, or no answer came.
         """
-        limit = self._forge.default_timeout_secs if timeout_secs is None else timeout_secs
-        session_id = self._info().session_id
-        call = _call.turn(session_id, prompt, timeout_secs=limit, files=files, schema=schema)
-        if self._closed:
-            raise ForgeError(f"session {session_id} is closed; make a new one")
-        return _api.turn_result(self._forge.send(call))
+        limit = self._core.limit_secs(timeout_secs)
+        prompted = self._prompted(prompt, files, limit, schema, options)
+        result: TurnResult[Any] = self._wire.perform(_turns.answer(self._core, prompted, on_event, on_permission))
+        return result
+
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        files: Files = None,
+        timeout_secs: float | None = None,
+        *,
+        schema: type[T],
+        on_permission: OnPermission | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnStream[TurnResult[T]]: ...
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        files: Files = None,
+        timeout_secs: float | None = None,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        on_permission: OnPermission | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnStream[TurnResult[Any]]: ...
+    def stream(
+        self,
+        prompt: str,
+        files: Files = None,
+        timeout_secs: float | None = None,
+        schema: Any = None,
+        *,
+        on_permission: OnPermission | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnStream[Any]:
+        """One turn as a stream of events; the prompt is sent with the first one asked for.
+
+            for event in session.stream("Tidy up"):
+                print(event)
+
+        A connection that is cut is made anew, and the stream goes on where it was. Leaving the loop does not stop
+        the turn: `TurnStream.cancel` does. `TurnStream.result` is what `turn` would have returned.
+
+        Args:
+            timeout_secs: the turn's deadline; None: the session's, and where that has none there is none.
+            prompt, files, schema, on_permission, **options: as `turn` has them.
+
+        Raises:
+            ValueError, TypeError: as `turn` has them. What the gateway says is raised by the stream.
+        """
+        from clawdforge.client import _streams, stream
+
+        source = _streams.PromptEvents(self._prompted(prompt, files, timeout_secs, schema, options))
+        return stream.TurnStream(self._wire, self._core, source, on_permission)
+
+    def _prompted(
+        self, prompt: str, files: Files, timeout_secs: float | None, schema: Any, options: Mapping[str, Any]
+    ) -> _asking.Prompted:
+        return _asking.turn(
+            self._core,
+            self._open_id(),
+            prompt,
+            files=files,
+            timeout_secs=timeout_secs,
+            schema=schema,
+            inherited=self._schema,
+            **options,
+        )
+
+    def events(self, after: int = 0, *, follow: bool = True) -> EventStream:
+        """All that happens in the session, from the beginning or after an event.
+
+        Args:
+            after: the `seq` of the last event that is not wanted any more.
+            follow: go on with what is yet to come, until the session is closed; else end with what there is.
+        """
+        from clawdforge.client import _streams, stream
+        from clawdforge.client._cursor import Cursor
+
+        source = _streams.SessionEvents(self.session_id, Cursor(after), follow)
+        return stream.EventStream(self._wire, self._core, source)
+
+    def turns(self) -> Iterator[dict[str, Any]]:
+        """The session's turns, newest first, as they were sent: `turn_index`, `status`, `ok`, `stop_reason`, …"""
+        return self._wire.play(_flow.pages(self._core, _calls.list_turns(self.session_id), "turns"))
+
+    def get_turn(self, turn_index: int) -> dict[str, Any]:
+        """The record of one turn, as it was sent: with its `events` so far, folded.
+
+        Raises:
+            ForgeNotFoundError: it never was.
+        """
+        return self._wire.perform(_flow.ask(self._core, _calls.get_turn(self.session_id, turn_index)))
+
+    def cancel(self, turn_index: int | None = None) -> bool:
+        """Ends a turn: the one of that number, running or waiting, else the one that runs.
+
+        Returns:
+            Whether this call ended it; False where it had ended, or none ran. It has ended by then.
+        """
+        return _api.cancelled(
+            self._wire.perform(_flow.ask(self._core, _calls.cancel(self.session_id, turn_index)))
+        )
+
+    def permissions(self) -> list[PermissionItem]:
+        """The requests of the agent that wait for an answer, oldest first."""
+        return _api.permission_items(
+            self._wire.perform(_flow.ask(self._core, _calls.list_permissions(self.session_id)))
+        )
+
+    def answer(
+        self, permission_id: str, decision: Decision | None = None, *, option_id: str | None = None
+    ) -> PermissionAnswered:
+        """Answers a request of the agent's, by a decision or by one of its options.
+
+        Raises:
+            ForgeConflictError: it was answered already; `body` has how, and by whom.
+            ForgeInvalidError: the agent does not offer that.
+            ForgeNotFoundError: nothing of that id was ever asked.
+        """
+        call = _calls.answer_permission(self.session_id, permission_id, decision=decision, option_id=option_id)
+        return _api.permission_answered(self._wire.perform(_flow.ask(self._core, call)))
+
+    def diff(self, turn: int | None = None) -> TurnDiff:
+        """What a turn changed in the workspace, as patches; the last one that has begun where None.
+
+        Raises:
+            ForgeNotFoundError: there is no such turn, or what it changed is not kept any more.
+        """
+        return _api.turn_diff(self._wire.perform(_flow.ask(self._core, _calls.diff(self.session_id, turn))))
+
+    def fork(self, meta: Mapping[str, Any] | None = None) -> Session:
+        """A new session with the same history and a copy of the workspace; from there on they are two.
+
+        Args:
+            meta: your own JSON object, kept with the new session; that of this one where None.
+
+        Raises:
+            ForgeBusyError: a turn runs or waits.
+        """
+        body = self._wire.perform(_flow.ask(self._core, _calls.fork(self.session_id, meta)))
+        return Session(self._wire, self._core, created=_api.session_forked(body), schema=self._schema)
 
     def close(self) -> None:
         """Ends the session and its agent. Safe to repeat, before the session was ever opened, and in `finally`.
@@ -150,41 +286,13 @@ class Session:
         Raises:
             ForgeError: the gateway could not be told; another try may succeed.
         """
-        on_its_way = sys.exc_info()[1]
-        if self._closed:
-            return
-        try:
-            if self._created is not None:
-                self._forge.send(_call.close_session(self._created.session_id))
-        except ForgeError as error:
-            if on_its_way is None:
-                raise
-            # What went wrong before matters more; the gateway closes idle sessions by itself.
-            _log.warning("could not close session %s: %s", self.session_id, error)
-            return
-        self._closed = True
+        self._wire.perform(self._close(sys.exc_info()[1]))
 
     def __enter__(self) -> Self:
-        if self._entered:
-            raise ForgeError("this session has been entered already; make a new one")
-        if self._closed:
-            raise ForgeError("this session is closed; make a new one")
-        if self._created is None:
-            self.open()
-        self._entered = True
+        self._wire.perform(self._enter())
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        if self._created is None:
-            return "<Session, not open yet>"
-        return f"<Session {self._created.session_id} {self._created.agent} {'closed' if self._closed else 'open'}>"
-
-    def _info(self) -> SessionCreated:
-        if self._created is None:
-            raise ForgeError("this session is not open yet: use it in a `with` block")
-        return self._created

@@ -110,7 +110,7 @@ def _fields(cls: type[Any]) -> dict[str, tuple[tuple[type, ...], bool]]:
 
 def _runtime_types(hint: Any) -> tuple[type, ...]:
     """What isinstance can check of a type hint; () where anything goes."""
-    if hint is Any:
+    if hint is Any or isinstance(hint, typing.TypeVar):
         return ()
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal
 
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.bounds import Length
 from clawdforge.wire.turns import TurnStatus
 from clawdforge.wire.usage import Usage
+
+if TYPE_CHECKING:
+    # Its default, which Python 3.11 does not know, lets annotations say plainly `RunResult` or `TurnResult`.
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +30,7 @@ class RunRequest(AgentOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(Generic[T]):
     """Answer of `POST /run`.
 
     `result` is the agent's final text without an enclosing code fence, parsed where it is JSON, else the text.
@@ -29,7 +39,7 @@ class RunResult:
     """
 
     ok: bool
-    result: Any
+    result: T
     duration_ms: int
     stop_reason: str
     run_id: str | None = None

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self
 
 from clawdforge.wire import codec
 from clawdforge.wire.agents import Seconds
 from clawdforge.wire.bounds import Length, Range
 
 Delivery = Literal["reject", "queue"]
+
+if TYPE_CHECKING:
+    # Its default, which Python 3.11 does not know, lets annotations say plainly `RunResult` or `TurnResult`.
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +126,7 @@ class TurnCancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnResult:
+class TurnResult(Generic[T]):
     """Answer of a turn: the session's events of this turn, folded (see `wire.fold`).
 
     `events` is the list as it came; types and fields that this version does not know are kept. `usage` holds the
@@ -132,7 +142,7 @@ class TurnResult:
     empty: bool = False
     usage: dict[str, Any] | None = None
     model: str | None = None
-    result: Any = field(default=None, metadata={"omit_none": True})
+    result: T = field(default=None, metadata={"omit_none": True})  # type: ignore[assignment] # None: not asked for
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
 

@@ -194,8 +194,8 @@ def test_an_older_gateway_may_leave_out_what_is_not_the_point() -> None:
         (_api.file_token, {"file_token": 7}),
         (_api.app_token, {"name": "x"}),
         (_api.session_created, {"session_id": None}),
-        (_api.token_rows, {"tokens": {}}),
-        (_api.token_rows, {}),
+        (lambda body: _api.rows(body, "tokens"), {"tokens": {}}),
+        (lambda body: _api.rows(body, "tokens"), {}),
     ],
 )
 def test_a_value_without_its_point_or_of_a_wrong_type_is_a_protocol_error(

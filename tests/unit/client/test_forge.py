@@ -145,12 +145,12 @@ def test_runs_and_usage_come_back_as_they_were_sent(forge: Forge, http: response
     http.get(f"{URL}/runs/run_1", json=record)
     http.get(f"{URL}/usage", json=report)
 
-    assert forge.list_runs(limit=1) == page
+    assert list(forge.runs()) == page["runs"]
     assert forge.get_run("run_1") == record
     assert forge.usage(since=5, by="model") == report
 
     assert [call.request.url for call in http.calls] == [
-        f"{URL}/runs?limit=1",
+        f"{URL}/runs",
         f"{URL}/runs/run_1",
         f"{URL}/usage?since=5&by=model",
     ]

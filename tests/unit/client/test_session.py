@@ -51,7 +51,6 @@ def test_a_block_opens_and_closes_its_session(forge: Forge, gateway: responses.R
             "/w",
             5,
         )
-        assert session.forge is forge
         assert not session.closed
         turn = session.turn("hello")
         assert sent() == {"prompt": "hello", "timeout_secs": 120}

@@ -6,13 +6,11 @@ An agent may refuse by itself what the policy would refuse: then nobody is asked
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
-from clawdforge.client._call import Call
 from clawdforge.client.session import Session
-from clawdforge.testing.stories.stage import PATIENCE_S, Stage, expect
-from clawdforge.wire import codec
+from clawdforge.testing.stories.stage import Stage, expect
+from clawdforge.wire.permissions import Decision
 from clawdforge.wire.turns import TurnResult
 
 
@@ -59,25 +57,17 @@ def deny(stage: Stage) -> None:
 def ask(stage: Stage) -> None:
     with stage.forge.session(stage.agent, permissions="ask") as session:
         wanted, unwanted = (Path(session.cwd) / f"{stage.word()}.txt" for _ in range(2))
-        turn = _answered(stage, session, f"[[WRITE {wanted.name} mine]]", "allow")
+        turn = _answered(session, f"[[WRITE {wanted.name} mine]]", "allow")
         expect(wanted.is_file(), f"the file {wanted.name} in the workspace", turn.events)
-        turn = _answered(stage, session, f"[[WRITE {unwanted.name} mine]]", "reject")
+        turn = _answered(session, f"[[WRITE {unwanted.name} mine]]", "reject")
         expect(not unwanted.exists(), f"no file {unwanted.name}", turn.events)
         turn = session.turn("Still there?")
         expect(turn.ok, "an answer in the turn after that", turn.events)
 
 
-def _answered(stage: Stage, session: Session, prompt: str, decision: str) -> TurnResult:
+def _answered(session: Session, prompt: str, decision: Decision) -> TurnResult:
     """A turn in which the agent asks, and the app answers it in this one way."""
-    path = f"/sessions/{session.session_id}/permissions"
-    answer = codec.dumps({"decision": decision})
-    with stage.another_client() as client, stage.meanwhile(lambda: session.turn(prompt)) as turn:
-        while not turn.done():
-            for asked in client.send(Call("GET", path, PATIENCE_S))["permissions"]:
-                here = f"{path}/{asked['permission_id']}"
-                client.send(Call("POST", here, PATIENCE_S, body=answer, content_type="application/json"))
-            time.sleep(0.02)
-    told: TurnResult = turn.result()
+    told = session.turn(prompt, on_permission=lambda _: decision)
     expect(set(decisions(told)) == {decision}, f"it to ask before it writes, and to hear {decision}", told.events)
     return told
 

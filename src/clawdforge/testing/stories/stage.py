@@ -99,10 +99,6 @@ class Stage:
             raise StoryFailed(f"expected the prompt to reach the model; saw none: {error}") from error
         return self.request(word)
 
-    def another_client(self) -> Forge:
-        """The same app as another program of its: for calls beside one that waits. Must be closed."""
-        return Forge(base_url=self.forge.base_url, token=self.forge._config.token)
-
     @contextmanager
     def meanwhile(self, call: Callable[[], Any]) -> Iterator[Future[Any]]:
         """A call that runs beside the block. A block that breaks off ends it by closing the sessions."""

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from clawdforge import ForgeError
-from clawdforge.client import _call
-from clawdforge.client._multipart import FileBody
+from clawdforge.client import _calls
+from clawdforge.client._bodies import FileBody, Source, form
 
 BOUNDARY = "0123456789abcdef0123456789abcdef"
 
@@ -60,7 +60,7 @@ def parse(raw: bytes) -> list[Part]:
 
 
 def file_body(content: bytes, name: str = "a.txt", **fields: str) -> FileBody:
-    return FileBody(io.BytesIO(content), name, len(content), fields, BOUNDARY)
+    return form(Source(io.BytesIO(content), 0, len(content)), name, fields, BOUNDARY)
 
 
 @pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 3_000_000])
@@ -130,16 +130,16 @@ def test_a_file_is_read_in_pieces() -> None:
             Counting.largest = max(Counting.largest, size)
             return super().read(size)
 
-    pieces = list(FileBody(Counting(bytes(5_000_000)), "big", 5_000_000, {}, BOUNDARY))
+    pieces = list(form(Source(Counting(bytes(5_000_000)), 0, 5_000_000), "big", {}, BOUNDARY))
 
     assert Counting.largest == max(map(len, pieces)) == 256 * 1024
 
 
 def test_a_file_that_shrinks_breaks_the_upload_and_one_that_grows_is_cut() -> None:
     with pytest.raises(ForgeError, match="shorter"):
-        b"".join(FileBody(io.BytesIO(b"12345"), "x", 10, {}, BOUNDARY))
+        b"".join(form(Source(io.BytesIO(b"12345"), 0, 10), "x", {}, BOUNDARY))
 
-    grown = FileBody(io.BytesIO(b"1234567890"), "x", 5, {}, BOUNDARY)
+    grown = form(Source(io.BytesIO(b"1234567890"), 0, 5), "x", {}, BOUNDARY)
     (file,) = parse(b"".join(grown))
     assert file.data == b"12345"
 
@@ -150,13 +150,13 @@ def test_a_file_that_cannot_be_read_is_no_fault_of_the_network() -> None:
             raise OSError(5, "Input/output error")
 
     with pytest.raises(ForgeError, match="the file cannot be read: Input/output error") as caught:
-        b"".join(FileBody(Broken(), "x", 10, {}, BOUNDARY))
+        b"".join(form(Source(Broken(), 0, 10), "x", {}, BOUNDARY))
 
     assert not isinstance(caught.value, OSError)
 
 
 def test_without_a_size_the_file_is_read_to_its_end_and_the_length_is_not_known() -> None:
-    body = FileBody(io.BytesIO(b"abc"), "x", None, {}, BOUNDARY)
+    body = form(Source(io.BytesIO(b"abc"), 0, None), "x", {}, BOUNDARY)
 
     assert body.len is None
     (file,) = parse(b"".join(body))
@@ -164,8 +164,8 @@ def test_without_a_size_the_file_is_read_to_its_end_and_the_length_is_not_known(
 
 
 def test_small_uploads_go_as_bytes_and_large_ones_stay_a_stream() -> None:
-    small = _call.upload(file_body(b"small"))
-    large = _call.upload(file_body(bytes(2_000_000)))
+    small = _calls.upload(file_body(b"small"))
+    large = _calls.upload(file_body(bytes(2_000_000)))
 
     assert isinstance(small.body, bytes)
     assert isinstance(large.body, FileBody)

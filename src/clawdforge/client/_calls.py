@@ -1,0 +1,266 @@
+"""What can be sent: each call of the contract.
+
+Pure: it only makes values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from clawdforge.client import _call
+from clawdforge.client._bodies import FileBody
+from clawdforge.client._call import Call
+from clawdforge.wire.files import FileToken
+
+if TYPE_CHECKING:
+    from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
+    from clawdforge.wire.turns import Delivery
+    from clawdforge.wire.usage import By
+    from clawdforge.wire.workspace import WorkspaceEntry
+
+Files: TypeAlias = Iterable[str | FileToken] | None
+LONGEST_TURN_S: Final = 86_400
+"""How long a turn may take that has no deadline of its own."""
+COPY_S: Final = 600
+"""How long the copy of a workspace may take."""
+BYTES: Final = "application/octet-stream"
+# Up to here an upload goes as plain bytes: one write, and an app's own tests can look into it.
+PAGE_ROWS: Final = 200
+"""How many rows a page of a list may have."""
+_WHOLE_LIMIT_BYTES: Final = 1024 * 1024
+
+
+def healthz() -> Call:
+    return Call("GET", "/healthz", _call.READ_S, authorized=False)
+
+
+def run(
+    prompt: str,
+    *,
+    timeout_secs: float | None = None,
+    files: Files = None,
+    schema: Mapping[str, Any] | None = None,
+    agent: str | None = None,
+    model: str | None = None,
+    system: str | None = None,
+    system_mode: SystemMode | None = None,
+    effort: Effort | None = None,
+    mode: str | None = None,
+    permissions: PermissionPolicy | None = None,
+    startup_timeout_secs: int | None = None,
+    idle_timeout_secs: int | None = None,
+    permission_timeout_secs: int | None = None,
+) -> Call:
+    options = {
+        "schema": schema,
+        "agent": agent,
+        "model": model,
+        "system": system,
+        "system_mode": system_mode,
+        "effort": effort,
+        "mode": mode,
+        "permissions": permissions,
+        "startup_timeout_secs": startup_timeout_secs,
+        "idle_timeout_secs": idle_timeout_secs,
+        "permission_timeout_secs": permission_timeout_secs,
+    }
+    body = _call.asked(prompt, timeout_secs, files, options)
+    return _call.post("/run", body, patience_s=_patience_s(body))
+
+
+def turn(
+    session_id: str,
+    prompt: str,
+    *,
+    timeout_secs: float | None = None,
+    files: Files = None,
+    schema: Mapping[str, Any] | None = None,
+    delivery: Delivery | None = None,
+    startup_timeout_secs: int | None = None,
+    idle_timeout_secs: int | None = None,
+    permission_timeout_secs: int | None = None,
+) -> Call:
+    options = {
+        "schema": schema,
+        "delivery": delivery,
+        "startup_timeout_secs": startup_timeout_secs,
+        "idle_timeout_secs": idle_timeout_secs,
+        "permission_timeout_secs": permission_timeout_secs,
+    }
+    body = _call.asked(prompt, timeout_secs, files, options)
+    return _call.post(f"{_session(session_id)}/turn", body, patience_s=_patience_s(body))
+
+
+def _patience_s(body: Mapping[str, Any]) -> float:
+    seconds: int = body.get("timeout_secs", LONGEST_TURN_S)
+    return seconds
+
+
+def create_session(
+    *,
+    patience_s: float,
+    agent: str | None = None,
+    meta: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    system: str | None = None,
+    system_mode: SystemMode | None = None,
+    effort: Effort | None = None,
+    mode: str | None = None,
+    permissions: PermissionPolicy | None = None,
+    schema: Mapping[str, Any] | None = None,
+    timeout_secs: int | None = None,
+    startup_timeout_secs: int | None = None,
+    idle_timeout_secs: int | None = None,
+    permission_timeout_secs: int | None = None,
+) -> Call:
+    options = {
+        "agent": agent,
+        "meta": meta,
+        "model": model,
+        "system": system,
+        "system_mode": system_mode,
+        "effort": effort,
+        "mode": mode,
+        "permissions": permissions,
+        "schema": schema,
+        "timeout_secs": timeout_secs,
+        "startup_timeout_secs": startup_timeout_secs,
+        "idle_timeout_secs": idle_timeout_secs,
+        "permission_timeout_secs": permission_timeout_secs,
+    }
+    return _call.post("/sessions", _call.given(options), patience_s=patience_s)
+
+
+def list_sessions(*, include_closed: bool, limit: int | None = None, cursor: str | None = None) -> Call:
+    # True is what the gateway does unasked.
+    shown = {} if include_closed else {"include_closed": "false"}
+    return Call("GET", "/sessions", _call.READ_S, {**shown, **_page(limit, cursor)})
+
+
+def list_runs(*, limit: int | None = None, cursor: str | None = None) -> Call:
+    return Call("GET", "/runs", _call.READ_S, _page(limit, cursor))
+
+
+def _page(limit: int | None, cursor: str | None) -> dict[str, str]:
+    return _call.params({"limit": limit, "cursor": cursor})
+
+
+def get_run(run_id: str) -> Call:
+    return Call("GET", f"/runs/{_call.segment('run_id', run_id)}", _call.WRITE_S)  # a large result takes a while
+
+
+def usage(*, since: float | None, until: float | None, by: By | None) -> Call:
+    times = {"since": None if since is None else int(since), "until": None if until is None else int(until)}
+    return Call("GET", "/usage", _call.WRITE_S, _call.params({**times, "by": by}))
+
+
+def get_session(session_id: str) -> Call:
+    return Call("GET", _session(session_id), _call.READ_S)
+
+
+def close_session(session_id: str) -> Call:
+    return Call("DELETE", _session(session_id), _call.WRITE_S)
+
+
+def list_turns(session_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call:
+    return Call("GET", f"{_session(session_id)}/turns", _call.READ_S, _page(limit, cursor))
+
+
+def get_turn(session_id: str, turn_index: int) -> Call:
+    return Call("GET", f"{_session(session_id)}/turns/{int(turn_index)}", _call.WRITE_S)
+
+
+def events(session_id: str, *, after: int) -> Call:
+    """A page of a session's events."""
+    return Call("GET", f"{_session(session_id)}/events", _call.WRITE_S, {"after": str(int(after))})
+
+
+def cancel(session_id: str, turn_index: int | None) -> Call:
+    return _call.post(f"{_session(session_id)}/cancel", _call.given({"turn_index": turn_index}))
+
+
+def fork(session_id: str, meta: Mapping[str, Any] | None) -> Call:
+    return _call.post(f"{_session(session_id)}/fork", _call.given({"meta": meta}), patience_s=COPY_S)
+
+
+def list_permissions(session_id: str) -> Call:
+    return Call("GET", f"{_session(session_id)}/permissions", _call.READ_S)
+
+
+def answer_permission(
+    session_id: str, permission_id: str, *, decision: str | None = None, option_id: str | None = None
+) -> Call:
+    if (decision is None) == (option_id is None):
+        raise ValueError("a permission is answered by a decision, or by an option_id")
+    path = f"{_session(session_id)}/permissions/{_call.segment('permission_id', permission_id)}"
+    return _call.post(path, _call.given({"decision": decision, "option_id": option_id}))
+
+
+def diff(session_id: str, turn: int | None) -> Call:
+    return Call("GET", f"{_session(session_id)}/diff", _call.WRITE_S, _call.params({"turn": turn}))
+
+
+def list_files(session_id: str, *, path: str, recursive: bool, cursor: str | None = None) -> Call:
+    shown = {"path": path or None, "recursive": "true" if recursive else None, "cursor": cursor}
+    return Call("GET", f"{_session(session_id)}/files", _call.WRITE_S, _call.params(shown))
+
+
+def fetch_file(session_id: str, path: str | WorkspaceEntry) -> Call:
+    return Call("GET", _workspace_file(session_id, path), _call.WRITE_S, accept="*/*")
+
+
+def put_file(session_id: str, path: str | WorkspaceEntry, body: bytes | FileBody) -> Call:
+    return Call("PUT", _workspace_file(session_id, path), _call.WRITE_S, body=body, content_type=BYTES)
+
+
+def delete_workspace_file(session_id: str, path: str | WorkspaceEntry, *, recursive: bool) -> Call:
+    params = {"recursive": "true"} if recursive else {}
+    return Call("DELETE", _workspace_file(session_id, path), _call.WRITE_S, params)
+
+
+def _session(session_id: str) -> str:
+    return f"/sessions/{_call.segment('session_id', session_id)}"
+
+
+def _workspace_file(session_id: str, path: str | WorkspaceEntry) -> str:
+    if not isinstance(path, str):
+        # As the gateway has told it: it may be a name that no text can say.
+        if path.encoded_path is not None:
+            return f"{_session(session_id)}/files/{path.encoded_path}"
+        path = path.path
+    steps = "/".join(_call.segment("a step of the path", step) for step in path.split("/"))
+    return f"{_session(session_id)}/files/{steps}"
+
+
+def upload(body: FileBody) -> Call:
+    whole = body.len is not None and body.len <= _WHOLE_LIMIT_BYTES
+    content = b"".join(body) if whole else body
+    return Call("POST", "/files", _call.WRITE_S, body=content, content_type=body.content_type, keyed=True)
+
+
+def get_file(file: str | FileToken) -> Call:
+    return Call("GET", _call.file_path(file), _call.READ_S)
+
+
+def delete_file(file: str | FileToken) -> Call:
+    return Call("DELETE", _call.file_path(file), _call.WRITE_S)
+
+
+def agents() -> Call:
+    return Call("GET", "/agents", _call.WRITE_S)  # the gateway may have to ask each agent for its version
+
+
+def mint_token(name: str, ip_cidrs: Iterable[str] | None) -> Call:
+    if isinstance(ip_cidrs, str):
+        raise TypeError("ip_cidrs is a list of networks, not one text")
+    cidrs = None if ip_cidrs is None else list(ip_cidrs)
+    return _call.post("/admin/tokens", {"name": _call.text("name", name), **_call.given({"ip_cidrs": cidrs})})
+
+
+def list_tokens() -> Call:
+    return Call("GET", "/admin/tokens", _call.READ_S)
+
+
+def revoke_token(name: str) -> Call:
+    return Call("DELETE", f"/admin/tokens/{_call.segment('name', name)}", _call.WRITE_S)

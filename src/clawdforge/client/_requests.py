@@ -1,0 +1,248 @@
+"""Performs the steps of flows by requests: the synchronous driver.
+
+Must not decide anything: what to send, when again and how it is read is the flows' matter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from clawdforge.client._api import Reply
+from clawdforge.client._config import Config
+from clawdforge.client._steps import Fault, Flow, Open, Read, Send, Sleep, Step, Tell
+from clawdforge.errors import ForgeError, one_line
+
+T = TypeVar("T")
+
+# requests lets some of what lies below it through: urllib3's own errors, http.client's, bad host names.
+_FAULTS: Final = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
+_POOL_SIZE: Final = 100
+_PIECE_BYTES: Final = 64 * 1024
+
+
+class Wire:
+    """The way to one gateway. Many threads may use it at once; each flow has a connection of its own.
+
+    Args:
+        config: where to, and who asks.
+        session: to send through; one of its own where None, which `close` then closes.
+    """
+
+    def __init__(self, config: Config, session: requests.Session | None) -> None:
+        self._config = config
+        self._owned = session is None
+        self._http = _new_http() if session is None else session
+        self._pid = os.getpid()
+        self._closed = False
+        # A proxy of the environment cannot reach this machine's loopback. Named as `no_proxy`, the host is
+        # spared while certificates (`REQUESTS_CA_BUNDLE`) and proxies set on a given session stay in force.
+        self._proxies = {"no_proxy": config.host} if config.is_loopback else None
+
+    def perform(self, flow: Flow[T]) -> T:
+        """Performs a flow and returns its result."""
+        try:
+            next(self.play(flow))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        raise AssertionError("a flow that is performed whole has no items")
+
+    def play(self, flow: Generator[Any, Any, T]) -> Generator[Any, None, T]:
+        """Performs a flow as far as its reader goes, and yields its items."""
+        held = _Held(self)
+        came: Any = None
+        try:
+            while True:
+                try:
+                    step = flow.send(came)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                if isinstance(step, list):
+                    yield from step
+                    came = None
+                else:
+                    came = held.perform(step)
+        finally:
+            held.shut()
+
+    def close(self) -> None:
+        """Lets go of all connections. Safe to repeat."""
+        self._closed = True
+        if self._owned:
+            self._http.close()
+
+    def request(self, step: Send | Open) -> requests.Response:
+        """Begins a call; its answer is open.
+
+        Raises:
+            ForgeError: this way is closed.
+            one of `_FAULTS`: no answer came.
+        """
+        if self._closed:
+            raise ForgeError("this Forge is closed; make a new one")
+        if self._owned and self._pid != os.getpid():
+            # After a fork the parent's connections are the parent's: two would read each other's answers.
+            self._http, self._pid = _new_http(), os.getpid()
+        call = step.call
+        return self._http.request(
+            call.method,
+            self._config.base_url + call.path,
+            params=call.params,
+            data=call.body,
+            headers=call.headers,
+            auth=_Bearer(self._config.token if call.authorized else None),
+            timeout=step.timeout_s,
+            allow_redirects=False,  # a redirected POST loses its body, and the token is for one host
+            stream=True,  # so that a body that breaks off leaves no socket: requests itself would lose it
+            proxies=self._proxies,
+        )
+
+
+class _Held:
+    """The answer that one flow holds open, and the steps on it."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._response: requests.Response | None = None
+        self._read: Callable[[], bytes] = bytes
+        self._timeout_s = 0.0
+
+    def perform(self, step: Step) -> Any:
+        """Does what a step asks for, and returns what came of it."""
+        if isinstance(step, Send):
+            return self._send(step)
+        if isinstance(step, Read):
+            return self._piece()
+        if isinstance(step, Open):
+            return self._open(step)
+        if isinstance(step, Tell):
+            return step.callback(step.value)
+        if isinstance(step, Sleep):
+            return time.sleep(step.seconds)
+        return self.shut()
+
+    def shut(self) -> None:
+        """Lets go of the open answer."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def _send(self, step: Send) -> Reply | Fault:
+        try:
+            with self._wire.request(step) as response:
+                return Reply(response.status_code, response.headers, response.content)
+        except _FAULTS as error:
+            return _fault(error, step.timeout_s)
+
+    def _open(self, step: Open) -> Reply | Fault:
+        self.shut()
+        try:
+            response = self._wire.request(step)
+            if not response.ok:
+                with response:
+                    return Reply(response.status_code, response.headers, response.content)
+        except _FAULTS as error:
+            return _fault(error, step.timeout_s)
+        self._response, self._timeout_s = response, step.timeout_s
+        self._read = _reader(response)
+        return Reply(response.status_code, response.headers)
+
+    def _piece(self) -> bytes | Fault:
+        if self._response is None:
+            return b""
+        try:
+            piece = self._read()
+        except _FAULTS as error:
+            self.shut()
+            return _fault(error, self._timeout_s)
+        if not piece:
+            self.shut()
+        return piece
+
+
+def _reader(response: requests.Response) -> Callable[[], bytes]:
+    """Reads what has come of a body, without waiting for more; b"" at its end."""
+    raw = response.raw
+    if hasattr(raw, "read1"):
+        return lambda: bytes(raw.read1(_PIECE_BYTES, decode_content=True))
+    pieces = response.iter_content(None)  # urllib3 1: of a chunked body, piece by piece as well
+    return lambda: next(pieces, b"")
+
+
+class _Bearer(AuthBase):
+    """Puts the token on a request.
+
+    Always given, also without a token: were there no auth object, requests would take one from `~/.netrc`,
+    which silently beats any header.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is None:
+            request.headers.pop("Authorization", None)
+        else:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Adapter(HTTPAdapter):
+    """requests' own adapter, but that closing it closes its connections at once.
+
+    It only forgets them otherwise, and an exception that somebody keeps keeps them open. `send` stays as it is:
+    apps' tests put their own in its place.
+    """
+
+    def close(self) -> None:
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # its other ways of iterating are forbidden
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
+
+def _new_http() -> requests.Session:
+    http = requests.Session()
+    for scheme in ("http://", "https://"):
+        # As many connections kept as threads are likely; beyond that they are made and dropped.
+        http.mount(scheme, _Adapter(pool_maxsize=_POOL_SIZE))
+    # The contract knows no cookies, and threads would share them.
+    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return http
+
+
+def _fault(error: BaseException, timeout_s: float) -> Fault:
+    """What lies at the bottom of a failed call."""
+    timed_out = isinstance(error, requests.Timeout)
+    bottom, sent = error, True
+    while True:
+        if isinstance(bottom, NewConnectionError | ConnectTimeoutError):
+            sent = False  # no connection, so nothing went over one
+        deeper = _deeper(bottom)
+        if deeper is None:
+            break
+        bottom = deeper
+    if timed_out:
+        return Fault(f"no answer within {timeout_s:g} s", sent, timed_out, error)
+    said = bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else str(bottom)
+    return Fault(one_line(said) or type(bottom).__name__, sent, timed_out, error)
+
+
+def _deeper(error: BaseException) -> BaseException | None:
+    # Not `__context__`: that would lead on into whatever the app was handling when it made the call.
+    wrapped = (each for each in error.args if isinstance(each, BaseException))
+    reason = getattr(error, "reason", None)
+    return error.__cause__ or next(wrapped, reason if isinstance(reason, BaseException) else None)

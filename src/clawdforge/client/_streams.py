@@ -1,0 +1,292 @@
+"""How a stream of events goes: opened, read, and gone on with after every cut, until it has told its end. Pure.
+
+A turn's own stream is opened by the POST of its prompt. Cut before its first event it is found again by the same
+POST with the same key, afterwards by the session's events after the last one that came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+from clawdforge.client import _api, _call, _calls, _flow, _retry
+from clawdforge.client._api import Reply
+from clawdforge.client._asking import Prompted
+from clawdforge.client._call import Call
+from clawdforge.client._core import Core
+from clawdforge.client._cursor import Cursor
+from clawdforge.client._log import log
+from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Shut, Sleep, Step, Tell
+from clawdforge.client.events import Event, PermissionRequestEvent
+from clawdforge.errors import ForgeConflictError, ForgeError, ForgeTransportError
+from clawdforge.wire.sse import MEDIA_TYPE
+
+SILENCE_S: Final = 60
+"""A stream that says nothing for so long is cut: the gateway gives a sign of life every 15 s."""
+CLOSED: Final = Fault("it was closed before its end")
+_TRIES_EACH: Final = 4
+
+
+class Source(Protocol):
+    """What a stream is opened by, and what becomes of its events."""
+
+    cursor: Cursor
+
+    @property
+    def session_id(self) -> str | None:
+        """The session or run, None while that is not known."""
+
+    def next_call(self) -> Call:
+        """What opens the stream where it stands."""
+
+    def opened(self, reply: Reply) -> None:
+        """It is open."""
+
+    def is_over(self, core: Core) -> Flow[bool]:
+        """Whether a stream that was closed without a word has nothing more to tell, but for what can be read."""
+
+    def told(self, body: dict[str, Any]) -> list[Event]:
+        """What came is no stream, but this object: the events in it. Says whether that was the end."""
+
+
+@dataclass(slots=True)
+class SessionEvents:
+    """All events of a session, those that are yet to come with them where it is followed."""
+
+    session_id: str
+    cursor: Cursor
+    follow: bool = True
+
+    def next_call(self) -> Call:
+        """The session's events after the last one: a stream of them, or a page."""
+        call = _calls.events(self.session_id, after=self.cursor.after)
+        return call.streamed() if self.follow else call
+
+    def opened(self, reply: Reply) -> None:
+        """Nothing is to be learnt from it."""
+
+    def is_over(self, core: Core) -> Flow[bool]:
+        """Of a session that is closed there is nothing to follow: what is left of it is read page by page."""
+        state = yield from _flow.ask(core, _calls.get_session(self.session_id))
+        if state.get("closed_at") is not None:
+            self.follow = False
+        return not self.follow
+
+    def told(self, body: dict[str, Any]) -> list[Event]:
+        """A page of them. An empty one is the end."""
+        found = self.cursor.take_objects(_api.rows(body, "events"))
+        self.cursor.ended = not found
+        return found
+
+
+class PromptEvents:
+    """The events of the one turn that a prompt begins.
+
+    Attributes:
+        cursor: where its reader stands.
+        begun: whether the prompt was sent.
+    """
+
+    def __init__(self, prompted: Prompted) -> None:
+        self.cursor = Cursor(one_turn=True)
+        self.begun = False
+        self._prompted = prompted
+        self._session_id = prompted.session_id
+        self._whole: dict[str, Any] | None = None
+
+    @property
+    def session_id(self) -> str | None:
+        """The session or run, None while that is not known."""
+        return self._session_id
+
+    def next_call(self) -> Call:
+        """The prompt's POST; once something came, the session's events after that."""
+        self.begun = True
+        if self.cursor.after and self._session_id is not None:
+            return _calls.events(self._session_id, after=self.cursor.after).streamed()
+        return self._prompted.call.streamed()
+
+    def opened(self, reply: Reply) -> None:
+        """Of a run, this says which one it is."""
+        if self._session_id is None:
+            room, _, run_id = reply.headers.get("Location", "").rpartition("/")
+            self._session_id = unquote(run_id) if room.endswith("/runs") and run_id else None
+
+    def is_over(self, core: Core) -> Flow[bool]:
+        """A turn has an end, and tells it."""
+        yield from ()
+        return False
+
+    def told(self, body: dict[str, Any]) -> list[Event]:
+        """A gateway that does not stream has done the whole turn."""
+        self._whole, self.cursor.ended = body, True
+        found = body.get("events")
+        numbered = enumerate(found if isinstance(found, list) else [], start=1)
+        place = {"turn_index": body.get("turn_index"), "ts": 0}
+        return self.cursor.take_objects(
+            [{"seq": seq, **place, **each} for seq, each in numbered if isinstance(each, dict)]
+        )
+
+    def result(self, core: Core) -> Flow[Any]:
+        """The turn's result, once its stream has ended: the same POST again, in the blocking form.
+
+        Raises:
+            ForgeError: the turn failed, or its answer does not fit the type that was asked for.
+        """
+        if self._whole is not None:
+            return self._prompted.read(self._whole)
+        call = replace(self._prompted.call, patience_s=_call.WRITE_S)
+        return self._prompted.read((yield from _flow.ask(core, call)))
+
+    def cancel(self, core: Core) -> Flow[bool]:
+        """Ends the turn. Returns whether this did it.
+
+        Raises:
+            ForgeError: it could not be asked for.
+        """
+        if not self.begun:
+            return False
+        if self._session_id is None or self.cursor.turn_index is None:
+            raise ForgeError("nothing of this turn has come yet: read its first event, then cancel it")
+        call = _calls.cancel(self._session_id, self.cursor.turn_index)
+        return _api.cancelled((yield from _flow.ask(core, call)))
+
+
+def follow(core: Core, source: Source) -> Items[Event]:
+    """The events of a stream from where it stands to its end.
+
+    Raises:
+        ForgeTransportError: it was cut, and again, and nothing more came.
+        ForgeError: the gateway says no, or tells no events.
+    """
+    failures, reached = 0, False
+    while not source.cursor.ended:
+        call = _flow.keyed(core, source.next_call())
+        before = source.cursor.after
+        came = yield from _connection(core, source, call)
+        if source.cursor.after > before:
+            failures, reached = 0, True
+        if isinstance(came, Reply) and came.ok:
+            continue  # its end was told, or a page that may not be the last
+        if came == CLOSED and source.cursor.after == before and (yield from source.is_over(core)):
+            continue
+        wait_s = _wait_s(core, call, came, failures, reached=reached)
+        if wait_s is None:
+            if isinstance(came, Fault):
+                raise _broken(core, source, call, came) from came.cause
+            _flow.refused(core, came)
+        failures += 1
+        log.warning(
+            "the stream of %s was cut (%s): it goes on after event %d in %.1f s",
+            source.session_id or _flow.shown(call.path),
+            came.reason if isinstance(came, Fault) else f"HTTP {came.status}",
+            source.cursor.after,
+            wait_s,
+        )
+        yield Sleep(wait_s)
+
+
+def _connection(core: Core, source: Source, call: Call) -> Generator[Step | list[Event], Any, Reply | Fault]:
+    """Yields what one connection tells. Returns why it ended: a `Fault`, or a `Reply` that tells no events."""
+    reply = yield from _flow.attempted(core, Open(call, SILENCE_S))
+    if isinstance(reply, Fault) or not reply.ok:
+        return reply
+    if not reply.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
+        whole = Reply(reply.status, reply.headers, (yield from _flow.rest(core, call)))
+        yield source.told(_api.read(whole, token=core.config.token))
+        return whole
+    source.opened(reply)
+    source.cursor.reconnected()
+    while True:
+        data: bytes | Fault = yield Read()
+        if isinstance(data, Fault):
+            return data
+        if not data:
+            return CLOSED
+        if found := source.cursor.take(data):
+            yield found
+        if source.cursor.ended:
+            yield Shut()
+            return reply
+
+
+def _wait_s(core: Core, call: Call, came: Reply | Fault, failures: int, *, reached: bool) -> float | None:
+    """How long to wait before the stream is opened again; None where it shall not be."""
+    if reached and call.method == "GET":
+        # A gateway that starts anew takes a while, and reading once more does no harm.
+        return _retry.reading_wait_s(
+            came, attempt=failures, retries=core.retries * _TRIES_EACH, jitter=core.jitter()
+        )
+    return _retry.wait_s(
+        came,
+        attempt=failures,
+        retries=core.retries,
+        safe=call.repeatable and core.gateway.honours_keys,
+        left_s=math.inf,
+        jitter=core.jitter(),
+    )
+
+
+def _broken(core: Core, source: Source, call: Call, fault: Fault) -> ForgeTransportError:
+    return _flow.transport_error(
+        core, call, fault, session_id=source.session_id, turn_index=source.cursor.turn_index
+    )
+
+
+def heard(
+    core: Core,
+    source: Source,
+    on_event: Callable[[Event], Any] | None = None,
+    on_permission: Callable[[PermissionRequestEvent], Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> Items[Event]:
+    """The events of a stream, told to the app's functions on their way.
+
+    Args:
+        core: the Forge's.
+        source: the stream.
+        on_event: told each event.
+        on_permission: asked what an agent shall be answered; None leaves that to others.
+        quiet: nothing comes out of here: the functions have heard it all.
+    """
+    flow = follow(core, source)
+    came: Any = None
+    while True:
+        try:
+            step = flow.send(came)
+        except StopIteration:
+            return
+        if not isinstance(step, list):
+            came = yield step
+            continue
+        came = None
+        for event in step:
+            if on_event is not None:
+                yield Tell(on_event, event)
+            if on_permission is not None and isinstance(event, PermissionRequestEvent):
+                yield from _asked(core, source, event, on_permission)
+            if not quiet:
+                yield [event]
+
+
+def _asked(
+    core: Core,
+    source: Source,
+    request: PermissionRequestEvent,
+    on_permission: Callable[[PermissionRequestEvent], Any],
+) -> Flow[None]:
+    """Answers a request as the app decides."""
+    if request.expires_at is None or source.session_id is None:
+        return  # it was answered at once, by the session's policy
+    decision = yield Tell(on_permission, request)
+    if decision is None:
+        return
+    call = _calls.answer_permission(source.session_id, request.permission_id, decision=decision)
+    try:
+        yield from _flow.ask(core, call)
+    except ForgeConflictError:
+        log.debug("permission %s was answered by somebody else", request.permission_id)

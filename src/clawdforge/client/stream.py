@@ -1,0 +1,115 @@
+"""Streams as an app reads them: events as they come, the text of them, and the result at the end.
+
+Where a stream stands, and how it goes on after a cut, is `_streams`' matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from clawdforge.client import _streams
+from clawdforge.client._core import Core
+from clawdforge.client._requests import Wire
+from clawdforge.client._streams import PromptEvents, SessionEvents
+from clawdforge.client.events import Event, PermissionRequestEvent, TextEvent
+from clawdforge.wire.permissions import Decision
+
+R = TypeVar("R")
+OnPermission = Callable[[PermissionRequestEvent], Decision | None]
+
+
+class EventStream(Iterator[Event]):
+    """Events of a session, one after the other, each once, whatever happens to the connection.
+
+    It is begun by asking for the first event. As a context manager it is closed at the end of the block; so it is
+    when nobody holds it any more. To be read by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        core: Core,
+        source: SessionEvents | PromptEvents,
+        on_permission: OnPermission | None = None,
+    ) -> None:
+        self._wire = wire
+        self._core = core
+        self._source = source
+        self._on_permission = on_permission
+        self._playing: Any = None
+
+    @property
+    def last_seq(self) -> int:
+        """The `seq` of the last event that came, 0 before any: where `Session.events(after=)` goes on."""
+        return self._source.cursor.after
+
+    def text_deltas(self) -> Iterator[str]:
+        """The pieces of the answer's text, as they come; joined they are what a person reads."""
+        return (event.content for event in self if isinstance(event, TextEvent))
+
+    def close(self) -> None:
+        """Lets go of the connection. What runs on the gateway runs on; reading on goes on after the last event."""
+        if self._playing is not None:
+            self._playing.close()
+            self._playing = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        if self._playing is None:
+            self._playing = self._wire.play(_streams.heard(self._core, self._source, None, self._on_permission))
+        event: Event = next(self._playing)
+        return event
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._source.session_id or 'not begun'} after {self.last_seq}>"
+
+
+class TurnStream(EventStream, Generic[R]):
+    """The events of one turn or run, from its start to its end. The prompt is sent with the first one asked for.
+
+    Leaving the loop early does not stop the turn: `cancel` does.
+    """
+
+    _source: PromptEvents
+
+    @property
+    def session_id(self) -> str | None:
+        """The session, or the run; None for a run that has not begun."""
+        return self._source.session_id
+
+    @property
+    def turn_index(self) -> int | None:
+        """The turn, counted from 1; None before its first event."""
+        return self._source.cursor.turn_index
+
+    def result(self) -> R:
+        """Reads on to the end, and returns what the blocking call would have returned.
+
+        Raises:
+            ForgeTurnError: the turn failed.
+            ForgeSchemaError: the answer does not fit the type that was asked for.
+            ForgeError: no answer came.
+        """
+        for _ in self:
+            """What it tells is in the result, too."""
+        result: R = self._wire.perform(self._source.result(self._core))
+        return result
+
+    def cancel(self) -> bool:
+        """Ends the turn, and returns whether this did it: False where it had ended, or was never begun.
+
+        The stream then tells the end, `cancelled`. Another thread may call this.
+        """
+        return self._wire.perform(self._source.cancel(self._core))
