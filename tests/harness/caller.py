@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from clawdforge.wire import sse
+from harness import http as plain
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    raw: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.raw)
-
-    @property
-    def problem(self) -> tuple[int, str]:
-        """Status and code of an error, its body checked against the contract."""
-        assert self.body["detail"] and self.body["request_id"] == self.headers["X-Request-Id"]
-        return self.status, self.body["code"]
+class Answer(plain.Answer):
+    """A whole answer, and the events of one that was a stream."""
 
     def events(self) -> list[dict[str, Any]]:
         """Those of a stream; `id` and `event` are checked against them."""
@@ -41,8 +25,7 @@ class Caller:
 
     def __init__(self, url: str, token: str) -> None:
         self._token = token
-        parts = urlsplit(url)
-        self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        self.connection = plain.connect(url)
 
     def __call__(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
@@ -60,8 +43,8 @@ class Caller:
         self.connection.request(method, path, body, sent)
 
     def receive(self) -> Answer:
-        response = self.connection.getresponse()
-        return Answer(response.status, dict(response.headers), response.read())
+        answer = plain.receive(self.connection)
+        return Answer(answer.status, answer.headers, answer.raw)
 
     def session(self, **options: Any) -> str:
         """The path of a new session."""

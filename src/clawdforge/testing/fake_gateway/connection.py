@@ -95,6 +95,8 @@ class Outlet:
     def whole(self, answer: Answer, headers: Mapping[str, str], *, bodiless: bool) -> None:
         """Sends a whole answer. Raises Cut."""
         length = {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
+        if answer.status == HTTPStatus.NOT_MODIFIED:
+            length = {}
         head = _head(answer.status, {**length, **answer.headers, **headers})
         self._send(head if bodiless else head + answer.body)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from clawdforge.testing.fake_gateway import script
-from clawdforge.testing.fake_gateway.session import Session, Turn
+from clawdforge.testing.fake_gateway.session import AGENT_CWD, SANDBOX, Session, Turn
 from clawdforge.wire import codec, events, results
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunError, RunInfo, RunItem, RunResult
@@ -13,9 +13,6 @@ from clawdforge.wire.sandbox import Sandbox
 from clawdforge.wire.sessions import ForkedFrom, SessionCreated, SessionForked, SessionInfo, SessionItem
 from clawdforge.wire.turns import TurnError, TurnInfo, TurnItem, TurnResult
 from clawdforge.wire.usage import Usage
-
-SANDBOX: Final = Sandbox("none", "open")
-AGENT_CWD: Final = "/workspace"
 
 
 def created(session: Session) -> SessionCreated:
@@ -74,13 +71,13 @@ def _session(session: Session) -> dict[str, Any]:
 def turn_answer(session: Session, turn: Turn) -> TurnResult:
     """What a turn that has ended is answered with. Raises Problem where it failed."""
     assert turn.end is not None and turn.ok is not None and turn.duration_ms is not None
+    folded = session.folded(turn).result()
     if turn.status == "failed":
         told: dict[str, Any] = {"session_id": session.session_id, "turn_index": turn.index}
         told |= {"stop_reason": turn.end.stop_reason, "usage": turn.usage, **turn.end.extra}
         if session.is_run:
             told["run_id"] = session.session_id
-        raise Problem(turn.end.stop_reason, turn.end.detail, **told)
-    folded = session.folded(turn).result()
+        raise Problem(turn.end.stop_reason, turn.end.detail, events=folded, **told)
     return TurnResult(
         ok=turn.ok,
         session_id=session.session_id,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from clawdforge.testing.fake_gateway.prompt import Prompt
 from clawdforge.testing.fake_gateway.script import Answerer, End
@@ -18,7 +18,11 @@ from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft, Event
 from clawdforge.wire.fold import Fold
 from clawdforge.wire.permissions import PermissionAnswered, PermissionItem
+from clawdforge.wire.sandbox import Sandbox
 from clawdforge.wire.turns import TurnStatus
+
+SANDBOX: Final = Sandbox("none", "open")
+AGENT_CWD: Final = "/workspace"
 
 
 def options_of(wanted: AgentOptions) -> AgentOptions:
@@ -94,6 +98,7 @@ class Session:
     meta: dict[str, Any]
     lock: threading.RLock
     created_at: int = field(default_factory=lambda: int(time.time()))
+    awake: bool = False
     closed_at: int | None = None
     close_reason: str | None = None
     forked_from: tuple[str, int] | None = None
@@ -123,9 +128,12 @@ class Session:
         self.changed.notify_all()
         return event
 
-    def running(self) -> Turn | None:
-        """The turn that runs, if one does."""
-        return next((each for each in self.turns if each.status == "running"), None)
+    def wake(self, turn_index: int | None = None) -> None:
+        """Its agent is there, and there is an event of its start where it was not."""
+        if not self.awake:
+            how = "replayed" if self.turns[:-1] else "new"
+            self.append(Draft(events.AGENT_START, {"how": how, "sandbox": SANDBOX.level}), turn_index)
+        self.awake = True
 
     def of_turn(self, turn: Turn) -> Iterator[Event]:
         """The events of a turn, so far."""

@@ -27,6 +27,8 @@ from clawdforge.wire.usage import Usage, estimate
 
 _log = logging.getLogger("clawdforge.testing")
 CANCELLED: Final = End("cancelled")
+_MODEL: Final = "fake"
+_AGENT_LOST: Final = ("agent_failed", "timeout", "interrupted")
 _READING: Final = frozenset({"read", "search", "think"})
 _MAY: Final = {"deny": frozenset(), "reads": _READING, "workspace": _READING | {"edit", "delete", "move"}}
 _MEANINGS: Final[dict[str, Decision]] = {
@@ -59,6 +61,7 @@ def begin(session: Session, turn: Turn) -> None:
     turn.before = dict(session.workspace)
     files = [each.name for each in turn.prompt.files]
     session.append(Draft(events.TURN_START, {"prompt": turn.prompt.text, "files": files}), turn.index)
+    session.wake(turn.index)
 
 
 def play(session: Session, turn: Turn) -> None:
@@ -142,7 +145,7 @@ class _Player:
             end.stop_reason == "end_turn" and not empty
         )
         turn.usage = codec.to_json(self._usage(len(fold.text().encode())))
-        turn.model = session.options.model or self._told.model
+        turn.model = session.options.model or (self._told.model or _MODEL if begun else None)
         turn.status = "failed" if end.stop_reason in script.FAILURES else "done"
         turn.after = dict(session.workspace)
         if turn.prompt.schema is not None and self._told.schema_errors is None:
@@ -152,6 +155,7 @@ class _Player:
             limit = {"limit": end.extra["limit"]} if "limit" in end.extra else {}
             session.append(Draft(events.ERROR, {**why, **limit}), turn.index)
         how = {"stop_reason": end.stop_reason, "ok": turn.ok, "duration_ms": turn.duration_ms}
+        session.awake = session.awake and end.stop_reason not in _AGENT_LOST
         turn.end = end
         session.append(Draft(events.TURN_END, {**how, "usage": turn.usage}), turn.index)
         if session.is_run:
@@ -183,6 +187,8 @@ class _Player:
     def _say(self, draft: Draft) -> None:
         if draft.type == events.TOOL_CALL and draft.data.get("id") is None:
             draft = Draft(draft.type, {**draft.data, "id": self._next_tool()})
+        elif draft.type in events.STREAMED:
+            draft = Draft(draft.type, {**draft.data, "message_id": f"msg_{self._turn.index}"})
         self._session.append(draft, self._turn.index)
 
     def _next_tool(self) -> str:

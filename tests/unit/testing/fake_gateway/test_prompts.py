@@ -71,7 +71,7 @@ def test_a_turn_fails_as_it_is_told(gateway: FakeGateway, call: Caller, code: st
     session = call.session()
     gateway.fails(code, "it crashed", after=[text("par"), "tial"], hint=7)
     failed = call.turn(session)
-    assert failed.problem == (STATUS[code], code)
+    assert failed.problem() == (STATUS[code], code)
     assert failed.body["detail"] == "it crashed" and failed.body["hint"] == 7
     assert (failed.body["turn_index"], failed.body["stop_reason"]) == (1, code)
     record = call("GET", f"{session}/turns/1").body
@@ -114,7 +114,7 @@ def test_what_a_function_raises_ends_the_turn_and_says_why(gateway: FakeGateway,
         pytest.fail("this prompt should not have come")
 
     failed = call.turn(call.session())
-    assert failed.problem == (502, "agent_failed")
+    assert failed.problem() == (502, "agent_failed")
     assert "this prompt should not have come" in failed.body["detail"]
 
 
@@ -140,12 +140,12 @@ def test_the_same_key_is_answered_once(gateway: FakeGateway, call: Caller) -> No
     gateway.answers("only once")
     first, second = (call("POST", f"{session}/turn", body, Idempotency_Key="k") for _ in range(2))
     assert first.raw == second.raw
-    assert "Idempotent-Replayed" not in first.headers
-    assert second.headers["Idempotent-Replayed"] == second.headers["Idempotency-Supported"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == second.headers["idempotency-supported"] == "true"
     streamed = call("POST", f"{session}/turn", body, Idempotency_Key="k", Accept="text/event-stream")
     assert [each["type"] for each in streamed.events()] == ["turn_start", "text", "turn_end"]
     other = call("POST", f"{session}/turn", {"prompt": "y"}, Idempotency_Key="k")
-    assert other.problem == (409, "idempotency_mismatch")
+    assert other.problem() == (409, "idempotency_mismatch")
     assert len(gateway.prompts) == 1
 
 
@@ -158,8 +158,8 @@ def test_a_key_counts_for_other_calls_too(call: Caller, path: str) -> None:
 def test_a_turn_that_failed_is_replayed_too(gateway: FakeGateway, call: Caller) -> None:
     gateway.fails(detail="crash")
     first, second = (call("POST", "/run", {"prompt": "x"}, Idempotency_Key="k") for _ in range(2))
-    assert first.problem == second.problem == (502, "agent_failed")
-    assert second.headers["Idempotent-Replayed"] == "true"
+    assert first.problem() == second.problem() == (502, "agent_failed")
+    assert second.headers["idempotent-replayed"] == "true"
     assert {**first.body, "request_id": ""} == {**second.body, "request_id": ""}
 
 
@@ -168,6 +168,6 @@ def test_an_old_gateway_knows_no_keys() -> None:
         call = Caller(gateway.url, gateway.token)
         for _ in range(2):
             answer = call("POST", "/run", {"prompt": "x"}, Idempotency_Key="k")
-            assert answer.status == 200 and "Idempotency-Supported" not in answer.headers
+            assert answer.status == 200 and "idempotency-supported" not in answer.headers
         call.close()
         assert len(gateway.prompts) == 2

@@ -52,15 +52,15 @@ class Call:
                 raise invalid(detail)
         return Query(self.request.query)
 
-    def once(self, asked: Any, work: Callable[[], Any]) -> Answer:
+    def once(self, asked: dict[str, Any], work: Callable[[], Any]) -> Answer:
         """Does something once for the key of the call, if it has one, under the lock; answers with its value.
 
         Args:
-            asked: the body, as a value of the contract.
+            asked: what makes the call another one with the same key.
             work: does it, and returns the answer, a value of the contract.
         """
         with self.state.lock:
-            known = self.state.done(self.app, self.request, given(asked))
+            known = self.state.done(self.app, self.request, asked)
             if known is not None and known[1].answer is not None:
                 return http.of(known[1].answer, headers=replayed(True))
             answer = work()

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from clawdforge.testing.fake_gateway import bodies, records
+from clawdforge.testing.fake_gateway import bodies
 from clawdforge.testing.fake_gateway import connection as http
 from clawdforge.testing.fake_gateway.calls.call import Call
 from clawdforge.testing.fake_gateway.connection import Answer
-from clawdforge.testing.fake_gateway.session import Session, Turn
+from clawdforge.testing.fake_gateway.session import SANDBOX, Session, Turn
 from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentAnswer, AgentCapabilities, AgentInfo, AgentPage
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenInfo, TokenPage, TokenRevoked
@@ -36,7 +36,7 @@ def healthz(call: Call) -> Answer:
     sessions = call.state.sessions.values()
     count = sum(each.closed_at is None and not each.is_run for each in sessions)
     claude = "claude" in call.state.agents
-    told = (claude, _VERSION if claude else None, False, None, count, records.SANDBOX)
+    told = (claude, _VERSION if claude else None, False, None, count, SANDBOX)
     return http.of(Health(True, ours, *told))
 
 
@@ -44,7 +44,7 @@ def list_agents(call: Call) -> Answer:
     """All agents, by name."""
     call.query()
     agents = [AgentInfo(**_agent(each)) for each in sorted(call.state.agents)]
-    return http.of(AgentPage(True, agents, len(agents), records.SANDBOX))
+    return http.of(AgentPage(True, agents, len(agents), SANDBOX))
 
 
 def get_agent(call: Call) -> Answer:

@@ -103,8 +103,6 @@ def _let_in(call: Call, session: Session, wanted: TurnRequest | RunRequest, opti
         session.append(Draft(events.TURN_QUEUED, {"prompt": prompt.text}), asked.index)
     else:
         turns.begin(session, asked)
-        if session.is_run:
-            session.append(agent_start(), asked.index)
     state.prompts.append(prompt)
     state.prompted.notify_all()
     state.start(lambda: turns.play(session, asked))
@@ -126,10 +124,11 @@ def _laid(session: Session, file: SentFile) -> SentFile:
 def _answered(call: Call, session: Session, asked: Turn, *, replay: bool = False) -> Answer | Stream:
     """The prompt's answer in the form that its caller wants."""
     headers = replayed(replay)
+    where = f"/runs/{session.session_id}" if session.is_run else _record(session, asked)
     if call.incoming.wants_stream:
-        return Stream(streams.of_turn(call.state, call.app, session, asked), headers)
+        return Stream(streams.of_turn(call.state, call.app, session, asked), {**headers, "Location": where})
     if _wants_async(call):
-        return _accepted(session, asked, headers)
+        return _accepted(session, asked, {**headers, "Location": where})
     with call.state.lock:
         session.wait(lambda: asked.ended)
         try:
@@ -143,10 +142,13 @@ def _answered(call: Call, session: Session, asked: Turn, *, replay: bool = False
 def _accepted(session: Session, asked: Turn, headers: dict[str, str]) -> Answer:
     named = session.session_id
     told: Any = TurnAccepted(True, named, asked.index, asked.status)
-    where = f"/sessions/{named}/turns/{asked.index}"
     if session.is_run:
-        told, where = RunAccepted(True, named, named, asked.index, asked.status), f"/runs/{named}"
-    return http.of(told, 202, {**headers, "Location": where, "Preference-Applied": "respond-async"})
+        told = RunAccepted(True, named, named, asked.index, asked.status)
+    return http.of(told, 202, {**headers, "Preference-Applied": "respond-async"})
+
+
+def _record(session: Session, asked: Turn) -> str:
+    return f"/sessions/{session.session_id}/turns/{asked.index}"
 
 
 def _wants_async(call: Call) -> bool:
@@ -171,7 +173,7 @@ def cancel(call: Call) -> Answer:
         session.wait(lambda: found.ended)
         return TurnCancelled(True, first and found.end is turns.CANCELLED, found.index)
 
-    return call.once(wanted, work)
+    return call.once(given(wanted), work)
 
 
 def list_turns(call: Call) -> Answer:
@@ -215,9 +217,3 @@ def in_progress(session: Session) -> Problem:
     """A session has a turn already."""
     detail = 'a turn is running in this session: wait for its end, cancel it, or send with delivery "queue"'
     return Problem("turn_in_progress", detail, session_id=session.session_id)
-
-
-def agent_start() -> Draft:
-    """The event of an agent that has started."""
-    sandbox = {"level": records.SANDBOX.level, "network": records.SANDBOX.network}
-    return Draft(events.AGENT_START, {"how": "new", "sandbox": sandbox})

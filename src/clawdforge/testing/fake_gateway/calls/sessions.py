@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from clawdforge.testing.fake_gateway import bodies, records, streams, turns
 from clawdforge.testing.fake_gateway import connection as http
-from clawdforge.testing.fake_gateway.calls.call import Call
-from clawdforge.testing.fake_gateway.calls.prompts import agent_start, in_progress
+from clawdforge.testing.fake_gateway.calls.call import Call, given
+from clawdforge.testing.fake_gateway.calls.prompts import in_progress
 from clawdforge.testing.fake_gateway.connection import Answer, Stream
 from clawdforge.testing.fake_gateway.session import Asked, Session, options_of
 from clawdforge.testing.fake_gateway.state import new_id
@@ -36,11 +36,11 @@ def create(call: Call) -> Answer:
         state.check_agent(wanted.agent)
         options = options_of(wanted)
         session = Session(new_id("sess"), call.app.name, False, options, dict(wanted.meta or {}), state.lock)
-        session.append(agent_start())
+        session.wake()
         state.sessions[session.session_id] = session
         return records.created(session)
 
-    return call.once(wanted, work)
+    return call.once(given(wanted), work)
 
 
 def list_sessions(call: Call) -> Answer:
@@ -93,7 +93,7 @@ def fork(call: Call) -> Answer:
         state.sessions[made.session_id] = made
         return records.forked(made)
 
-    return call.once(wanted, work)
+    return call.once(given(wanted), work)
 
 
 def events(call: Call) -> Answer | Stream:
@@ -150,7 +150,7 @@ def answer_permission(call: Call) -> Answer:
         turns.answer_permission(session, asked, answer)
         return answer
 
-    return call.once(reply, work)
+    return call.once(given(reply), work)
 
 
 def _chosen(asked: Asked, reply: PermissionReply, by: str) -> PermissionAnswered:
