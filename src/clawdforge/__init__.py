@@ -17,6 +17,10 @@ TYPE_CHECKING = False  # importing it from typing would cost each program that s
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from clawdforge.client.aio import AsyncForge
+    from clawdforge.client.aio_files import AsyncSessionFiles
+    from clawdforge.client.aio_session import AsyncSession
+    from clawdforge.client.aio_stream import AsyncEventStream, AsyncTurnStream
     from clawdforge.client.events import (
         AgentStartEvent,
         CommandsEvent,
@@ -110,6 +114,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentStartEvent",
     "AppToken",
+    "AsyncEventStream",
+    "AsyncForge",
+    "AsyncSession",
+    "AsyncSessionFiles",
+    "AsyncTurnStream",
     "CommandsEvent",
     "ErrorEvent",
     "Event",
@@ -172,6 +181,10 @@ __all__ = [
 
 # Where each name lives.
 _ROOMS: Final = {
+    "clawdforge.client.aio": ("AsyncForge",),
+    "clawdforge.client.aio_files": ("AsyncSessionFiles",),
+    "clawdforge.client.aio_session": ("AsyncSession",),
+    "clawdforge.client.aio_stream": ("AsyncEventStream", "AsyncTurnStream"),
     "clawdforge.client.events": (
         "AgentStartEvent",
         "CommandsEvent",

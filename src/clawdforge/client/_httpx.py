@@ -1,0 +1,231 @@
+"""Performs the steps of flows by httpx2: the asynchronous driver.
+
+Must not decide anything: what to send, when again and how it is read is the flows' matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, TypeVar
+
+from clawdforge.client._api import Reply
+from clawdforge.client._bodies import FileBody
+from clawdforge.client._call import Call
+from clawdforge.client._config import Config
+from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Send, Sleep, Step, Tell
+from clawdforge.errors import ForgeError, one_line
+
+try:
+    import httpx2
+except ModuleNotFoundError:
+    raise ImportError("AsyncForge needs its extra: pip install 'clawdforge[async]'") from None
+
+T = TypeVar("T")
+
+_FAULTS: Final = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, ValueError)
+# No connection came to be, so nothing went over one.
+_UNSENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_KEPT_CONNECTIONS: Final = 100
+
+
+class AsyncWire:
+    """The way to one gateway. Many tasks may use it at once; each flow has a connection of its own.
+
+    Args:
+        config: where to, and who asks.
+        session: to send through; one of its own where None, which `close` then closes.
+    """
+
+    def __init__(self, config: Config, session: httpx2.AsyncClient | None) -> None:
+        self._config = config
+        self._owned = session is None
+        self._http = session
+        self._place: tuple[int, Any] | None = None
+        self._closed = False
+
+    async def perform(self, flow: Flow[T]) -> T:
+        """Performs a flow and returns its result."""
+        held = _Held(self)
+        came: Any = None
+        try:
+            while True:
+                try:
+                    step = flow.send(came)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                came = await held.perform(step)
+        finally:
+            await held.shut()
+
+    async def play(self, flow: Items[T]) -> AsyncGenerator[T, None]:
+        """Performs a flow as far as its reader goes, and yields its items."""
+        held = _Held(self)
+        came: Any = None
+        try:
+            while True:
+                try:
+                    step = flow.send(came)
+                except StopIteration:
+                    return
+                if isinstance(step, list):
+                    for item in step:
+                        yield item
+                    came = None
+                else:
+                    came = await held.perform(step)
+        finally:
+            await held.shut()
+
+    async def close(self) -> None:
+        """Lets go of all connections. Safe to repeat."""
+        self._closed = True
+        if self._owned and self._http is not None and self._place == _here():
+            await self._http.aclose()
+
+    async def request(self, step: Send | Open) -> httpx2.Response:
+        """Begins a call; its answer is open.
+
+        Raises:
+            ForgeError: this way is closed.
+            one of `_FAULTS`: no answer came.
+        """
+        if self._closed:
+            raise ForgeError("this Forge is closed; make a new one")
+        call, http = step.call, self._client()
+        request = http.build_request(
+            call.method,
+            self._config.base_url + call.path,
+            params=dict(call.params) or None,
+            content=_content(call),
+            headers=self._headers(call),
+            timeout=step.timeout_s,
+        )
+        return await http.send(request, auth=None, follow_redirects=False, stream=True)
+
+    def _client(self) -> httpx2.AsyncClient:
+        """The client for this process and this event loop: connections belong to where they were made."""
+        if self._http is None or (self._owned and self._place != _here()):
+            self._http, self._place = _new_http(self._config), _here()
+        return self._http
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        headers = call.headers
+        if call.authorized and self._config.token is not None:
+            headers["Authorization"] = f"Bearer {self._config.token}"
+        if isinstance(call.body, FileBody) and call.body.len is not None:
+            headers["Content-Length"] = str(call.body.len)
+        return headers
+
+
+class _Held:
+    """The answer that one flow holds open, and the steps on it."""
+
+    def __init__(self, wire: AsyncWire) -> None:
+        self._wire = wire
+        self._response: httpx2.Response | None = None
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._timeout_s = 0.0
+
+    async def perform(self, step: Step) -> Any:
+        """Does what a step asks for, and returns what came of it."""
+        if isinstance(step, Send):
+            return await self._send(step)
+        if isinstance(step, Read):
+            return await self._piece()
+        if isinstance(step, Open):
+            return await self._open(step)
+        if isinstance(step, Tell):
+            came = step.callback(step.value)
+            return await came if inspect.isawaitable(came) else came
+        if isinstance(step, Sleep):
+            return await asyncio.sleep(step.seconds)
+        return await self.shut()
+
+    async def shut(self) -> None:
+        """Lets go of the open answer."""
+        response, self._response, self._pieces = self._response, None, None
+        if response is not None:
+            await response.aclose()
+
+    async def _send(self, step: Send) -> Reply | Fault:
+        try:
+            response = await self._wire.request(step)
+            try:
+                return Reply(response.status_code, response.headers, await response.aread())
+            finally:
+                await response.aclose()
+        except _FAULTS as error:
+            return _fault(error, step.timeout_s)
+
+    async def _open(self, step: Open) -> Reply | Fault:
+        await self.shut()
+        try:
+            response = await self._wire.request(step)
+            if not response.is_success:
+                try:
+                    return Reply(response.status_code, response.headers, await response.aread())
+                finally:
+                    await response.aclose()
+        except _FAULTS as error:
+            return _fault(error, step.timeout_s)
+        self._response, self._pieces, self._timeout_s = response, response.aiter_bytes(), step.timeout_s
+        return Reply(response.status_code, response.headers)
+
+    async def _piece(self) -> bytes | Fault:
+        if self._pieces is None:
+            return b""
+        try:
+            piece = await anext(self._pieces, b"")
+        except _FAULTS as error:
+            await self.shut()
+            return _fault(error, self._timeout_s)
+        if not piece:
+            await self.shut()
+        return piece
+
+
+def _here() -> tuple[int, Any]:
+    return os.getpid(), asyncio.get_running_loop()
+
+
+def _new_http(config: Config) -> httpx2.AsyncClient:
+    http = httpx2.AsyncClient(
+        # A redirect is never followed, so without https no certificates are needed; they take long to load.
+        verify=config.base_url.startswith("https:"),
+        # A proxy of the environment cannot reach this machine's loopback.
+        mounts={f"all://{_bracketed(config.host)}": None} if config.is_loopback else None,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+    )
+    # The contract knows no cookies, and tasks would share them.
+    http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return http
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _content(call: Call) -> bytes | AsyncIterator[bytes] | None:
+    return _pieces(call.body) if isinstance(call.body, FileBody) else call.body
+
+
+async def _pieces(body: FileBody) -> AsyncIterator[bytes]:
+    for piece in body:
+        yield piece
+
+
+def _fault(error: BaseException, timeout_s: float) -> Fault:
+    """What lies at the bottom of a failed call."""
+    sent = not isinstance(error, _UNSENT)
+    if isinstance(error, httpx2.TimeoutException):
+        return Fault(f"no answer within {timeout_s:g} s", sent, True, error)
+    bottom: BaseException = error
+    while (deeper := bottom.__cause__ or bottom.__context__) is not None:
+        bottom = deeper
+    said = bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else str(bottom)
+    return Fault(one_line(said) or type(bottom).__name__, sent, False, error)
