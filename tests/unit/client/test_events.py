@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ from clawdforge.errors import ForgeProtocolError
 from clawdforge.wire import events as wire
 from clawdforge.wire.permissions import PermissionOption
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 USAGE = {"input_tokens": 3, "output_tokens": 4, "source": "agent"}
 
 # Of each type: what the gateway sends, and what a reader finds. The first field is the one that must be there.
@@ -224,6 +226,17 @@ def test_whatever_an_object_holds_it_is_read(type_: str, fields: dict[str, Any])
     again = events.read(json.loads(json.dumps(data)))
     assert again == event
     assert hash(again) == hash(event)
+
+
+@pytest.mark.parametrize("answers", sorted(GOLDEN.glob("*.folded.json")), ids=lambda path: path.name)
+def test_what_real_agents_told_is_known_and_nothing_of_it_is_left_out(answers: Path) -> None:
+    told = [data for turn in json.loads(answers.read_text()) for data in turn["events"]]
+    assert told
+    for data in told:
+        event = events.read(data)
+        assert type(event) is not UnknownEvent
+        for name in ("locations", "diffs", "entries", "options"):
+            assert len(getattr(event, name, None) or ()) == len(data.get(name) or ())
 
 
 def test_events_of_different_classes_or_contents_differ() -> None:
