@@ -9,12 +9,12 @@ SHELL := /bin/bash
 
 bin := .venv/bin
 agents := .cache/agents/pinned
-pin := tests/agents/pin
+types := .cache/types/pinned
 compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --strip-extras \
     --generate-hashes --no-annotate --no-emit-options
 say = printf '\n\033[1m%s\033[0m\n'
 
-.PHONY: help run test leaks chaos bench clean lock
+.PHONY: help run test docs leaks chaos bench clean lock
 
 help:
 	@echo 'clawdforge: coding agents as a service on your own machine'
@@ -24,6 +24,7 @@ help:
 	@echo '                ONCE=1 ends after the conversation; AGENT=claude talks to Claude Code by your own login'
 	@echo '  make test     all that must hold: lint, types, import walls, tests, real agents'
 	@echo '                (later, some of it: .venv/bin/pytest tests/unit/wire, .venv/bin/pytest -k permission)'
+	@echo '  make docs     builds docs/ into build/docs, and fails where a link or a reference leads nowhere'
 	@echo '  make leaks    looks, from outside, for what agents have left, however they and the gateway ended: a table'
 	@echo '  make chaos    ten minutes of agents killed, connections cut, gateways killed: is every promise kept?'
 	@echo '                CHAOS_SECS=60 is shorter; CHAOS_SEED=… replays the storm that a failure has named'
@@ -35,7 +36,7 @@ help:
 run: .venv/installed
 	@AGENT='$(AGENT)' ONCE='$(ONCE)' $(bin)/python tools/demo.py
 
-test: .venv/installed $(agents)/installed .cache/models/installed
+test: .venv/installed $(agents)/installed $(types)/installed .cache/models/installed
 	@$(say) 'Lint'
 	@$(bin)/ruff check
 	@$(bin)/ruff format --check
@@ -46,6 +47,10 @@ test: .venv/installed $(agents)/installed .cache/models/installed
 	@$(say) 'Tests'
 	@$(bin)/python -m compileall -q src  # thousands of agents start, and may not write what they compile
 	@$(bin)/pytest -n 2 --durations=15
+
+docs: .venv/installed
+	@$(bin)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/docs
+	@echo 'build/docs/docs/index.html'
 
 leaks: .venv/installed
 	@$(bin)/pytest -n 0 -v tests/leaks
@@ -90,13 +95,15 @@ lock:
 	@$(bin)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The agents that the tests talk to, exactly as pinned; their lifecycle scripts never run.
-$(agents)/installed: $(pin)/package.json $(pin)/package-lock.json
-	@$(say) 'Installing the agents of the tests'
+# The agents that the tests talk to, and pyright, exactly as pinned; their lifecycle scripts never run.
+$(agents)/installed: tests/agents/pin/package.json tests/agents/pin/package-lock.json
+$(types)/installed: tests/types/pin/package.json tests/types/pin/package-lock.json
+.cache/%/pinned/installed:
+	@$(say) 'Installing what the tests need: $*'
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null \
 	    || { echo 'The tests talk to real agents, which need Node 20 or newer with npm: install these (nodejs, npm).' >&2; exit 1; }
-	@rm -rf $(agents) && mkdir -p $(agents) && cp $^ $(agents)
-	@cd $(agents) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Weights that are there and whole are not fetched again.

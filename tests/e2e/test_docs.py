@@ -1,16 +1,14 @@
-"""What README and docs show is run as it stands: their Python, their curl lines, their settings."""
+"""What README and docs show is run as it stands: their Python, their shell lines, their settings."""
 
 from __future__ import annotations
 
-import getopt
+import itertools
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,68 +19,98 @@ from clawdforge.server.agents.catalog import catalog
 from clawdforge.server.settings import AgentSettings
 from clawdforge.testing import fake_agent
 from clawdforge.wire.sse import Decoder
+from harness import pages
 from harness.gateway import Gateway
+from harness.pages import ROOT, Snippet
 
-ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "src" / "clawdforge" / "server"
-README = (ROOT / "README.md").read_text()
+WITH_PYTHON = [page for page in pages.PAGES if pages.programs(page)]
+SCRIPTS = [each for page in pages.PAGES for each in pages.scripts(page)]
 
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+# What the agent does where a page asks for more than words: by words of the prompt.
+SCRIPT = {
+    "three colours": '[[JSON {"colours": ["red", "green", "blue"]}]]',
+    "largest": '[[JSON {"name": "Tokyo", "country": "Japan", "people": 14000000}]]',
+    "Review app.py": '[[JSON {"verdict": "fine", "faults": ["no docstring"]}]]',
+    "Triage this": '[[JSON {"label": "bug", "urgent": true}]]',
+    "login page": '[[JSON {"hours": 2.5, "why": "It is a form."}]]',
+    "whatever the form says": "[[SAY hello]]",
+    "hello.py": "[[WRITE hello.py print('hello')]][[SAY It prints a greeting.]]",
+    "Make it shout": "[[WRITE hello.py print('HELLO')]][[SAY It shouts.]]",
+    "Sum up data": "[[WRITE notes.md # Notes: 3]][[SAY It is 3.]]",
+    "Look around": '[[TOOL list {"path": "."}]][[SAY There is nothing here.]]',
+    "Tidy up": "[[SH rm -rf build]][[SAY It is tidy.]]",
+    "Count to a million": "[[SAY one]][[HANG]]",
+}
+READERS = itertools.count(1)
+FILES = {"report.csv": "what,count\na,1\nb,2\n", "app.py": "print('hello')\n"}
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    # The scripted agent answers in claude's name: what is tested here is what the reader types.
-    root = tmp_path_factory.mktemp("docs")
-    gateway = Gateway(root, agents={"claude": {"argv": fake_agent.argv(), "ask_mode": "ask"}}).start()
+    # The scripted agent answers in their names: what is tested here is what the reader types.
+    agent = {"argv": fake_agent.argv(), "ask_mode": "ask", "env": {"FAKE_AGENT_SCRIPT": json.dumps(SCRIPT)}}
+    gateway = Gateway(tmp_path_factory.mktemp("docs"), agents={"claude": agent, "local": agent}).start()
     yield gateway
     gateway.close()
 
 
-def environment(gateway: Gateway, name: str) -> dict[str, str]:
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """Where the reader sits: a directory with the files that the pages speak of."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
+    return tmp_path
+
+
+def environment(gateway: Gateway, home: Path) -> dict[str, str]:
+    admin_token = (gateway.data_dir / "admin-token").read_text().strip()
     with gateway.admin() as admin:
-        token = admin.mint_token(name).token
-    return {"PATH": os.environ["PATH"], "CLAWDFORGE_URL": gateway.url, "CLAWDFORGE_TOKEN": token}
+        token = admin.mint_token(f"reader-{next(READERS)}").token
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "CLAWDFORGE_URL": gateway.url,
+        "CLAWDFORGE_TOKEN": token,
+        "CLAWDFORGE_ADMIN_TOKEN": admin_token,
+    }
 
 
-@pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
-def test_the_python_of_the_readme_runs(gateway: Gateway, number: int) -> None:
+def typed(words: list[str], gateway: Gateway, desk: Path) -> str:
+    """What is printed where somebody types this; it must not fail."""
     done = subprocess.run(
-        [sys.executable, "-c", blocks(README, "python")[number]],
-        env=environment(gateway, f"python-{number}"),
-        cwd=ROOT,
+        words,
+        env=environment(gateway, desk),
+        cwd=desk,
         capture_output=True,
         text=True,
+        stdin=subprocess.DEVNULL,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "it failed" not in done.stdout
-    assert "turn " in done.stdout, "the scripted agent's answer is printed"
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_the_curl_line_of_the_readme_is_a_call_that_works(gateway: Gateway) -> None:
-    [line] = [each for each in blocks(README, "sh") if each.startswith("curl")]
-    token = environment(gateway, "curl")["CLAWDFORGE_TOKEN"]
-    program, *words = shlex.split(line.replace("$CLAWDFORGE_TOKEN", token).replace("\\\n", " "))
-    options, [url] = getopt.gnu_getopt(words, "sH:d:")
-    headers = dict(value.split(": ", 1) for name, value in options if name == "-H")
-    [body] = [value for name, value in options if name == "-d"]
-    assert (program, url) == ("curl", "http://127.0.0.1:8800/run")
-    request = urllib.request.Request(f"{gateway.url}/run", body.encode(), headers, method="POST")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        result = json.load(answer)
-    assert result["ok"] is True
-    assert result["session_id"].startswith("run_")
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_the_python_of_a_page_runs(gateway: Gateway, desk: Path, page: str) -> None:
+    said = typed([sys.executable, "-P", "-W", "error", pages.__file__, page], gateway, desk)
+    assert said.count(f"--- {page}:") == len(pages.programs(page))
+    assert "it failed" not in said
 
 
-def test_the_stream_of_the_readme_is_cut_and_found_again(gateway: Gateway) -> None:
-    [script] = [each for each in blocks(README, "sh") if each.startswith("ask()")]
-    env = environment(gateway, "stream")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda each: f"{each.page}:{each.line}")
+def test_the_shell_lines_of_a_page_run(gateway: Gateway, desk: Path, script: Snippet) -> None:
+    lines = script.code.replace("http://127.0.0.1:8800", gateway.url)
+    typed(["bash", "-eu", "-c", lines], gateway, desk)
+
+
+def test_the_stream_of_the_readme_is_cut_and_found_again(gateway: Gateway, desk: Path) -> None:
+    [script] = [each for each in pages.scripts("README.md") if each.code.startswith("ask()")]
+    env = environment(gateway, desk)
     done = subprocess.run(
-        ["bash", "-eu", "-c", script.replace("http://127.0.0.1:8800", gateway.url)],
+        ["bash", "-eu", "-c", script.code.replace("http://127.0.0.1:8800", gateway.url)],
         env=env,
         capture_output=True,
         timeout=60,
@@ -95,15 +123,12 @@ def test_the_stream_of_the_readme_is_cut_and_found_again(gateway: Gateway) -> No
     assert (frames[0].event, frames[-1].event) == ("turn_start", "turn_end")
     assert cut == f"id: {frames[0].id}\nevent: {frames[0].event}\ndata: {frames[0].data}".encode().split(b"\n")
     with Forge(base_url=gateway.url, token=env["CLAWDFORGE_TOKEN"]) as forge:
-        assert forge.list_runs()["count"] == 1
-
-
-AGENTS = (ROOT / "docs" / "agents.md").read_text()
+        assert len([*forge.runs()]) == 1
 
 
 def settings(agent: str) -> str:
     """The example of the docs that is about this agent."""
-    [text] = [block for block in blocks(AGENTS, "toml") if f"[agents.{agent}]" in block]
+    [text] = [each.code for each in pages.snippets("docs/agents.md", "toml") if f"[agents.{agent}]" in each.code]
     return text
 
 
@@ -134,9 +159,7 @@ def test_an_agent_is_added_by_the_settings_in_the_docs_alone(tmp_path: Path) -> 
     assert played == dict.fromkeys(stories, "works")
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "ARCHITECTURE.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "SECURITY.md", *pages.PAGES])
 def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

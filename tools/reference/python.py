@@ -1,0 +1,44 @@
+"""The public names of the SDK, grouped by the room they come from; Sphinx reads their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+import clawdforge
+
+GROUPS: Final = (
+    ("clawdforge.client.events", "Events"),
+    ("clawdforge.client", "Forge, sessions, streams"),
+    ("clawdforge.wire", "Answers"),
+    ("clawdforge.errors", "Errors"),
+    ("clawdforge.testing", "Testing"),
+)
+ORDER: Final = ("Forge, sessions, streams", "Answers", "Events", "Errors", "Testing")
+
+
+def page() -> str:
+    """A heading for each group, with its names in the order of the alphabet."""
+    groups: dict[str, list[str]] = {title: [] for title in ORDER}
+    for name in clawdforge.__all__:
+        value = getattr(clawdforge, name)
+        if inspect.isclass(value):
+            groups[_group(value)].append(_directive(name, value))
+    parts = ["\n"]
+    for title, directives in groups.items():
+        if directives:
+            parts += [f"## {title}", "```{eval-rst}", *directives, "```", ""]
+    return "\n".join(parts)
+
+
+def _group(value: type[Any]) -> str:
+    return next(title for room, title in GROUPS if f"{value.__module__}.".startswith(f"{room}."))
+
+
+def _directive(name: str, value: type[Any]) -> str:
+    if issubclass(value, Exception):
+        return f".. autoexception:: clawdforge.{name}\n   :members:\n   :show-inheritance:\n"
+    words = f".. autoclass:: clawdforge.{name}\n   :members:\n   :inherited-members:\n   :undoc-members:\n"
+    if "wire" in getattr(value.__init__, "__annotations__", ()):  # made by a Forge alone
+        words += "   :exclude-members: __init__\n"
+    return words
