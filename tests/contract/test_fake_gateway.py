@@ -76,7 +76,7 @@ def _prompts(call: Caller, say: Say) -> Told:
     prompt = {"prompt": say("[[SAY x]]", "x")}
     yield "streamed", call("POST", f"{session}/turn", prompt, Accept=MEDIA_TYPE)
     yield "not waited for", call("POST", f"{session}/turn", {"prompt": say("hi")}, Prefer="respond-async")
-    _until(call, session, "turn_end", turn_index=3)
+    call.until(session, "turn_end", turn_index=3)
     yield "turns", call("GET", f"{session}/turns")
     yield "a page of turns", call("GET", f"{session}/turns?limit=1")
     yield "a turn's record", call("GET", f"{session}/turns/1")
@@ -110,7 +110,7 @@ def _ends(call: Caller, say: Say) -> Told:
     yield "timeout", call.turn(session, say("[[HANG]]", hang()), timeout_secs=1)
     asked = {"prompt": say("[[SAY x]][[HANG]]", "x", hang())}
     yield "running", call("POST", f"{session}/turn", asked, Prefer="respond-async")
-    _until(call, session, "text", turn_index=7)
+    call.until(session, "text", turn_index=7)
     yield "a turn while one runs", call.turn(session)
     yield "a fork while one runs", call("POST", f"{session}/fork", {})
     queued = {"prompt": say("hi"), "delivery": "queue"}
@@ -131,7 +131,7 @@ def _permissions(call: Caller, say: Say) -> Told:
     session = call.session(agent="fake", permissions="ask")
     words = say("[[WRITE notes.txt hello]]", ask("Write notes.txt", kind="edit"))
     yield "asking", call("POST", f"{session}/turn", {"prompt": words}, Prefer="respond-async")
-    _until(call, session, "permission_request")
+    call.until(session, "permission_request")
     waiting = call("GET", f"{session}/permissions")
     yield "permissions", waiting
     place = f"{session}/permissions/{waiting.body['permissions'][0]['permission_id']}"
@@ -204,7 +204,7 @@ def _runs(call: Caller, say: Say) -> Told:
     asked = {**body, "prompt": say("[[HANG]]", hang())}
     yield "a run not waited for", (late := call("POST", "/run", asked, Prefer="respond-async"))
     place = late.body["run_id"]
-    _until(call, f"/sessions/{place}", "agent_start")
+    call.until(f"/sessions/{place}", "agent_start")
     yield "a running run", call("GET", f"/runs/{place}")
     yield "cancel a run", call("POST", f"/sessions/{place}/cancel")
     yield "a cancelled run", call("GET", f"/runs/{place}")
@@ -249,17 +249,6 @@ def _admin(call: Caller, admin_token: str) -> Told:
     yield "revoke nobody", call("DELETE", "/admin/tokens/nobody", token=admin_token)
     yield "an app for the admin", call("GET", "/admin/tokens")
     yield "the admin for an app", call("GET", "/sessions", token=admin_token)
-
-
-def _until(call: Caller, session: str, type_: str, **fields: Any) -> None:
-    """Waits for an event of a session."""
-    wanted, after = {"type": type_, **fields}, 0
-    while True:
-        page = call("GET", f"{session}/events?after={after}&wait=20").body
-        assert page["events"], f"no {wanted} came"
-        if any(wanted.items() <= each.items() for each in page["events"]):
-            return
-        after = page["next_after"]
 
 
 # --- what is compared ----------------------------------------------------------------------------------------

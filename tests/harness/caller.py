@@ -57,5 +57,15 @@ class Caller:
         asked = {"prompt": prompt, **options}
         return self("POST", f"{session}/turn", asked, Accept=sse.MEDIA_TYPE).events()
 
+    def until(self, session: str, type_: str, **fields: Any) -> None:
+        """Waits for an event of a session, from its first on."""
+        wanted, after = {"type": type_, **fields}, 0
+        while True:
+            page = self("GET", f"{session}/events?after={after}&wait=20").body
+            assert page["events"], f"no {wanted} came"
+            if any(wanted.items() <= each.items() for each in page["events"]):
+                return
+            after = page["next_after"]
+
     def close(self) -> None:
         self.connection.close()

@@ -5,6 +5,7 @@ Must not know HTTP, nor where a step leads to: `turns` plays them.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,11 +60,29 @@ class Told:
 
 
 class Gate:
-    """The turn waits here until the test opens the gate, the turn is cancelled, or its time is over."""
+    """The turn waits here until the test opens the gate, the turn is cancelled, or its time is over.
+
+    Attributes:
+        is_open: whether turns go through.
+    """
 
     def __init__(self, ring: Callable[[], None] = lambda: None) -> None:
         self._ring = ring
+        self._come = threading.Event()
         self.is_open = False
+
+    def reached(self, *, within_s: float = 10.0) -> None:
+        """Returns once a turn has come here.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        if not self._come.wait(within_s):
+            raise TimeoutError(f"no turn came to the gate in {within_s:g} s")
+
+    def come(self) -> None:
+        """A turn has come here."""
+        self._come.set()
 
     def open(self) -> None:
         """Lets through who waits, and whoever comes. Safe to repeat, and from every thread."""
@@ -138,7 +157,7 @@ def remove(path: str) -> Write:
 
 
 def hang() -> Gate:
-    """The agent does nothing more until its turn is cancelled, or its time is over."""
+    """A gate that nobody opens: the agent does nothing more until its turn is cancelled, or its time is over."""
     return Gate()
 
 

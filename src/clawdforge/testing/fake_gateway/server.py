@@ -55,7 +55,7 @@ class Server:
         thread = threading.Thread(target=self._worked, args=(work,), name="fake-gateway", daemon=True)
         with self._lock:
             self._threads.add(thread)
-        thread.start()
+            thread.start()  # within the lock: what is among the threads can be joined
 
     def close(self) -> None:
         """Cuts all connections, and waits until every thread has ended.

@@ -176,6 +176,7 @@ class _Player:
                 case Ask():
                     return self._ask(step)
                 case Gate():
+                    step.come()
                     self._wait(lambda: step.is_open)
                     turn.heard_s = time.monotonic()
                 case Told():
