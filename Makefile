@@ -42,6 +42,7 @@ test: .venv/installed $(agents)/installed $(types)/installed .cache/models/insta
 	@$(bin)/ruff format --check
 	@$(say) 'Types'
 	@$(bin)/mypy
+	@$(bin)/python tools/typed.py $(types)/node_modules/pyright
 	@$(say) 'Import walls'
 	@$(bin)/lint-imports --no-logo
 	@$(say) 'Tests'

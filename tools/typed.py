@@ -42,6 +42,10 @@ def main(pyright: Path) -> str | None:
     )
 
 
+def _errors(symbol: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in symbol["diagnostics"] if each["severity"] == "error"]
+
+
 def _line(diagnostic: dict[str, Any]) -> str:
     place = diagnostic.get("file", "")
     if "range" in diagnostic:

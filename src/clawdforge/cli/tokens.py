@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 from clawdforge.cli import identity, terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import Exit, Failure
-from clawdforge.cli.options import EXISTING_FILE, Group
+from clawdforge.cli.options import EXISTING_FILE, F, Group
 from clawdforge.wire import codec
 
 
@@ -19,7 +20,7 @@ def _remember(context: click.Context, option: click.Parameter, value: Path | Non
     context.meta[__name__] = value
 
 
-admin_token_file = click.option(
+admin_token_file: Callable[[F], F] = click.option(
     "--admin-token-file",
     type=EXISTING_FILE,
     metavar="FILE",

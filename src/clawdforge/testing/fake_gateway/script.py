@@ -69,7 +69,7 @@ class Gate:
     def __init__(self, ring: Callable[[], None] = lambda: None) -> None:
         self._ring = ring
         self._come = threading.Event()
-        self.is_open = False
+        self.is_open: bool = False
 
     def reached(self, *, within_s: float = 10.0) -> None:
         """Returns once a turn has come here.

@@ -73,18 +73,18 @@ class State:
         heartbeat_s: float,
         start: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.agents = agents
         self.honours_keys = honours_keys
         self.heartbeat_s = heartbeat_s
         self.start = start
         self.closing = False
-        self.script = Script()
+        self.script: Script = Script()
         self.chances: list[Chance] = []
         self.requests: list[Request] = []
         self.prompts: list[Prompt] = []
-        self.prompted = threading.Condition(self.lock)
-        self.admin_token = "cfadm_" + secrets.token_urlsafe(32)
+        self.prompted: threading.Condition = threading.Condition(self.lock)
+        self.admin_token: str = "cfadm_" + secrets.token_urlsafe(32)
         self.apps: dict[str, App] = {}
         self.sessions: dict[str, Session] = {}
         self.uploads: dict[str, Upload] = {}
