@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, get_args
 
-from clawdforge.testing.fake_gateway import script
+from clawdforge.testing.fake_gateway import schemas, script
 from clawdforge.testing.fake_gateway.script import Ask, End, Gate, Step, Told, Write
 from clawdforge.testing.fake_gateway.session import Asked, Session, Turn
 from clawdforge.wire import codec, events, results
@@ -139,7 +139,6 @@ class _Player:
             if each.waits:
                 self._answer(each, None, "cancel")
         fold = session.folded(turn)
-        said = results.final_text(fold.result())
         empty = not fold.text() and not fold.tool_calls
         turn.ok = end.stop_reason in ("max_tokens", "max_turn_requests") or (
             end.stop_reason == "end_turn" and not empty
@@ -148,8 +147,9 @@ class _Player:
         turn.model = session.options.model or (self._told.model or _MODEL if begun else None)
         turn.status = "failed" if end.stop_reason in script.FAILURES else "done"
         turn.after = dict(session.workspace)
-        if turn.prompt.schema is not None and self._told.schema_errors is None:
-            turn.schema_errors = () if not isinstance(results.parse(said), str) else ("this is no JSON",)
+        if turn.prompt.schema is not None and turn.schema_errors is None:
+            said = results.parse(results.final_text(fold.result()))
+            turn.schema_errors = tuple(schemas.errors(turn.prompt.schema, said))
         if end.stop_reason in script.FAILURES:
             why = {"code": end.stop_reason, "detail": end.detail}
             limit = {"limit": end.extra["limit"]} if "limit" in end.extra else {}
