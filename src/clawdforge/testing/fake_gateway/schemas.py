@@ -1,7 +1,7 @@
 """Whether a value fits a JSON Schema, by the keywords that schemas of data are made of. Pure.
 
-The gateway knows all of JSON Schema. This knows what a dataclass, a TypedDict or a pydantic model comes to, and lets
-pass what it does not know: enough for a test to see that its scripted answer is not what the app asks for.
+The gateway knows all of JSON Schema. This knows what a dataclass, a TypedDict or a pydantic model comes to, and
+lets pass what it does not know: enough for a test to see that its scripted answer is not what the app asks for.
 """
 
 from __future__ import annotations
