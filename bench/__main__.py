@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from bench import (  # noqa: E402 - the harness of the tests had to be found first
+    asking,
     ending,
     footprint,
     looking,
@@ -35,6 +36,7 @@ from bench.rows import Bar, Bench, Findings, Stage  # noqa: E402
 
 BENCHES = (
     turns.BENCH,
+    asking.BENCH,
     looking.BENCH,
     streams.BENCH,
     replaying.BENCH,

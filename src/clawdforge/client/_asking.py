@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clawdforge.client import _api, _call, _calls, _flow
 from clawdforge.client._call import Call
 from clawdforge.client._core import Core
 from clawdforge.client._steps import Flow
 from clawdforge.errors import ForgeSchemaError
-from clawdforge.wire.runs import RunResult
-from clawdforge.wire.turns import TurnResult
 
-R = TypeVar("R", RunResult, TurnResult)
+if TYPE_CHECKING:
+    from clawdforge.wire.runs import RunResult
+    from clawdforge.wire.turns import TurnResult
+
+R = TypeVar("R", "RunResult[Any]", "TurnResult[Any]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from clawdforge.client._bodies import FileBody
-from clawdforge.wire import codec, sse
-from clawdforge.wire.files import FileToken
+from clawdforge.wire import codec
+
+if TYPE_CHECKING:
+    from clawdforge.wire.files import FileToken
 
 READ_S: Final = 10
 """How long the gateway may take over a call that only looks something up."""
@@ -78,7 +80,9 @@ class Call:
 
     def streamed(self) -> Call:
         """The same call, its answer wanted as a stream of events."""
-        return replace(self, accept=sse.MEDIA_TYPE)
+        from clawdforge.wire.sse import MEDIA_TYPE  # with all that a stream needs: not for those who read none
+
+        return replace(self, accept=MEDIA_TYPE)
 
 
 def checked_timeout(timeout_secs: float) -> int:
@@ -127,14 +131,14 @@ def tokens(files: Iterable[str | FileToken] | None) -> list[str] | None:
     """The tokens of uploads."""
     if files is None:
         return None
-    if isinstance(files, (str, FileToken)):
+    if isinstance(files, str) or hasattr(files, "file_token"):
         raise TypeError("files is a list of file tokens, not one")
     return [text("a file token", token_of(each)) for each in files]
 
 
 def token_of(file: str | FileToken) -> str:
     """The token of an upload."""
-    return file.file_token if isinstance(file, FileToken) else file
+    return file if isinstance(file, str) else file.file_token
 
 
 def file_path(file: str | FileToken) -> str:

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from clawdforge.client import _call
 from clawdforge.client._bodies import FileBody
 from clawdforge.client._call import Call
-from clawdforge.wire.files import FileToken
 
 if TYPE_CHECKING:
     from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
+    from clawdforge.wire.files import FileToken
     from clawdforge.wire.turns import Delivery
     from clawdforge.wire.usage import By
     from clawdforge.wire.workspace import WorkspaceEntry
 
-Files: TypeAlias = Iterable[str | FileToken] | None
+Files: TypeAlias = "Iterable[str | FileToken] | None"
 LONGEST_TURN_S: Final = 86_400
 """How long a turn may take that has no deadline of its own."""
 COPY_S: Final = 600
 """How long the copy of a workspace may take."""
 BYTES: Final = "application/octet-stream"
-# Up to here an upload goes as plain bytes: one write, and an app's own tests can look into it.
 PAGE_ROWS: Final = 200
 """How many rows a page of a list may have."""
+# Up to here an upload goes as plain bytes: one write, and an app's own tests can look into it.
 _WHOLE_LIMIT_BYTES: Final = 1024 * 1024
 
 

@@ -6,13 +6,15 @@ Bytes go in and events come out, each once and in order, however often the strea
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from clawdforge.client import events
 from clawdforge.client.events import Event
 from clawdforge.errors import ForgeProtocolError
 from clawdforge.wire.events import SESSION_CLOSED, TURN_END
-from clawdforge.wire.sse import Decoder
+from clawdforge.wire.sse import Decoder, TooLong
+
+_decode: Final = json.JSONDecoder().decode  # json.loads, but for what it does before
 
 
 class Cursor:
@@ -29,9 +31,9 @@ class Cursor:
     """
 
     def __init__(self, after: int = 0, *, one_turn: bool = False) -> None:
-        self.after = after
+        self.after: int = after
         self.turn_index: int | None = None
-        self.ended = False
+        self.ended: bool = False
         self._one_turn = one_turn
         self._decoder = Decoder()
 
@@ -43,10 +45,14 @@ class Cursor:
         """The events that these bytes complete.
 
         Raises:
-            ForgeProtocolError: they are none of the contract's.
+            ForgeProtocolError: they are none of the contract's, or an event is too large to be held.
         """
         found: list[Event] = []
-        for frame in self._decoder.feed(data):
+        try:
+            frames = self._decoder.feed(data)
+        except TooLong as error:
+            raise ForgeProtocolError(str(error)) from None
+        for frame in frames:
             self._take(parsed(frame.data), found)
             if self.ended:
                 break
@@ -80,7 +86,7 @@ def parsed(text: str) -> dict[str, Any]:
         ForgeProtocolError: it is none.
     """
     try:
-        told = json.loads(text)
+        told = _decode(text)
     except (ValueError, RecursionError) as error:
         # `from None`: a parser's error holds the whole text, and a traceback printer might show it.
         raise ForgeProtocolError(f"an event came that is no JSON ({type(error).__name__})") from None

@@ -91,8 +91,8 @@ class PromptEvents:
     """
 
     def __init__(self, prompted: Prompted) -> None:
-        self.cursor = Cursor(one_turn=True)
-        self.begun = False
+        self.cursor: Cursor = Cursor(one_turn=True)
+        self.begun: bool = False
         self._prompted = prompted
         self._session_id = prompted.session_id
         self._whole: dict[str, Any] | None = None
@@ -254,6 +254,9 @@ def heard(
         quiet: nothing comes out of here: the functions have heard it all.
     """
     flow = follow(core, source)
+    if on_event is None and on_permission is None and not quiet:
+        yield from flow
+        return
     came: Any = None
     while True:
         try:
