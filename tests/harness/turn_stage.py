@@ -23,6 +23,7 @@ from clawdforge.server.store.stored import SessionRow
 from clawdforge.server.store.writes import AddSession, Change
 from clawdforge.wire.events import Draft
 from clawdforge.wire.sandbox import Sandbox
+from harness.databases import lay_new
 from harness.turn_model import DEADLINES
 from harness.virtual_time import VirtualLoop
 
@@ -132,7 +133,7 @@ class Stage:
         self.loop.run(self._open())
 
     async def _open(self) -> None:
-        real = await SqliteStore.open(self.root / "clawdforge.db", durability="process")
+        real = await SqliteStore.open(lay_new(self.root / "clawdforge.db"), durability="process")
         self.store = BreakableStore(real, self.loop)
         cwd = str(self.root)
         row = SessionRow("sess_1", "app_1", "app", "session", "fake", cwd, {}, {}, created_at=1)

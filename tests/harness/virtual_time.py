@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context
@@ -12,12 +13,11 @@ from typing import Any, TypeVar, TypeVarTuple
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-QUIET_ROUNDS = 40
-"""So many rounds without work for a thread, and nothing goes on any more: longer than any chain of callbacks."""
-
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop with a clock of its own, in seconds. What waits for a time, waits for `advance`."""
+
+    _ready: deque[asyncio.Handle]  # asyncio's own: what its next round will call
 
     def __init__(self) -> None:
         self._now = 1_000_000.0
@@ -71,11 +71,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.run_until_complete(work)
 
     async def _settled(self) -> None:
-        quiet = 0
-        while quiet < QUIET_ROUNDS:
+        while self._pending or self._ready:
             if self._pending:
                 await asyncio.wait([*self._pending])
-                quiet = 0
-            else:
-                await asyncio.sleep(0)
-                quiet += 1
+            await asyncio.sleep(0)  # to run again behind all that is ready now

@@ -19,6 +19,7 @@ from clawdforge.server.store.stored import SessionRow
 from clawdforge.server.store.writes import AddSession, AppendEvents
 from clawdforge.wire.events import Event
 from clawdforge.wire.sse import Decoder
+from harness.databases import lay_new
 
 DEADLINE_S = 20
 
@@ -149,7 +150,7 @@ def test_whatever_happens_every_reader_sees_each_event_once_in_order(
 
 
 async def _play(folder: Path, steps: list[tuple[str, int]], after: int) -> None:
-    store = await SqliteStore.open(folder / "log.db", durability="process")
+    store = await SqliteStore.open(lay_new(folder / "log.db"), durability="process")
     await store.write(AddSession(session_row()))
     fanout, last = Fanout(store), 0
     with fanout.follow("s") as one, fanout.follow("s") as two:

@@ -44,6 +44,7 @@ from clawdforge.wire.permissions import (
     PermissionReply,
 )
 from clawdforge.wire.problems import Problem
+from harness.databases import lay_new
 from harness.virtual_time import VirtualLoop
 
 TIMEOUT_S: Final = 40.0
@@ -114,7 +115,7 @@ class Requests(RuleBasedStateMachine):
         self.loop.settle()
 
     async def _open(self) -> None:
-        self.real = await SqliteStore.open(self.root / "clawdforge.db", durability="process")
+        self.real = await SqliteStore.open(lay_new(self.root / "clawdforge.db"), durability="process")
         store: Any = WatchedStore(self.real, self.loop)
         row = SessionRow("sess_1", "app_1", "app", "session", "fake", str(self.root), {}, {}, created_at=1)
         await store.write(AddSession(row))

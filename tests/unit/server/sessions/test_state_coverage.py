@@ -12,7 +12,9 @@ import pytest
 
 MODULE = "src/clawdforge/server/sessions/state.py"
 TESTS = "tests/unit/server/sessions/test_state.py"
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+NOT_LOADED = ("cacheprovider", "xdist", "schemathesis", "hypothesispytest")
+"""Plugins that the table's tests do without: some take seconds to load."""
+PYTEST = ("-m", "pytest", "-q", *(word for name in NOT_LOADED for word in ("-p", f"no:{name}")))
 
 
 @pytest.mark.guarantee
