@@ -26,12 +26,15 @@ class Cursor:
 
     Attributes:
         after: the `seq` of the last event that came out.
+        told: the `seq` of the last one that the reader has: it may stop in the midst of what came out together.
         turn_index: the turn that is read, None where that is not known yet, or where all are read.
         ended: whether no more will come: the turn has ended, or the session is closed.
     """
 
     def __init__(self, after: int = 0, *, one_turn: bool = False) -> None:
         self.after: int = after
+        self.told: int = after
+        self._came: list[Event] = []
         self.turn_index: int | None = None
         self.ended: bool = False
         self._one_turn = one_turn
@@ -41,13 +44,17 @@ class Cursor:
         """What follows is a new stream: half a frame of the old one counts for nothing."""
         self._decoder = Decoder()
 
+    def untold(self) -> list[Event]:
+        """What came out, and was not read."""
+        return [event for event in self._came if event.seq > self.told]
+
     def take(self, data: bytes) -> list[Event]:
         """The events that these bytes complete.
 
         Raises:
             ForgeProtocolError: they are none of the contract's, or an event is too large to be held.
         """
-        found: list[Event] = []
+        found = self._came = []
         try:
             frames = self._decoder.feed(data)
         except TooLong as error:
@@ -60,7 +67,7 @@ class Cursor:
 
     def take_objects(self, objects: list[dict[str, Any]]) -> list[Event]:
         """The same of objects that came as a page."""
-        found: list[Event] = []
+        found = self._came = []
         for each in objects:
             self._take(each, found)
         return found
@@ -76,7 +83,8 @@ class Cursor:
             elif event.turn_index != self.turn_index:
                 return
         found.append(event)
-        self.ended = event.type == (TURN_END if self._one_turn else SESSION_CLOSED)
+        if event.type == (TURN_END if self._one_turn else SESSION_CLOSED):
+            self.ended = True
 
 
 def parsed(text: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class SessionEvents:
     def told(self, body: dict[str, Any]) -> list[Event]:
         """A page of them. An empty one is the end."""
         found = self.cursor.take_objects(_api.rows(body, "events"))
-        self.cursor.ended = not found
+        self.cursor.ended = self.cursor.ended or not found
         return found
 
 
@@ -162,6 +162,8 @@ def follow(core: Core, source: Source) -> Items[Event]:
         ForgeTransportError: it was cut, and again, and nothing more came.
         ForgeError: the gateway says no, or tells no events.
     """
+    if untold := source.cursor.untold():
+        yield untold
     failures, reached = 0, False
     while not source.cursor.ended:
         call = _flow.keyed(core, source.next_call())

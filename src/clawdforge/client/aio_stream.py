@@ -36,7 +36,7 @@ class AsyncEventStream(AsyncIterator[Event]):
     @property
     def last_seq(self) -> int:
         """As `EventStream.last_seq`."""
-        return self._source.cursor.after
+        return self._source.cursor.told
 
     async def text_deltas(self) -> AsyncGenerator[str, None]:
         """As `EventStream.text_deltas`."""
@@ -56,7 +56,13 @@ class AsyncEventStream(AsyncIterator[Event]):
     async def __anext__(self) -> Event:
         if self._playing is None:
             self._playing = self._wire.play(_streams.heard(self._core, self._source, None, self._on_permission))
-        return await anext(self._playing)
+        try:
+            event = await anext(self._playing)
+        except BaseException:
+            self._playing = None
+            raise
+        self._source.cursor.told = event.seq
+        return event
 
     async def __aenter__(self) -> Self:
         return self

@@ -43,7 +43,7 @@ class EventStream(Iterator[Event]):
     @property
     def last_seq(self) -> int:
         """The `seq` of the last event that came, 0 before any: where `Session.events(after=)` goes on."""
-        return self._source.cursor.after
+        return self._source.cursor.told
 
     def text_deltas(self) -> Iterator[str]:
         """The pieces of the answer's text, as they come; joined they are what a person reads."""
@@ -61,7 +61,12 @@ class EventStream(Iterator[Event]):
     def __next__(self) -> Event:
         if self._playing is None:
             self._playing = self._wire.play(_streams.heard(self._core, self._source, None, self._on_permission))
-        event: Event = next(self._playing)
+        try:
+            event: Event = next(self._playing)
+        except BaseException:
+            self._playing = None  # who asks once more goes on after the last event
+            raise
+        self._source.cursor.told = event.seq
         return event
 
     def __enter__(self) -> Self:
