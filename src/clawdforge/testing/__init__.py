@@ -5,8 +5,8 @@
     with FakeGateway() as gateway:
         gateway.answers("Hello!")
 
-A gateway in the test's own process, without agents (`FakeGateway`, and the steps of its answers), and a scripted
-agent for a real one (`fake_agent`). `docs/testing.md` shows both. Importing this loads none of them.
+A gateway in the test's own process, without agents: `FakeGateway`, and the steps of its answers. A real gateway,
+`own_gateway`, and a scripted agent for it, `fake_agent`. `docs/testing.md` shows both. Importing this loads none.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         tool_call,
         write,
     )
+    from clawdforge.testing.stories.gateway import own_gateway
 
 __all__ = [
     "FakeGateway",
@@ -48,6 +49,7 @@ __all__ = [
     "fail",
     "fake_agent",
     "hang",
+    "own_gateway",
     "plan",
     "remove",
     "stop",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _PROGRAMS: Final = ("fake_agent", "fake_model")
+_ELSEWHERE: Final = {"own_gateway": "stories.gateway"}
 
 
 def __getattr__(name: str) -> Any:
@@ -65,7 +68,8 @@ def __getattr__(name: str) -> Any:
     if name in _PROGRAMS:
         value = importlib.import_module(f"{__name__}.{name}")
     elif name in __all__:
-        value = getattr(importlib.import_module(f"{__name__}.fake_gateway"), name)
+        home = _ELSEWHERE.get(name, "fake_gateway")
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
