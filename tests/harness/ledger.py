@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from clawdforge.server.agents.prompts import FITTING
 from harness.agent_log import AgentLog
 
 Row = dict[str, Any]
@@ -78,7 +79,10 @@ def check_session(ledger: Ledger, session: Row, told: list[str]) -> None:
         check_end(turn, line, end["data"])
         assert line["prompt"] is None
         assert (line["app_name"], line["kind"]) == (session["app_name"], session["kind"])
-    check_told([event["data"]["prompt"] for event in starts], told)
+    asked = [event for event in events if event["type"] in ("turn_start", "schema_repair")]
+    check_told([event["data"]["prompt"] for event in asked], told)
+    repaired = [event["turn_index"] for event in asked if event["type"] == "schema_repair"]
+    assert repaired == sorted(set(repaired)), "a result is asked for again once at most"
     check_permissions(events)
 
 
@@ -130,7 +134,7 @@ def check_told(asked: list[str], told: list[str]) -> None:
 
 
 def prompts(heard: Iterable[Row]) -> Iterator[str]:
-    """What the caller said, in each `session/prompt` that agents heard: no text that only names a picture."""
+    """What was asked, in each `session/prompt` that agents heard: no picture's name, no schema."""
     for entry in heard:
         texts = [block["text"] for block in entry["m"]["params"]["prompt"] if block["type"] == "text"]
-        yield [text for text in texts if not text.startswith("[@")][-1]
+        yield [text for text in texts if not text.startswith(("[@", FITTING))][-1]

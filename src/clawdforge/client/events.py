@@ -277,6 +277,17 @@ class ErrorEvent(Event):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SchemaRepairEvent(Event):
+    """The result does not fit its schema, and the gateway asks the agent for it again, once.
+
+    What comes after it takes the place of what was said before. `errors`: what was wrong; `prompt`: what is asked.
+    """
+
+    prompt: str
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SessionClosedEvent(Event):
     """The session is closed, and this is its last event."""
 
@@ -393,6 +404,7 @@ _KNOWN: Final[Mapping[str, Any]] = {
     events.COMMANDS: CommandsEvent,
     events.AGENT_START: AgentStartEvent,
     events.ERROR: ErrorEvent,
+    events.SCHEMA_REPAIR: SchemaRepairEvent,
     events.SESSION_CLOSED: SessionClosedEvent,
     events.OTHER: OtherEvent,
 }

@@ -27,6 +27,7 @@ MODE: Final = "mode"
 COMMANDS: Final = "commands"
 AGENT_START: Final = "agent_start"
 ERROR: Final = "error"
+SCHEMA_REPAIR: Final = "schema_repair"
 SESSION_CLOSED: Final = "session_closed"
 OTHER: Final = "other"
 

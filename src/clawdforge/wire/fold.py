@@ -1,8 +1,8 @@
 """Events folded into an answer: the one way in which a blocking answer comes to be.
 
 Adjacent text, and adjacent thinking, of one message become one event; a tool call stands once, at its first
-place, in its last state; a plan in its last state; permissions are kept; the rest is left out. A folded event
-carries the `seq` of its last part.
+place, in its last state; a plan in its last state; permissions, and where a result was asked for again, are kept;
+the rest is left out. A folded event carries the `seq` of its last part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from clawdforge.wire import events
 from clawdforge.wire.events import Event
 
-_KEPT: Final = frozenset({events.PERMISSION_REQUEST, events.PERMISSION_ANSWER})
+_KEPT: Final = frozenset({events.PERMISSION_REQUEST, events.PERMISSION_ANSWER, events.SCHEMA_REPAIR})
 
 
 class Fold:

@@ -51,6 +51,7 @@ class RunResult(Generic[T]):
     usage: dict[str, Any] | None = None
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
+    schema_repaired: bool | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)

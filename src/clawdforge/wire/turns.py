@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self
 
-from clawdforge.wire import codec
+from clawdforge.wire import codec, results
 from clawdforge.wire.agents import Seconds
 from clawdforge.wire.bounds import Length, Range
 
@@ -95,6 +95,7 @@ class TurnInfo(TurnItem):
     result: Any = field(default=None, metadata={"omit_none": True})
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
+    schema_repaired: bool | None = field(default=None, metadata={"omit_none": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +146,11 @@ class TurnResult(Generic[T]):
     result: T = field(default=None, metadata={"omit_none": True})  # type: ignore[assignment] # None: not asked for
     schema_valid: bool | None = field(default=None, metadata={"omit_none": True})
     schema_errors: list[str] | None = field(default=None, metadata={"omit_none": True})
+    schema_repaired: bool | None = field(default=None, metadata={"omit_none": True})
 
     def text(self) -> str:
-        """The answer that a person reads: the `text` events' contents, joined. Malformed events add nothing."""
-        return "".join(
-            event["content"]
-            for event in self.events
-            if isinstance(event, Mapping) and event.get("type") == "text" and isinstance(event.get("content"), str)
-        )
+        """The answer that a person reads (`results.spoken`). Malformed events add nothing."""
+        return results.spoken(self.events)
 
     @classmethod
     def from_response(cls, body: Mapping[str, Any]) -> Self:

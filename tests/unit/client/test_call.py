@@ -135,7 +135,9 @@ def test_text_travels_as_utf8() -> None:
 
 def test_only_the_health_check_goes_without_a_token() -> None:
     assert not _calls.healthz().authorized
-    assert all(call.authorized for call in (_calls.agents(), _calls.list_tokens(), _calls.run("x", timeout_secs=1)))
+    assert all(
+        call.authorized for call in (_calls.agents(), _calls.list_tokens(), _calls.run("x", timeout_secs=1))
+    )
 
 
 def test_a_prompt_is_in_no_repr() -> None:

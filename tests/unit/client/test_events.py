@@ -25,6 +25,7 @@ from clawdforge.client.events import (
     PermissionRequestEvent,
     PlanEntry,
     PlanEvent,
+    SchemaRepairEvent,
     SessionClosedEvent,
     TextEvent,
     ThinkingEvent,
@@ -107,6 +108,7 @@ KINDS: list[tuple[type[Event], str, dict[str, Any], dict[str, Any]]] = [
     (CommandsEvent, "commands", {"commands": [{"name": "init"}]}, {"commands": ({"name": "init"},)}),
     (AgentStartEvent, "agent_start", {"how": "new", "sandbox": "bwrap"}, {}),
     (ErrorEvent, "error", {"code": "timeout", "detail": "too late"}, {"limit": None}),
+    (SchemaRepairEvent, "schema_repair", {"prompt": "again", "errors": ["/: no", 1]}, {"errors": ("/: no",)}),
     (SessionClosedEvent, "session_closed", {"reason": "idle"}, {}),
     (OtherEvent, "other", {"acp": {"sessionUpdate": "new"}}, {}),
 ]

@@ -151,6 +151,13 @@ def test_directives_run_in_their_order_wherever_they_stand(agent: Child) -> None
     assert len(set(ids)) == 3 and ids[2] == ids[3]
 
 
+def test_what_comes_then_answers_the_next_prompt_without_directives(agent: Child) -> None:
+    assert agent.prompt("[[SAY a]][[THEN SAY b]][[THEN JSON [1]]]").text == "a"
+    assert agent.prompt("[[SAY not yet]]").text == "not yet"
+    assert agent.prompt("words").text == "b```json\n[1]\n```"
+    assert agent.prompt("words").text == "turn 4: words"
+
+
 @pytest.mark.parametrize("prompt", ["[[NOPE]]", "[[SLEEP long]]", "[[TOOL name {]]", "[[STOP x]][[EXIT now]]"])
 def test_a_typo_is_loud(agent: Child, prompt: str) -> None:
     assert agent.prompt(prompt).error["code"] == -32602

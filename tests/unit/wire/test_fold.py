@@ -72,6 +72,13 @@ def test_text_of_another_message_or_after_something_else_begins_anew() -> None:
     ]
 
 
+def test_where_a_result_was_asked_for_again_is_kept_and_parts_what_was_said() -> None:
+    again = ("schema_repair", {"errors": ["e"], "prompt": "p"})
+    found = folded(("text", {"content": "a"}), again, ("text", {"content": "b"}))
+    assert [each["type"] for each in found] == ["text", "schema_repair", "text"]
+    assert (found[1]["errors"], found[1]["prompt"]) == (["e"], "p")
+
+
 def test_what_is_left_out_does_not_part_a_text() -> None:
     [one] = folded(("text", {"content": "a"}), ("usage", {"used": 1}), ("text", {"content": "b"}))
     assert one["content"] == "ab"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdforge.wire.results import final_text, parse
+from clawdforge.wire.results import final_text, parse, spoken
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -27,6 +27,7 @@ def text(content: str) -> dict[str, Any]:
 
 
 TOOL: dict[str, Any] = {"type": "tool_call", "id": "1"}
+AGAIN: dict[str, Any] = {"type": "schema_repair", "errors": [], "prompt": "again"}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,11 @@ TOOL: dict[str, Any] = {"type": "tool_call", "id": "1"}
         ([text("one"), TOOL, text("two"), TOOL], "onetwo"),
         ([TOOL], ""),
         ([{"type": "plan", "entries": []}, text("x")], "x"),
+        ([text("wrong"), AGAIN, text("right")], "right"),
+        ([text("a"), TOOL, text("wrong"), AGAIN, text("b"), TOOL, text("right")], "right"),
+        ([TOOL, text("wrong"), AGAIN, text("right"), TOOL], "right"),
+        ([text("a"), TOOL, text("said"), AGAIN], "said"),
+        ([text("said"), AGAIN, TOOL], "said"),
     ],
     ids=[
         "nothing",
@@ -50,6 +56,11 @@ TOOL: dict[str, Any] = {"type": "tool_call", "id": "1"}
         "between",
         "only tools",
         "plan",
+        "asked again",
+        "asked again, with tools",
+        "asked again, then a tool",
+        "asked again in vain",
+        "asked again, only a tool",
     ],
 )
 def test_the_final_text_is_what_comes_after_the_last_tool_call(
@@ -118,3 +129,52 @@ def test_whatever_it_is_it_can_be_answered_if_it_could_be_stored(raw: str) -> No
 )
 def test_what_is_not_one_enclosing_fence_is_left_as_it_is(answer: str) -> None:
     assert parse(answer) == answer
+
+
+FENCED = '```json\n{"a": "~~~"}\n```'
+
+
+def test_a_person_reads_all_text_or_what_came_after_it_was_asked_for_again() -> None:
+    assert spoken([text("a"), TOOL, text("b")]) == "ab"
+    assert spoken([text("a"), TOOL, text("wrong"), AGAIN, text("r"), TOOL, text("ight")]) == "right"
+    assert spoken([text("a"), AGAIN, TOOL]) == "a"
+    assert spoken([None, 7, {"type": "text"}, {"type": "text", "content": 7}, text("x")]) == "x"
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        (f"Here it is:\n{FENCED}\nDone.", {"a": "~~~"}),
+        (f"Here it is:\n\n  {FENCED.replace(chr(10), chr(10) + '  ')}", {"a": "~~~"}),
+        ("Look:\n~~~~\n[1]\n~~~~\n", [1]),
+        (FENCED, {"a": "~~~"}),
+        ("7", 7),
+    ],
+    ids=["between words", "indented", "waves", "nothing else", "no fence"],
+)
+def test_amid_words_the_only_fence_holds_the_json(said: str, value: Any) -> None:
+    assert parse(said, amid_words=True) == value
+    assert parse(said) in (value, said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"First\n{FENCED}\nthen\n{FENCED}",
+        "Open:\n```json\n[1]",
+        f"{FENCED}\nOpen:\n```",
+        "Code:\n```\nx = 1\n```",
+        'Inline {"a": 1} it is',
+        "Empty:\n```\n```",
+        "Words.",
+    ],
+    ids=["two", "open", "one and one open", "no JSON", "no fence", "empty", "words"],
+)
+def test_amid_words_nothing_is_guessed(said: str) -> None:
+    assert parse(said, amid_words=True) == said
+
+
+@given(JSON_VALUES, st.sampled_from(["", "Here:\n", "It is\n\n"]), st.sampled_from(["", "\nDone.", "\n\n"]))
+def test_any_json_is_found_amid_words(value: Any, before: str, after: str) -> None:
+    said = f"{before}```json\n{json.dumps(value, ensure_ascii=False)}\n```{after}"
+    assert parse(said, amid_words=True) == value

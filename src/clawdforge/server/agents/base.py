@@ -62,7 +62,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt. `schema` is a JSON Schema for the result, for agents that can constrain themselves."""
+    """One prompt. `schema` is a JSON Schema for the result; an empty one is as good as none."""
 
     text: str
     files: Sequence[Attachment] = ()

@@ -25,6 +25,7 @@ class Offers:
         options: the values of each config option, by the option's id.
         images: whether a prompt may hold images.
         texts: whether a prompt may hold the text of files.
+        schemas: whether a prompt may hold a JSON Schema, by which the agent constrains its answer.
         model: the one of its models that it works with.
     """
 
@@ -33,6 +34,7 @@ class Offers:
     options: Mapping[str, tuple[str, ...]] | None = None
     images: bool | None = None
     texts: bool | None = None
+    schemas: bool = False
     model: str | None = None
 
     @classmethod
@@ -43,12 +45,14 @@ class Offers:
         if models is None and options is not None:
             models = options.get("model")
         modes = _ids(_field(new.get("modes"), "availableModes"), "id")
-        taken = _field(_field(initialized, "agentCapabilities"), "promptCapabilities")
+        capabilities = _field(initialized, "agentCapabilities")
+        taken = _field(capabilities, "promptCapabilities")
         images, texts = (
             None if taken is None else _field(taken, name) is True for name in ("image", "embeddedContext")
         )
+        schemas = _field(_field(_field(capabilities, "_meta"), "clawdforge"), "schema") is True
         model = _name(_field(new.get("models"), "currentModelId")) or _current(new, "model")
-        return cls(modes, models, options, images, texts, model)
+        return cls(modes, models, options, images, texts, schemas, model)
 
     def after(self, answer: Any) -> Self:
         """The same, as the answer to `session/set_config_option` has changed it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,10 @@ from clawdforge.wire import events
 from clawdforge.wire.events import Draft
 
 _COMMAND: Final = re.compile(r"/[A-Za-z][\w:.-]*(?:\s|\Z)")
+FITTING: Final = (
+    "When you have done what is asked above, end with the result as JSON: a single value that fits the JSON Schema"
+    " below. A program reads it, so your last message is that JSON alone: no other words, no code fence."
+)
 STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
 
 
@@ -43,9 +48,16 @@ def params(
         path = view.there(each.path)
         blocks += _file(each, f"file://{path}" if literal_uris else PurePosixPath(path).as_uri(), offers)
     sent: dict[str, Any] = {"sessionId": session_id, "prompt": blocks}
-    if prompt.schema is not None:
+    if prompt.schema and offers.schemas:
         sent["_meta"] = {"clawdforge": {"schema": prompt.schema}}
+    elif prompt.schema:
+        blocks.append({"type": "text", "text": _fitting(prompt.schema)})
     return sent
+
+
+def _fitting(schema: Mapping[str, Any]) -> str:
+    """What an agent is told of a schema that it cannot constrain itself by."""
+    return f"{FITTING}\n\nJSON Schema:\n{json.dumps(schema, ensure_ascii=False)}"
 
 
 def is_command(text: str) -> bool:

@@ -22,7 +22,7 @@ Counts = Literal["prompt", "session"]
 # More than any turn takes: a larger number is nonsense, and sums of these fit into 64 bits.
 _TOKENS_LIMIT: Final = 10**12
 _COST_LIMIT_USD: Final = 10**9
-_COST_DIGITS: Final = 9
+COST_DIGITS: Final = 9
 _NAMES: Final = {
     "input_tokens": "inputTokens",
     "output_tokens": "outputTokens",
@@ -89,7 +89,7 @@ class Meter:
             # A counter that has gone back was begun anew.
             counted = self._cost_before_usd if self._cost_before_usd <= cost_usd else 0.0
             self._cost_before_usd = cost_usd
-            told = replace(told, cost_usd=round(cost_usd - counted, _COST_DIGITS))
+            told = replace(told, cost_usd=round(cost_usd - counted, COST_DIGITS))
         return told
 
 

@@ -82,7 +82,7 @@ def turn_answer(row: TurnRow, folded: list[dict[str, Any]]) -> TurnResult:
         empty=_is_empty(row, folded),
         usage=row.usage,
         model=row.model,
-        result=results.parse(results.final_text(folded)) if verdict else None,
+        result=_result(row, folded) if verdict else None,
         **verdict,
     )
 
@@ -94,7 +94,7 @@ def run_answer(row: TurnRow, folded: list[dict[str, Any]], agent: str) -> RunRes
     turn = turn_answer(row, folded)
     return RunResult(
         ok=turn.ok,
-        result=turn.result if row.extra else results.parse(results.final_text(folded)),
+        result=_result(row, folded),
         duration_ms=turn.duration_ms,
         stop_reason=turn.stop_reason,
         run_id=turn.session_id,
@@ -106,7 +106,13 @@ def run_answer(row: TurnRow, folded: list[dict[str, Any]], agent: str) -> RunRes
         usage=turn.usage,
         schema_valid=turn.schema_valid,
         schema_errors=turn.schema_errors,
+        schema_repaired=turn.schema_repaired,
     )
+
+
+def _result(row: TurnRow, folded: list[dict[str, Any]]) -> Any:
+    """What the answer of a turn that is done comes to; what is stored with it is what a schema said."""
+    return results.parse(results.final_text(folded), amid_words=row.extra is not None)
 
 
 def turn_item(row: TurnRow) -> TurnItem:
@@ -124,7 +130,7 @@ def turn_info(row: TurnRow, folded: list[dict[str, Any]]) -> TurnInfo:
         events=folded,
         empty=_is_empty(row, folded),
         extra=row.extra if failed else None,
-        result=results.parse(results.final_text(folded)) if verdict else None,
+        result=_result(row, folded) if verdict else None,
         **verdict,
     )
 
@@ -163,7 +169,7 @@ def run_item(row: RunRow) -> RunItem:
 def run_info(row: RunRow, folded: list[dict[str, Any]]) -> RunInfo:
     """One run, whole; `folded` are the events of its turn."""
     done = row.turn.status == "done"
-    return RunInfo(**_run_fields(row), result=results.parse(results.final_text(folded)) if done else None)
+    return RunInfo(**_run_fields(row), result=_result(row.turn, folded) if done else None)
 
 
 def _run_fields(row: RunRow) -> dict[str, Any]:

@@ -27,7 +27,14 @@ _TITLE_CHARS: Final = 200
 _OPEN_TOOLS: Final = 100
 _BREAKS: Final = re.compile(r"[\x7f-\x9f\u2028\u2029]|<(?=/)")
 _TOLD: Final = frozenset(
-    {events.TURN_START, events.TEXT, events.TOOL_CALL, events.TOOL_CALL_UPDATE, events.TURN_END}
+    {
+        events.TURN_START,
+        events.TEXT,
+        events.TOOL_CALL,
+        events.TOOL_CALL_UPDATE,
+        events.SCHEMA_REPAIR,
+        events.TURN_END,
+    }
 )
 
 
@@ -64,6 +71,9 @@ class History:
         elif event.type == events.TEXT:
             self._answer = self._answer or _Long(self._text_chars)
             self._answer.add(data["content"])
+        elif event.type == events.SCHEMA_REPAIR:
+            self._close()
+            self._ask(data["prompt"])
         elif event.type == events.TURN_END:
             self._end(data)
         else:
@@ -80,10 +90,13 @@ class History:
     def _begin(self, turn: int, data: dict[str, Any]) -> None:
         self._settle()
         self._turn = turn
-        prompt = _Long(self._text_chars)
-        prompt.add(data["prompt"])
         files = ", ".join(data["files"])[: self._text_chars]
-        self._put({"user": prompt.text(), **({"files": files} if files else {})})
+        self._ask(data["prompt"], **({"files": files} if files else {}))
+
+    def _ask(self, text: str, **more: str) -> None:
+        prompt = _Long(self._text_chars)
+        prompt.add(text)
+        self._put({"user": prompt.text(), **more})
 
     def _end(self, data: dict[str, Any]) -> None:
         self._settle()

@@ -15,11 +15,12 @@ from typing import Any, Final, Protocol
 from clawdforge.server.agents.base import Attachment
 from clawdforge.server.apps.audit import Audit
 from clawdforge.server.events.log import SessionLog, epoch_ms
-from clawdforge.server.sessions import answers, laying, state, usage, verdicts
+from clawdforge.server.sessions import answers, laying, repairs, state, usage, verdicts
 from clawdforge.server.sessions.asked import Accepted, Ask
 from clawdforge.server.sessions.changes import SessionChanges
 from clawdforge.server.sessions.state import TurnEnd
 from clawdforge.server.sessions.turn import Turn, TurnSession
+from clawdforge.server.sessions.verdicts import Verdict
 from clawdforge.server.store.base import StorageError
 from clawdforge.server.store.stored import SessionRow, TurnRow
 from clawdforge.server.store.writes import AddSession, BeginTurn, Change, CloseSession, EndTurn, StartTurn
@@ -111,8 +112,11 @@ class Prompts:
             row = await self._accepted(ask, files, first, note)
             if row.status == "queued" and await turn.wait(ask.go):
                 row = await self._begun(turn, row)
-            end = turn.end if row.status == "queued" else await self._played(turn)
-            return await self._finish(turn, row, end, closing=first is not None)
+            if row.status == "queued":
+                end, verdict = turn.end, await self._judged(turn, turn.end)
+            else:
+                end, verdict = await self._played(turn)
+            return await self._finish(turn, row, end, verdict, closing=first is not None)
         except StorageError as error:
             raise self._session.log.failure or error from None
         except BaseException:
@@ -195,14 +199,15 @@ class Prompts:
         self._look = None if self._changes is None else self._changes.begin(turn.index)
         await stored
 
-    async def _played(self, turn: Turn) -> TurnEnd:
+    async def _played(self, turn: Turn) -> tuple[TurnEnd, Verdict | None]:
         """Plays a turn that is in the store: whatever goes wrong, it gets an end, and its agent is in order."""
+        verdict: Verdict | None = None
         try:
             if self._look is not None:  # which may wait for others; a turn that is over by then does not
                 await turn.wait(self._look)
             if self._session.agent is None or not self._session.agent.usable:
                 await self._session.end_agent(now=True)  # what one that ended since the last turn left goes first
-            end = await turn.play(self._session)
+            end, verdict = await self._answered(turn)
             if end.agent_usable and self._session.agent is not None:
                 await self._session.agent.turn_over()
         except Exception:  # noqa: BLE001 - logged, and told to the caller as this turn's end
@@ -210,7 +215,33 @@ class Prompts:
             end = state.broken()
         if not end.agent_usable:
             await self._session.end_agent(now=True)
-        return end
+        return end, verdict
+
+    async def _answered(self, turn: Turn) -> tuple[TurnEnd, Verdict | None]:
+        """Plays a turn; a result that does not fit its schema is asked for once more."""
+        end = await turn.play(self._session)
+        verdict = await self._judged(turn, end)
+        agent = self._session.agent
+        if verdict is None or agent is None or not agent.usable:
+            return end, verdict
+        if not repairs.wanted(end, turn.fold.result(), verdict) or not turn.reopen():
+            return end, verdict
+        prompt = repairs.asked(turn.prompt.schema, verdict.errors)
+        try:
+            await self._session.log.commit(drafts=[repairs.told(prompt, verdict.errors)], turn_index=turn.index)
+        except StorageError:  # its end cannot be stored either, and tells why
+            turn.stop(state.interrupted())
+        end = await turn.ask_again(agent, prompt)
+        return end, await self._judged(turn, end)
+
+    async def _judged(self, turn: Turn, end: TurnEnd) -> Verdict | None:
+        """What the turn's schema says of its result so far; None where it has none, or ended in an error."""
+        schema = turn.prompt.schema
+        if schema is None or end.error is not None:
+            return None
+        self._session.log.place()
+        text = results.final_text(turn.fold.result())
+        return await verdicts.reach(results.parse(text, amid_words=True), schema)
 
     def stop(self, end: TurnEnd) -> None:
         """Ends the running turn so, if there is one, and those that wait behind it."""
@@ -223,7 +254,7 @@ class Prompts:
             ask.turn.stop(end)
 
     async def _finish(
-        self, turn: Turn, row: TurnRow, end: TurnEnd, *, closing: bool
+        self, turn: Turn, row: TurnRow, end: TurnEnd, verdict: Verdict | None, *, closing: bool
     ) -> tuple[TurnRow, list[dict[str, Any]]]:
         """Stores the end in one unit with all that belongs to it."""
         self._session.log.place()
@@ -237,8 +268,8 @@ class Prompts:
             empty=answers.nothing_done(folded),
             duration_ms=duration_ms,
             used=used,
-            model=self._session.options.model or (turn.told.model if turn.told is not None else None),
-            extra=await _extra(end, turn.prompt.schema, folded),
+            model=self._session.options.model or usage.model_of(turn.told),
+            extra=_extra(end, verdict, folded),
         )
         drafts = state.last_events(row, end)
         audit = self._audit.turn(
@@ -256,13 +287,9 @@ class Prompts:
         return row, folded
 
 
-async def _extra(
-    end: TurnEnd, schema: dict[str, Any] | None, folded: list[dict[str, Any]]
-) -> dict[str, Any] | None:
+def _extra(end: TurnEnd, verdict: Verdict | None, folded: list[dict[str, Any]]) -> dict[str, Any] | None:
     """What the answer has besides the events: what an error tells, or what a schema says of the result."""
-    if end.error is not None:
+    if verdict is None:
         return dict(end.told) or None
-    if schema is None:
-        return None
-    verdict = await verdicts.reach(results.parse(results.final_text(folded)), schema)
-    return {"schema_valid": verdict.valid, "schema_errors": verdict.errors}
+    told = {"schema_valid": verdict.valid, "schema_errors": verdict.errors}
+    return {**told, "schema_repaired": True} if repairs.made(folded) else told

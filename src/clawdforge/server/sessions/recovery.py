@@ -23,7 +23,7 @@ async def interrupt(store: Store, audit: Audit, turn: TurnRow) -> None:
     seen = await store.events(turn.session_id, turn_index=turn.turn_index)
     prompt, answer = _said(seen)
     begun = turn.status == "running"
-    known = Told(context_tokens=_context_tokens(seen)) if begun else None
+    known = [Told(context_tokens=_context_tokens(seen))] if begun else []
     used = usage.of_turn(known, prompt, (event.as_dict() for event in seen))
     end = state.interrupted() if begun else state.never_begun()
     now_ms = epoch_ms()

@@ -47,14 +47,15 @@ class TurnSession(Protocol):
 class Turn:
     """A prompt on its way. From `begin` on its total deadline runs.
 
-    `gather` brings its files, `play` runs it, each once; `close` must be called in the end.
+    `gather` brings its files, `play` runs it, each once; `reopen` and `ask_again` may have it go on after that.
+    `close` must be called in the end.
 
     Attributes:
         index: the turn's number in its session; 0 until it is accepted.
         fold: its answer so far.
         listening: whether what the agent tells belongs to this turn: from where it is played until the agent says
             that the prompt is over.
-        told: what the agent told of its usage, by the turn's end; None where no agent was given the prompt.
+        told: what the agent told of its usage, by the turn's end, for each prompt of it that one was given.
         started_at: when it has begun, monotonic seconds; None before.
         permission_s: how long each permission request waits for an app; None: as its session has it.
     """
@@ -64,13 +65,14 @@ class Turn:
         self.prompt: Prompt = prompt
         self.fold: Fold = Fold()
         self.listening: bool = False
-        self.told: Told | None = None
+        self.told: list[Told] = []
         self.started_at: float | None = None
         self.permission_s: float | None = deadlines.permission_s
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._last_sign = 0.0
         self._holds = 0
+        self._wanted_over = False  # by somebody, after it was over
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._over: asyncio.Future[TurnEnd] = self._loop.create_future()
         # Set when the agent is done with the prompt: whether it can take another. False, too, where nobody waits.
@@ -103,18 +105,28 @@ class Turn:
         self.listening = True
         try:
             agent = None if self._over.done() else session.agent or await self._woken(session)
-            if agent is not None and not self._over.done():
-                self.on_sign()
-                self._watch_idle()
-                agent.prompt(self.prompt)
-                self.prompt = self.prompt.without_contents()
-                self.told = Told()
-                end = await self._over
-                if not await self._wound_down(agent):
-                    end = state.with_lost_agent(end)
-                self.told = agent.take_usage()
-                return end
-            return await self._over
+            if agent is None:
+                return await self._over
+            return await self._prompted(agent, self.prompt)
+        finally:
+            self.listening = False
+
+    def reopen(self) -> bool:
+        """Has it go on after its agent has answered, up to `ask_again`, which must follow.
+
+        False where somebody has wanted its end since: then it stays over.
+        """
+        if self._wanted_over:
+            return False
+        self._over = self._loop.create_future()
+        self._agent_done = self._loop.create_future()
+        self.listening = True
+        return True
+
+    async def ask_again(self, agent: Agent, prompt: Prompt) -> TurnEnd:
+        """Gives the agent another prompt of this turn, which runs to its end as the first one did."""
+        try:
+            return await self._prompted(agent, prompt)
         finally:
             self.listening = False
 
@@ -131,6 +143,8 @@ class Turn:
         first = not self._over.done()
         if first:
             self._over.set_result(end)
+        else:
+            self._wanted_over = True
         if end.stop_reason == "interrupted" and not self._agent_done.done():
             self._agent_done.set_result(False)
         return first
@@ -147,8 +161,7 @@ class Turn:
     def hold(self) -> None:
         """The agent waits for somebody: it need not show that it lives until as many `go_on` have followed."""
         self._holds += 1
-        if (timer := self._timers.get("idle")) is not None:
-            timer.cancel()
+        self._stop_idle()
 
     def go_on(self) -> None:
         """The agent waits for one less."""
@@ -160,10 +173,26 @@ class Turn:
     def on_prompt_end(self, end: PromptEnd) -> None:
         """The agent is done with the prompt, or gone."""
         self.listening = False
+        self._stop_idle()
         by_agent = state.by_agent(end)
         if not self._agent_done.done():
             self._agent_done.set_result(by_agent.agent_usable)
         self.stop(by_agent)
+
+    async def _prompted(self, agent: Agent, prompt: Prompt) -> TurnEnd:
+        """Gives the agent a prompt, unless the turn is over; it is quiet by the end, or of no more use."""
+        if self._over.done():
+            return self._over.result()
+        self.on_sign()
+        self._watch_idle()
+        agent.prompt(prompt)
+        self.prompt = self.prompt.without_contents()
+        self.told.append(Told())
+        end = await self._over
+        if not await self._wound_down(agent):
+            end = state.with_lost_agent(end)
+        self.told[-1] = agent.take_usage()
+        return end
 
     async def _woken(self, session: TurnSession) -> Agent | None:
         """An agent for this turn; None when the turn is over before there is one."""
@@ -204,6 +233,10 @@ class Turn:
     def _watch_total(self, total_s: float) -> None:
         detail = f"the turn took longer than {total_s:g} seconds"
         self._timers["total"] = self._loop.call_later(total_s, self.stop, state.timed_out("total", detail))
+
+    def _stop_idle(self) -> None:
+        if (timer := self._timers.get("idle")) is not None:
+            timer.cancel()
 
     def _watch_idle(self) -> None:
         """Looks again when the deadline would be over; a sign of life only moves a number."""

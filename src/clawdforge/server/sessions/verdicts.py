@@ -30,10 +30,11 @@ _JUDGES: Final = ThreadPoolExecutor(2, thread_name_prefix="judge")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a result fits its schema; both None where there is none."""
+    """Whether a result fits its schema, and why not; `decided` is False where that could not be found out."""
 
-    valid: bool | None = None
-    errors: list[str] | None = None
+    valid: bool
+    errors: list[str]
+    decided: bool = True
 
 
 async def check_schema(schema: Mapping[str, Any] | None) -> None:
@@ -53,12 +54,10 @@ async def check_schema(schema: Mapping[str, Any] | None) -> None:
         raise invalid(f"the schema is no usable JSON Schema: {complaints[0]}", "schema")
 
 
-async def reach(result: Any, schema: Mapping[str, Any] | None) -> Verdict:
+async def reach(result: Any, schema: Mapping[str, Any]) -> Verdict:
     """Judges a result by a schema that `check_schema` let through; what is not decided in time does not fit."""
-    if schema is None:
-        return Verdict()
     complaints = await _judged(codec.dumps({"result": result, "schema": dict(schema)}))
-    return Verdict(not complaints, complaints)
+    return Verdict(not complaints, complaints, decided=complaints not in ([_UNDECIDED], [_UNASKED]))
 
 
 async def _judged(case: bytes) -> list[str]:

@@ -14,6 +14,7 @@ What it says
   [[ECHO x]]                 text `turn N: x`
   [[SAY x]]                  text `x`, nothing added
   [[JSON {..}]]              text: that JSON in a code fence
+  [[THEN VERB arg]]          what the session's next prompt without directives is taken for; several add up
   [[THINK x]]                a thought
   [[TOOL name json]]         a tool call, pending to completed; rawOutput is {"echo": <json>}
   [[PLAN a|b]]               a plan of those entries

@@ -38,6 +38,7 @@ class Session:
         self.usage_count = 0
         self.cost_usd: float = 0.0
         self.cancelled = False
+        self.then: list[tuple[str, str]] = []
         self.conversation: Conversation | None = None
         self._models = [*MODELS, *more_models]
         self._model_by = model_by

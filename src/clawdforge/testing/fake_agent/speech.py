@@ -31,6 +31,11 @@ def fenced_json(turn: Turn, text: str) -> None:
     turn.say(f"```json\n{text}\n```")
 
 
+def then(turn: Turn, argument: str) -> None:
+    verb, _, rest = argument.partition(" ")
+    turn.session.then.append((verb, rest))
+
+
 def tool(turn: Turn, argument: str) -> None:
     name, _, arguments = argument.partition(" ")
     raw_input = json.loads(arguments or "{}")
@@ -137,6 +142,7 @@ VERBS: dict[str, Verb] = {
     "SAY": say,
     "THINK": think,
     "JSON": fenced_json,
+    "THEN": then,
     "TOOL": tool,
     "PLAN": plan,
     "USAGE": usage,

@@ -87,6 +87,8 @@ class Turn:
         self._keep({"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": text}})
         directives = DIRECTIVE.findall(self._scripted(text))
         if not directives:
+            directives, self.session.then = self.session.then, []
+        if not directives:
             self.say(f"turn {self.session.turn_count}: ")
             self.say(text)
         try:

@@ -49,6 +49,20 @@ def test_what_the_real_gemini_tells() -> None:
     assert offers.model == "auto"
 
 
+@pytest.mark.parametrize(
+    ("meta", "takes"),
+    [
+        ({"clawdforge": {"schema": True}}, True),
+        ({"clawdforge": {"schema": 1}}, False),
+        ({"clawdforge": True}, False),
+        ({"other": {"schema": True}}, False),
+        (None, False),
+    ],
+)
+def test_an_agent_that_constrains_itself_by_a_schema_tells_so(meta: Any, takes: bool) -> None:
+    assert Offers.of({"agentCapabilities": {"_meta": meta}}, {}).schemas is takes
+
+
 def test_an_agent_that_tells_nothing_is_taken_at_its_word() -> None:
     assert Offers.of({}, {"sessionId": "s-1"}) == Offers()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,34 @@ def sent(contents: Contents | None, offers: Offers, **quirks: bool) -> list[dict
     assert params.keys() == {"sessionId", "prompt"}
     assert [block["text"] for block in params["prompt"][:2]] == ["be brief", "read this"]
     return list(params["prompt"][2:])
+
+
+SCHEMA = {"type": "object", "title": "größe"}
+
+
+def with_schema(schema: dict[str, Any] | None, offers: Offers) -> dict[str, Any]:
+    prompt = Prompt("go", [Attachment(PATH, 7)], schema)
+    return prompts.params("s-1", prompt, [], offers, AS_IT_IS, literal_uris=False)
+
+
+def test_an_agent_that_takes_schemas_gets_it_as_it_is() -> None:
+    sent = with_schema(SCHEMA, Offers(schemas=True))
+    assert sent["_meta"] == {"clawdforge": {"schema": SCHEMA}}
+    assert sent["prompt"] == with_schema(None, Offers(schemas=True))["prompt"]
+
+
+def test_any_other_agent_is_told_it_behind_all_else() -> None:
+    sent = with_schema(SCHEMA, Offers())
+    assert "_meta" not in sent
+    *rest, told = sent["prompt"]
+    assert rest == with_schema(None, Offers())["prompt"]
+    assert told["text"].startswith(prompts.FITTING)
+    assert json.loads(told["text"].removeprefix(prompts.FITTING).partition(":")[2]) == SCHEMA
+
+
+def test_a_schema_that_asks_for_nothing_is_not_told() -> None:
+    for offers in (Offers(), Offers(schemas=True)):
+        assert with_schema({}, offers) == with_schema(None, offers)
 
 
 @pytest.mark.parametrize(

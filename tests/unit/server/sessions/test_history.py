@@ -89,6 +89,16 @@ def test_the_turn_that_asks_is_not_told_and_neither_is_what_no_agent_has_heard()
     assert told(*found, before_turn=3) == [{"turn": 1, "user": "one"}, {"turn": 1, "assistant": "1"}]
 
 
+def test_a_result_that_was_asked_for_again_is_told_with_both_answers() -> None:
+    again = event(1, events.SCHEMA_REPAIR, errors=["e"], prompt="again")
+    assert told(start(1, "go"), text(1, "wrong"), again, text(1, "right"), end(1)) == [
+        {"turn": 1, "user": "go"},
+        {"turn": 1, "assistant": "wrong"},
+        {"turn": 1, "user": "again"},
+        {"turn": 1, "assistant": "right"},
+    ]
+
+
 def test_what_is_said_outside_of_turns_is_not_told() -> None:
     outside = [event(None, events.TEXT, content="late"), event(None, events.AGENT_START, how="new")]
     assert told(*outside) == []

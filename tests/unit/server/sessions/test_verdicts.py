@@ -14,9 +14,8 @@ from clawdforge.wire.problems import Problem
 PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
 
 
-async def test_without_a_schema_there_is_no_verdict() -> None:
+async def test_without_a_schema_there_is_nothing_to_refuse() -> None:
     await check_schema(None)
-    assert (await reach({"a": 1}, None)) == Verdict(None, None)
 
 
 async def test_a_result_that_fits() -> None:
@@ -26,7 +25,6 @@ async def test_a_result_that_fits() -> None:
 async def test_a_result_that_does_not_fit_is_told_where_and_why() -> None:
     verdict = await reach({"age": "three"}, PERSON)
     assert verdict.valid is False
-    assert verdict.errors is not None
     assert verdict.errors[0].startswith("/age: ")
 
 
@@ -38,7 +36,6 @@ async def test_text_is_judged_as_the_string_that_it_is() -> None:
 async def test_of_many_complaints_ten_are_told_and_each_is_short() -> None:
     verdict = await reach([f"{'x' * 1000}{number}" for number in range(50)], {"items": {"type": "integer"}})
     assert verdict.valid is False
-    assert verdict.errors is not None
     assert len(verdict.errors) == 10
     assert max(map(len, verdict.errors)) <= 300
 
@@ -97,7 +94,6 @@ async def test_a_schema_that_asks_for_too_much_work_is_given_up_and_nobody_waits
     await check_schema(schema)
     verdict = await reach(1, schema)
     assert verdict.valid is False
-    assert verdict.errors is not None
     assert "too much work" in verdict.errors[0]
 
 
