@@ -11,6 +11,7 @@ from clawdforge.errors import (
     ForgeAuthError,
     ForgeError,
     ForgeProtocolError,
+    ForgeSchemaError,
     ForgeTransportError,
 )
 
@@ -44,7 +45,8 @@ Exit codes:
 _NEXT: Final = {
     "ip_not_allowed": "Call from an allowed address, or have this one allowed (CLAWDFORGE_ALLOW_CIDRS).",
     "turn_in_progress": "Wait until the session's running turn has ended.",
-    "session_closed": "Open a new one: clawdforge session new",
+    "session_closed": "Go on with a copy: clawdforge session fork ID, or open a new one: clawdforge session new",
+    "budget_exceeded": "Have the app's budget raised.",
     "name_taken": "Choose another name, or revoke that token first: clawdforge token revoke NAME",
     "agent_unavailable": "See what can run there: clawdforge agents, and: clawdforge doctor",
     "timeout": "Give it more time: --timeout SECONDS",
@@ -97,8 +99,8 @@ class NoAnswer(Failure):
 class Interrupted(Failure):
     """Ctrl-C: one line, and no claim that anything is wrong."""
 
-    def __init__(self) -> None:
-        super().__init__("interrupted; what the gateway was asked to do may go on there", Exit.INTERRUPTED)
+    def __init__(self, message: str = "interrupted; what the gateway was asked to do may go on there") -> None:
+        super().__init__(message, Exit.INTERRUPTED)
 
 
 def from_error(error: Exception, url: str) -> Failure:
@@ -111,6 +113,8 @@ def from_error(error: Exception, url: str) -> Failure:
     if isinstance(error, ForgeProtocolError):
         hint = "Check --url and CLAWDFORGE_URL: is this a clawdforge gateway?"
         return Failure(f"{url} answers, but not as a gateway: {error}", Exit.GATEWAY, hint)
+    if isinstance(error, ForgeSchemaError):
+        return NoAnswer(str(error))
     if isinstance(error, ForgeError):
         return Failure(str(error), Exit.REFUSED)
     return Failure(str(error), Exit.USAGE, "See the command's --help.")

@@ -79,6 +79,11 @@ class Following(Generic[S]):
         self._left = True
         self._room.release()
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come of the turn, so that it can be cancelled; or the stream has ended."""
+        return self._begun.is_set()
+
     def take(self, timeout_s: float) -> Item[S] | None:
         """What comes next; None where nothing does in this time."""
         item = self._waiting.popleft() if self._waiting else self._come(timeout_s)

@@ -8,11 +8,13 @@ import click
 
 from clawdforge.cli import (
     agents,
+    chat,
     completion,
     doctor,
     failures,
     files,
     health,
+    logs,
     run,
     serve,
     sessions,
@@ -64,8 +66,10 @@ def cli() -> None:
 
 for _command in (
     serve.serve,
+    chat.chat,
     run.run,
     sessions.session,
+    logs.logs,
     usage.usage,
     files.upload,
     files.file,

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from clawdforge.cli import terminal
+from clawdforge.cli import looking, terminal
+from clawdforge.cli.asked import answer, end_unless_answered
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import Group, asking, choosing_an_agent, naming_a_session, parsed_object
-from clawdforge.cli.run import end_unless_answered
 from clawdforge.errors import ForgeProtocolError
 from clawdforge.wire import codec
 
@@ -77,17 +77,18 @@ def turn(
       clawdforge session turn sess_abc "What did we decide?"
       clawdforge session turn sess_abc - --file log.txt < question.txt
     """
-    with caller.forge() as forge, terminal.waiting("the agent works"):
+    with caller.forge() as forge:
         talk = forge.attach_session(session_id)
         files = [forge.upload_file(path) for path in paths] or None
-        result = talk.turn(prompt, files=files, timeout_secs=timeout_secs, schema=schema)
+        limit_secs = forge.default_timeout_secs if timeout_secs is None else timeout_secs
+        result = answer(lambda: talk.stream(prompt, files, limit_secs, schema), f"{talk.agent} works")
     if caller.as_json:
         terminal.emit(codec.to_json(result))
     elif result.result is not None:
         terminal.say(terminal.value_text(result.result))
     elif result.text():
         terminal.say(result.text())
-    end_unless_answered(result.ok, result.stop_reason, result.schema_valid, result.schema_errors)
+    end_unless_answered(result)
 
 
 @session.command()
@@ -159,3 +160,48 @@ def close(caller: Caller, session_id: str) -> None:
         terminal.emit({"ok": True, "session_id": session_id})
     else:
         terminal.note(f"Closed {session_id}.")
+
+
+@session.command()
+@naming_a_session
+@click.option(
+    "--turn", "turn_index", type=click.IntRange(1), metavar="N", help="Which one. Default: the one that runs."
+)
+@pass_caller
+def cancel(caller: Caller, session_id: str, turn_index: int | None) -> None:
+    """End a turn that runs or waits, and wait until it has ended. The session goes on.
+
+    \b
+    Example:
+      clawdforge session cancel sess_abc
+    """
+    with caller.forge() as forge, terminal.waiting("the turn ends"):
+        done = forge.attach_session(session_id).cancel(turn_index)
+    if caller.as_json:
+        terminal.emit({"ok": True, "session_id": session_id, "cancelled": done})
+    else:
+        terminal.note("Cancelled." if done else "There was nothing to cancel.")
+
+
+@session.command()
+@naming_a_session
+@click.option("--meta", callback=_meta, metavar="JSON", help="A JSON object in place of the session's own.")
+@pass_caller
+def fork(caller: Caller, session_id: str, meta: dict[str, Any] | None) -> None:
+    """Make a copy of a session, its conversation and its workspace, and print its id. Closed ones can be copied.
+
+    \b
+    Example:
+      clawdforge session fork sess_abc
+    """
+    with caller.forge() as forge, terminal.waiting("the session is copied"):
+        made = forge.attach_session(session_id).fork(meta)
+        state = made.state() if caller.as_json else {}
+    if caller.as_json:
+        terminal.emit(state)
+    else:
+        terminal.say(made.session_id)
+
+
+for _command in (looking.watch, looking.diff, looking.export):
+    session.add_command(_command)

@@ -62,11 +62,8 @@ def tool_line(kind: str, title: str, locations: tuple[ToolLocation, ...], cwd: s
         kind, title, locations: of its events.
         cwd: the workspace as the agent sees it: paths below are told without it.
     """
-    parts = (
-        [kind, _relative(title, cwd)]
-        if title and kind not in ("other", title)
-        else [_relative(title, cwd) or kind]
-    )
+    told = _relative(title, cwd) or kind
+    parts = [told] if kind in ("other", told) else [kind, told]
     if locations:
         path = _relative(locations[0].path, cwd)
         if path.rpartition("/")[2] not in title:

@@ -125,6 +125,13 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, theme=theme, markup=False, emoji=False, highlight=False)
 
 
+def line(*parts: tuple[str, str]) -> None:
+    """Prints one line on a terminal, in parts with their styles. What is too long for it is cut."""
+    from rich.text import Text
+
+    console().print(Text.assemble(*parts, no_wrap=True, overflow="ellipsis"))
+
+
 @contextmanager
 def waiting(label: str) -> Iterator[None]:
     """Shows, on a terminal, that something goes on and for how long."""

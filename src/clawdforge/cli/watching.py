@@ -16,6 +16,9 @@ from clawdforge.client.events import Event, PermissionRequestEvent
 WAIT_S: Final = 0.1
 """How often a view is told that nothing came."""
 
+_BEGIN_S: Final = 2.0
+"""How long a turn that is to be cancelled, and of which nothing has come, is waited for. Then it is left."""
+
 Ask: TypeAlias = Callable[[PermissionRequestEvent], bool]
 """Has a person answer a request; False where the turn shall be cancelled instead."""
 
@@ -73,7 +76,7 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
         view: shown to.
         ask: puts requests that wait for an answer to a person. None: they are left to others, and to their expiry.
     """
-    cancelled = False
+    cancelled, waited_s = False, 0.0
     with following.catching_ctrl_c(), following:
         while True:
             item = following.take(WAIT_S)
@@ -81,6 +84,9 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
                 return Watched(item, cancelled)
             if item is None:
                 view.tick()
+                waited_s += WAIT_S if cancelled and not following.begun else 0
+                if waited_s > _BEGIN_S:
+                    return Watched(None, cancelled)
             elif isinstance(item, CancelFailed):
                 view.note(f"It could not be cancelled: {item.error}")
             elif isinstance(item, CtrlC) and cancelled:

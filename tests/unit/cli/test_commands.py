@@ -305,7 +305,6 @@ def test_json_is_exactly_one_document(
         (502, "agent_failed", 5, "log"),
         (503, "agent_unavailable", 5, "clawdforge agents"),
         (504, "timeout", 5, "--timeout"),
-        (307, "", 4, ""),
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True])

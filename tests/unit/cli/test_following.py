@@ -169,6 +169,18 @@ def test_ctrl_c_ahead_of_the_first_event_counts_too() -> None:
     assert stage.cancelled.is_set()
 
 
+def test_a_turn_of_which_nothing_comes_is_left_some_time_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_BEGIN_S", 0.0)
+    stage, seen = Stage(goes_on=True), Seen()
+    pressed = iter([press_ctrl_c])
+    seen.tick = lambda: next(pressed, lambda: None)()  # type: ignore[method-assign]
+
+    watched = watching.watch(Following(lambda: stage), seen)
+    stage.may_end.set()
+
+    assert watched == watching.Watched(None, True)
+
+
 def test_the_second_ctrl_c_leaves_the_turn_to_itself() -> None:
     stage, seen = Stage(event("text", content="a"), goes_on=True), Seen()
     stage.cancel_fails = ForgeError("not now")

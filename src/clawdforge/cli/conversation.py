@@ -1,0 +1,154 @@
+"""A conversation on a terminal: prompts are typed, turns are watched, and what the agent asks is asked.
+
+Loads rich. What begins with a slash is the business of `slash`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.text import Text
+
+from clawdforge.cli import asking, keyboard, terminal
+from clawdforge.cli.blocks import Blocks
+from clawdforge.cli.following import Ended, Following, Item
+from clawdforge.cli.markdown import Prose
+from clawdforge.cli.narration import Narration
+from clawdforge.cli.screen import Screen
+from clawdforge.cli.slash import Slash, Wrong
+from clawdforge.cli.watching import watch
+from clawdforge.client.events import PermissionAnswerEvent, PermissionRequestEvent
+from clawdforge.errors import ForgeConflictError, ForgeError
+
+if TYPE_CHECKING:
+    from clawdforge.cli.talk import Talk
+    from clawdforge.client.stream import TurnStream
+
+_PERSONS_SECS: Final = 3_600
+"""How long a question waits for whoever sits at the terminal, and may be at lunch."""
+_SIGN: Final = "› "
+_RECALLED_BLOCKS: Final = 6
+
+
+class Conversation:
+    """See the module."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._console = terminal.console()
+        self._slash = Slash(self._console, talk)
+
+    def go(self) -> None:
+        """Talks until Ctrl-D, `/exit`, or Ctrl-C twice."""
+        self._greet()
+        pressed = False
+        with keyboard.history(_history_file()):
+            while not self._talk.left:
+                try:
+                    line = keyboard.read_prompt(_SIGN).strip()
+                except EOFError:
+                    self._console.print()
+                    return
+                except KeyboardInterrupt:
+                    self._console.print()
+                    if pressed:
+                        return
+                    pressed = True
+                    self._note("Ctrl-C once more leaves, as Ctrl-D does.")
+                else:
+                    pressed = False
+                    with self._saying_what_fails():
+                        if line and (prompt := self._slash.prompt_in(line)):
+                            self._turn(prompt)
+
+    def _greet(self) -> None:
+        session = self._talk.session
+        self._note(f"{session.agent} · {session.session_id} · /help lists commands, Ctrl-D leaves")
+        if not self._talk.is_new:
+            with self._saying_what_fails():
+                self._recall()
+
+    def _recall(self) -> None:
+        """The end of the last answer, for whoever comes back."""
+        last = next(self._talk.session.turns(), None)
+        if last is None:
+            return
+        record = self._talk.session.get_turn(last["turn_index"])
+        said = "".join(each["content"] for each in record["events"] if each["type"] == "text")
+        blocks = Blocks()
+        self._note(f"turn {last['turn_index']}, {last['status']}:")
+        for block in [*blocks.add(said), *blocks.finish()][-_RECALLED_BLOCKS:]:
+            self._console.print(Prose(block.text))
+
+    def _turn(self, prompt: str) -> None:
+        """Sends a prompt and watches what comes of it."""
+        talk, files = self._talk, list(self._talk.files)
+        narration = Narration(talk.session.agent_cwd)
+        screen = Screen(self._console, narration, f"{talk.session.agent} works, Ctrl-C cancels")
+        following = Following(
+            lambda: talk.session.stream(
+                prompt, files or None, delivery="queue", permission_timeout_secs=_PERSONS_SECS
+            )
+        )
+
+        def ask(request: PermissionRequestEvent) -> bool:
+            with screen.away():
+                return self._ask(request, following)
+
+        talk.talked = True
+        with keyboard.silent(), screen:
+            watched = watch(following, screen, ask)
+        talk.files.clear()
+        if watched.ended is None:
+            self._note("The turn goes on; /cancel ends it.")
+        elif watched.ended.error is not None:
+            raise watched.ended.error
+        elif narration.stop_reason not in ("end_turn", None):
+            self._note(f"({narration.stop_reason})")
+        self._console.print()
+
+    def _ask(self, request: PermissionRequestEvent, following: Following[TurnStream[Any]]) -> bool:
+        """Puts a request to whoever sits here. False where they want the turn cancelled."""
+
+        def is_over() -> bool:
+            return following.has(lambda item: _ends(item, request.permission_id))
+
+        option_id = asking.ask(self._console, request, is_over)
+        if option_id is None:
+            return is_over()
+        try:
+            self._talk.session.answer(request.permission_id, option_id=option_id)
+        except ForgeConflictError:
+            self._note("It was answered already.")
+        return True
+
+    @contextmanager
+    def _saying_what_fails(self) -> Iterator[None]:
+        """The conversation goes on, whatever the gateway says, and after a Ctrl-C."""
+        try:
+            yield
+        except Wrong as error:
+            self._note(str(error))
+        except ForgeError as error:
+            self._console.print(Text(terminal.printable(f"✗ {error}"), "red"))
+        except KeyboardInterrupt:
+            self._note("Interrupted.")
+
+    def _note(self, text: str) -> None:
+        self._console.print(Text(terminal.printable(text), "dim"))
+
+
+def _ends(item: Item[TurnStream[Any]], permission_id: str) -> bool:
+    """Whether a question is no more, once this has come."""
+    return isinstance(item, Ended) or (
+        isinstance(item, PermissionAnswerEvent) and item.permission_id == permission_id
+    )
+
+
+def _history_file() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "clawdforge" / "history"
