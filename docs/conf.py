@@ -52,6 +52,8 @@ def setup(app: Sphinx) -> None:
 def _complete(app: Sphinx, page: str, source: list[str]) -> None:
     if page == root_doc:
         source[0] += _contents(source[0])
+    if page == "docs/decisions/README":
+        source[0] += "\n```{toctree}\n:glob:\n\n0*\n```\n"
     if page in MADE:
         source[0] += MADE[page]()
 

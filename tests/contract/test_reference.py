@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 import clawdforge
+from clawdforge import testing
 from clawdforge.cli.root import cli
 from clawdforge.server.http.routes import application
 from clawdforge.server.settings import AgentSettings, Settings
@@ -40,8 +41,9 @@ def headings(built: Path, page: str) -> set[str]:
 
 def test_every_public_name_is_in_the_reference(built: Path) -> None:
     text = (built / "reference" / "python.html").read_text()
-    told = set(re.findall(r'<dt [^>]*id="clawdforge\.(\w+)"', text))
-    assert set(clawdforge.__all__) - told == {"__version__"}
+    told = set(re.findall(r'<dt [^>]*id="(clawdforge[.\w]+)"', text))
+    names = {f"{module.__name__}.{name}" for module in (clawdforge, testing) for name in module.__all__}
+    assert names - told == {"clawdforge.__version__", "clawdforge.testing.fake_agent"}
 
 
 def test_every_call_is_in_the_reference(built: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from types import ModuleType
 from typing import Any, Final
 
 import clawdforge
+from clawdforge import testing
 
-GROUPS: Final = (
+GROUPS: Final = (  # the first room that holds a name is its group's
     ("clawdforge.client.events", "Events"),
     ("clawdforge.client", "Forge, sessions, streams"),
     ("clawdforge.wire", "Answers"),
@@ -20,25 +22,27 @@ ORDER: Final = ("Forge, sessions, streams", "Answers", "Events", "Errors", "Test
 def page() -> str:
     """A heading for each group, with its names in the order of the alphabet."""
     groups: dict[str, list[str]] = {title: [] for title in ORDER}
-    for name in clawdforge.__all__:
-        value = getattr(clawdforge, name)
-        if inspect.isclass(value):
-            groups[_group(value)].append(_directive(name, value))
+    for module in (clawdforge, testing):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not isinstance(value, str | ModuleType):
+                groups[_group(value)].append(_directive(f"{module.__name__}.{name}", value))
     parts = ["\n"]
     for title, directives in groups.items():
-        if directives:
-            parts += [f"## {title}", "```{eval-rst}", *directives, "```", ""]
+        parts += [f"## {title}", "```{eval-rst}", *directives, "```", ""]
     return "\n".join(parts)
 
 
-def _group(value: type[Any]) -> str:
+def _group(value: Any) -> str:
     return next(title for room, title in GROUPS if f"{value.__module__}.".startswith(f"{room}."))
 
 
-def _directive(name: str, value: type[Any]) -> str:
+def _directive(name: str, value: Any) -> str:
+    if not inspect.isclass(value):
+        return f".. autofunction:: {name}\n"
     if issubclass(value, Exception):
-        return f".. autoexception:: clawdforge.{name}\n   :members:\n   :show-inheritance:\n"
-    words = f".. autoclass:: clawdforge.{name}\n   :members:\n   :inherited-members:\n   :undoc-members:\n"
+        return f".. autoexception:: {name}\n   :members:\n   :show-inheritance:\n"
+    words = f".. autoclass:: {name}\n   :members:\n   :inherited-members:\n   :undoc-members:\n"
     if "wire" in getattr(value.__init__, "__annotations__", ()):  # made by a Forge alone
         words += "   :exclude-members: __init__\n"
     return words
