@@ -225,7 +225,8 @@ def _fault(error: BaseException, timeout_s: float) -> Fault:
     if isinstance(error, httpx2.TimeoutException):
         return Fault(f"no answer within {timeout_s:g} s", sent, True, error)
     bottom: BaseException = error
-    while (deeper := bottom.__cause__ or bottom.__context__) is not None:
+    # Not `__context__`: that would lead on into whatever the app was handling when it made the call.
+    while (deeper := bottom.__cause__) is not None:
         bottom = deeper
     said = bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else str(bottom)
     return Fault(one_line(said) or type(bottom).__name__, sent, False, error)

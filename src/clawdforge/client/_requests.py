@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from clawdforge.client._api import Reply
 from clawdforge.client._config import Config
@@ -27,6 +27,7 @@ T = TypeVar("T")
 # requests lets some of what lies below it through: urllib3's own errors, http.client's, bad host names.
 _FAULTS: Final = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
 _POOL_SIZE: Final = 100
+_HTTP_1_1: Final = 11
 _PIECE_BYTES: Final = 64 * 1024
 
 
@@ -87,7 +88,7 @@ class Wire:
 
         Raises:
             ForgeError: this way is closed.
-            one of `_FAULTS`: no answer came.
+            one of `_FAULTS`: no answer came, or not the whole of its head.
         """
         if self._closed:
             raise ForgeError("this Forge is closed; make a new one")
@@ -95,7 +96,7 @@ class Wire:
             # After a fork the parent's connections are the parent's: two would read each other's answers.
             self._http, self._pid = _new_http(), os.getpid()
         call = step.call
-        return self._http.request(
+        response = self._http.request(
             call.method,
             self._config.base_url + call.path,
             params=call.params,
@@ -107,6 +108,10 @@ class Wire:
             stream=True,  # so that a body that breaks off leaves no socket: requests itself would lose it
             proxies=self._proxies,
         )
+        if _is_cut(response):
+            response.close()
+            raise requests.ConnectionError("the answer broke off in its head")
+        return response
 
 
 class _Held:
@@ -149,7 +154,7 @@ class _Held:
         self.shut()
         try:
             response = self._wire.request(step)
-            if not response.ok:
+            if not response.ok or response.is_redirect:
                 with response:
                     return Reply(response.status_code, response.headers, response.content)
         except _FAULTS as error:
@@ -169,6 +174,19 @@ class _Held:
         if not piece:
             self.shut()
         return piece
+
+
+def _is_cut(response: requests.Response) -> bool:
+    """Whether the connection ended within the head, which http.client takes for the head's end.
+
+    Headers are then missing, or end in mid value. What is whole says how long the answer is, or that the
+    connection's end is its end.
+    """
+    raw = response.raw
+    if getattr(raw, "version", None) != _HTTP_1_1:
+        return False  # an older server's, or none from a network
+    framed = raw.chunked or raw.length_remaining is not None
+    return not framed and "close" not in response.headers.get("Connection", "").lower()
 
 
 def _reader(response: requests.Response) -> Callable[[], bytes]:
@@ -229,6 +247,8 @@ def _fault(error: BaseException, timeout_s: float) -> Fault:
     timed_out = isinstance(error, requests.Timeout)
     bottom, sent = error, True
     while True:
+        # Of a body that stops in its midst, requests makes an error of the connection.
+        timed_out = timed_out or isinstance(bottom, ReadTimeoutError)
         if isinstance(bottom, NewConnectionError | ConnectTimeoutError):
             sent = False  # no connection, so nothing went over one
         deeper = _deeper(bottom)
