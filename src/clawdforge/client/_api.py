@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from clawdforge.client import _call
 from clawdforge.errors import ForgeAPIError, ForgeProtocolError, class_for, one_line
 from clawdforge.wire import codec
 
@@ -56,17 +57,38 @@ def read(reply: Reply, *, token: str | None = None) -> dict[str, Any]:
         ForgeProtocolError: a success that is no JSON object.
     """
     if not reply.ok:
-        raise _problem(reply, token)
+        raise problem(reply, token=token)
     try:
         body = _parsed(reply.body)
     except (ValueError, RecursionError) as error:
         # `from None`: a parser's error holds the whole text, and a traceback printer might show it.
+        said = _excerpt(_blotted(reply.body, token))
         raise ForgeProtocolError(
-            f"HTTP {reply.status} without readable JSON ({type(error).__name__}): {_excerpt(reply.body)}"
+            f"HTTP {reply.status} without readable JSON ({type(error).__name__}): {said}"
         ) from None
     if not isinstance(body, dict):
-        raise ForgeProtocolError(f"HTTP {reply.status} with JSON that is no object: {_excerpt(reply.body)}")
+        said = _excerpt(_blotted(reply.body, token))
+        raise ForgeProtocolError(f"HTTP {reply.status} with JSON that is no object: {said}")
     return body
+
+
+def problem(reply: Reply, *, token: str | None = None) -> ForgeAPIError:
+    """An answer that is no success, as an exception; `token` as `read` has it."""
+    raw = _blotted(reply.body, token)
+    try:
+        parsed = _parsed(raw)
+    except (ValueError, RecursionError):
+        parsed = None
+    body = parsed if isinstance(parsed, dict) else {}
+    code = _text(body.get("code"))
+    return class_for(reply.status, code)(
+        reply.status,
+        body["detail"] if body.get("detail") is not None else _stand_in(reply, body, raw),
+        code,
+        _text(body.get("request_id")) or reply.headers.get("X-Request-Id"),
+        retry_after=retry_after_s(reply),
+        body=body,
+    )
 
 
 def run_result(body: Mapping[str, Any]) -> RunResult:
@@ -99,7 +121,8 @@ def app_token(body: Mapping[str, Any]) -> AppToken:
 def session_created(body: Mapping[str, Any]) -> SessionCreated:
     from clawdforge.wire.sessions import SessionCreated
 
-    return _value(SessionCreated, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
+    made = _value(SessionCreated, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
+    return made if is_name(made.session_id) else _nameless()
 
 
 def cancelled(body: Mapping[str, Any]) -> bool:
@@ -134,7 +157,21 @@ def cursor(body: Mapping[str, Any]) -> str | None:
 def session_forked(body: Mapping[str, Any]) -> SessionForked:
     from clawdforge.wire.sessions import SessionForked
 
-    return _value(SessionForked, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
+    made = _value(SessionForked, body, ok=False, agent="", created_at=0, cwd="", agent_cwd="")
+    return made if is_name(made.session_id) else _nameless()
+
+
+def is_name(value: str) -> bool:
+    """Whether what a gateway calls something can stand in a path, as further calls need it."""
+    try:
+        _call.segment("a name", value)
+    except ValueError:
+        return False
+    return True
+
+
+def _nameless() -> NoReturn:
+    raise ForgeProtocolError("the new session has no session_id that could be called")
 
 
 def turn_diff(body: Mapping[str, Any]) -> TurnDiff:
@@ -179,22 +216,8 @@ def _value(cls: type[T], body: Mapping[str, Any], **neutral: Any) -> T:
         raise ForgeProtocolError(str(error)) from None
 
 
-def _problem(reply: Reply, token: str | None) -> ForgeAPIError:
-    raw = reply.body.replace(token.encode(), _HIDDEN) if token else reply.body
-    try:
-        parsed = _parsed(raw)
-    except (ValueError, RecursionError):
-        parsed = None
-    body = parsed if isinstance(parsed, dict) else {}
-    code = _text(body.get("code"))
-    return class_for(reply.status, code)(
-        reply.status,
-        body["detail"] if body.get("detail") is not None else _stand_in(reply, body, raw),
-        code,
-        _text(body.get("request_id")) or reply.headers.get("X-Request-Id"),
-        retry_after=retry_after_s(reply),
-        body=body,
-    )
+def _blotted(raw: bytes, token: str | None) -> bytes:
+    return raw.replace(token.encode(), _HIDDEN) if token else raw
 
 
 def _stand_in(reply: Reply, body: Mapping[str, Any], raw: bytes) -> str:

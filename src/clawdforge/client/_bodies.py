@@ -44,9 +44,14 @@ class Source:
 
 
 class FileBody:
-    """A file as a body, between what comes before and after it. To be iterated once, and again after `rewind`."""
+    """A file as a body, between what comes before and after it. To be iterated once, and again after `rewind`.
+
+    Attributes:
+        failure: what iterating has raised. Where the body is iterated, it might pass for a fault of the network.
+    """
 
     def __init__(self, source: Source, content_type: str, head: bytes = b"", tail: bytes = b"") -> None:
+        self.failure: Exception | None = None
         self._source = source
         self._head = head
         self._tail = tail
@@ -79,6 +84,13 @@ class FileBody:
             ForgeError: the file cannot be read, or has become shorter than it was.
         """
         self._begun = True
+        try:
+            yield from self._pieces()
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _pieces(self) -> Iterator[bytes]:
         if self._head:
             yield self._head
         done, size = 0, self._source.size
@@ -101,9 +113,9 @@ class FileBody:
     def _read(self, size: int) -> bytes:
         try:
             return self._source.file.read(size)
-        except OSError as error:
-            # As an OSError it would pass for a fault of the network.
-            raise ForgeError(f"the file cannot be read: {error.strerror or type(error).__name__}") from error
+        except (OSError, ValueError) as error:  # ValueError: it was closed meanwhile
+            why = getattr(error, "strerror", None) or error or type(error).__name__
+            raise ForgeError(f"the file cannot be read: {why}") from error
 
 
 def form(source: Source, name: str, fields: Mapping[str, str], boundary: str) -> FileBody:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 READ_S: Final = 10
 """How long the gateway may take over a call that only looks something up."""
+LONGEST_S: Final = 86_400
+"""The longest deadline that the contract has."""
 WRITE_S: Final = 60
 """How long it may take over one that changes something, or tells much."""
 JSON: Final = "application/json"
@@ -74,6 +76,11 @@ class Call:
         """The same call, for the page that begins there."""
         return replace(self, params={**self.params, "cursor": cursor})
 
+    @property
+    def failure(self) -> Exception | None:
+        """What the app's own file, or its function that is told of the progress, has raised while it was sent."""
+        return self.body.failure if isinstance(self.body, FileBody) else None
+
     def rewound(self) -> bool:
         """Goes back to the body's beginning; whether the call can be sent (again)."""
         return self.body is None or isinstance(self.body, bytes) or self.body.rewind()
@@ -90,8 +97,8 @@ def checked_timeout(timeout_secs: float) -> int:
     if isinstance(timeout_secs, bool) or not isinstance(timeout_secs, int | float):
         raise TypeError("timeout_secs is a number of seconds")
     timeout_secs = math.ceil(timeout_secs) if math.isfinite(timeout_secs) else 0
-    if timeout_secs < 1:
-        raise ValueError("timeout_secs must be 1 or more")
+    if not 1 <= timeout_secs <= LONGEST_S:
+        raise ValueError(f"timeout_secs must be 1 to {LONGEST_S}")
     return timeout_secs
 
 

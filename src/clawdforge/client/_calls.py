@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clawdforge.wire.workspace import WorkspaceEntry
 
 Files: TypeAlias = "Iterable[str | FileToken] | None"
-LONGEST_TURN_S: Final = 86_400
+LONGEST_TURN_S: Final = _call.LONGEST_S
 """How long a turn may take that has no deadline of its own."""
 COPY_S: Final = 600
 """How long the copy of a workspace may take."""

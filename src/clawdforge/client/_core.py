@@ -55,8 +55,8 @@ class Core:
 
     def __post_init__(self) -> None:
         _call.checked_timeout(self.timeout_secs)
-        if self.margin_s < 0:
-            raise ValueError("http_timeout_margin must not be negative")
+        if not 0 <= self.margin_s <= _call.LONGEST_S:
+            raise ValueError(f"http_timeout_margin must be 0 to {_call.LONGEST_S} seconds")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ValueError("retries is a number of tries, 0 or more")
 

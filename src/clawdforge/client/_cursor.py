@@ -27,6 +27,7 @@ class Cursor:
     Attributes:
         after: the `seq` of the last event that came out.
         told: the `seq` of the last one that the reader has: it may stop in the midst of what came out together.
+        heard_bytes: how much of streams came, signs of life too.
         turn_index: the turn that is read, None where that is not known yet, or where all are read.
         ended: whether no more will come: the turn has ended, or the session is closed.
     """
@@ -34,6 +35,7 @@ class Cursor:
     def __init__(self, after: int = 0, *, one_turn: bool = False) -> None:
         self.after: int = after
         self.told: int = after
+        self.heard_bytes: int = 0
         self._came: list[Event] = []
         self.turn_index: int | None = None
         self.ended: bool = False
@@ -55,6 +57,7 @@ class Cursor:
             ForgeProtocolError: they are none of the contract's, or an event is too large to be held.
         """
         found = self._came = []
+        self.heard_bytes += len(data)
         try:
             frames = self._decoder.feed(data)
         except TooLong as error:

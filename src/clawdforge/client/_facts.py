@@ -12,7 +12,7 @@ from clawdforge.client._call import Call
 from clawdforge.client._core import Core
 from clawdforge.client._log import log
 from clawdforge.client._steps import Flow
-from clawdforge.errors import ForgeError, ForgeProtocolError
+from clawdforge.errors import ForgeError
 
 if TYPE_CHECKING:
     from clawdforge.wire.sessions import SessionCreated
@@ -84,10 +84,7 @@ class SessionFacts:
             raise ForgeError("this session is closed; make a new one")
         if self._created is not None or self._opening is None:
             raise ForgeError("this session is open already")
-        created = _api.session_created((yield from _flow.ask(self._core, self._opening)))
-        if not created.session_id:
-            raise ForgeProtocolError("the new session has no session_id")
-        self._created = created
+        self._created = _api.session_created((yield from _flow.ask(self._core, self._opening)))
 
     def _enter(self) -> Flow[None]:
         if self._entered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from clawdforge.client import _api, _retry
 from clawdforge.client._api import Reply
@@ -12,7 +12,7 @@ from clawdforge.client._call import Call
 from clawdforge.client._core import Core
 from clawdforge.client._log import log
 from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Send, Shut, Sleep
-from clawdforge.errors import ForgeProtocolError, ForgeTimeoutError, ForgeTransportError, one_line
+from clawdforge.errors import ForgeAPIError, ForgeProtocolError, ForgeTimeoutError, ForgeTransportError, one_line
 
 _SECRET: Final = re.compile(r"(cf_|ff_)[A-Za-z0-9_%-]+")
 
@@ -39,6 +39,8 @@ def exchange(core: Core, call: Call, step: type[Send | Open] = Send) -> Flow[Rep
     attempt = 0
     while True:
         answer = yield from attempted(core, step(call, timeout_s))
+        if call.failure is not None:
+            raise call.failure
         left_s = ends_at - core.clock()
         wait_s = _retry.wait_s(
             answer,
@@ -115,10 +117,9 @@ def pages(core: Core, call: Call, name: str, read: Any = None) -> Items[Any]:
         call = call.at(cursor)
 
 
-def refused(core: Core, reply: Reply) -> NoReturn:
+def refusal(core: Core, reply: Reply) -> ForgeAPIError:
     """An answer that is no success, as an exception."""
-    _api.read(reply, token=core.config.token)
-    raise AssertionError("a success is no refusal")
+    return _api.problem(reply, token=core.config.token)
 
 
 def transport_error(core: Core, call: Call, fault: Fault, **told: Any) -> ForgeTransportError:

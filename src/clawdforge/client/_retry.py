@@ -15,6 +15,8 @@ from clawdforge.client._steps import Fault
 
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 8.0
+LONGEST_NAMED_S: Final = 60
+"""A stream's reader does not wait longer, whatever `Retry-After` says."""
 _OVERLOADED: Final = (429, 503)
 _READING_AGAIN: Final = (408, 429, 502, 503, 504)
 
@@ -56,7 +58,7 @@ def reading_wait_s(answer: Reply | Fault, *, attempt: int, retries: int, jitter:
     if attempt >= retries or (isinstance(answer, Reply) and answer.status not in _READING_AGAIN):
         return None
     named = retry_after_s(answer) if isinstance(answer, Reply) else None
-    return (named or 0) + backoff_s(attempt, jitter)
+    return min(named or 0, LONGEST_NAMED_S) + backoff_s(attempt, jitter)
 
 
 def backoff_s(attempt: int, jitter: float) -> float:

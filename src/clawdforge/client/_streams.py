@@ -6,7 +6,6 @@ POST with the same key, afterwards by the session's events after the last one th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -21,7 +20,7 @@ from clawdforge.client._cursor import Cursor
 from clawdforge.client._log import log
 from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Shut, Sleep, Step, Tell
 from clawdforge.client.events import Event, PermissionRequestEvent
-from clawdforge.errors import ForgeConflictError, ForgeError, ForgeTransportError
+from clawdforge.errors import ForgeConflictError, ForgeError, ForgeTransportError, ForgeUnavailableError
 from clawdforge.wire.sse import MEDIA_TYPE
 
 SILENCE_S: Final = 60
@@ -70,7 +69,10 @@ class SessionEvents:
 
     def is_over(self, core: Core) -> Flow[bool]:
         """Of a session that is closed there is nothing to follow: what is left of it is read page by page."""
-        state = yield from _flow.ask(core, _calls.get_session(self.session_id))
+        try:
+            state = yield from _flow.ask(core, _calls.get_session(self.session_id))
+        except (ForgeTransportError, ForgeUnavailableError):
+            return False  # the gateway starts anew, perhaps
         if state.get("closed_at") is not None:
             self.follow = False
         return not self.follow
@@ -112,8 +114,9 @@ class PromptEvents:
     def opened(self, reply: Reply) -> None:
         """Of a run, this says which one it is."""
         if self._session_id is None:
-            room, _, run_id = reply.headers.get("Location", "").rpartition("/")
-            self._session_id = unquote(run_id) if room.endswith("/runs") and run_id else None
+            room, _, name = reply.headers.get("Location", "").rpartition("/")
+            run_id = unquote(name)
+            self._session_id = run_id if room.endswith("/runs") and _api.is_name(run_id) else None
 
     def is_over(self, core: Core) -> Flow[bool]:
         """A turn has an end, and tells it."""
@@ -167,9 +170,9 @@ def follow(core: Core, source: Source) -> Items[Event]:
     failures, reached = 0, False
     while not source.cursor.ended:
         call = _flow.keyed(core, source.next_call())
-        before = source.cursor.after
+        before, heard_bytes = source.cursor.after, source.cursor.heard_bytes
         came = yield from _connection(core, source, call)
-        if source.cursor.after > before:
+        if source.cursor.after > before or (call.method == "GET" and source.cursor.heard_bytes > heard_bytes):
             failures, reached = 0, True
         if isinstance(came, Reply) and came.ok:
             continue  # its end was told, or a page that may not be the last
@@ -179,7 +182,7 @@ def follow(core: Core, source: Source) -> Items[Event]:
         if wait_s is None:
             if isinstance(came, Fault):
                 raise _broken(core, source, call, came) from came.cause
-            _flow.refused(core, came)
+            raise _flow.refusal(core, came)
         failures += 1
         log.warning(
             "the stream of %s was cut (%s): it goes on after event %d in %.1f s",
@@ -193,7 +196,7 @@ def follow(core: Core, source: Source) -> Items[Event]:
 
 def _connection(core: Core, source: Source, call: Call) -> Generator[Step | list[Event], Any, Reply | Fault]:
     """Yields what one connection tells. Returns why it ended: a `Fault`, or a `Reply` that tells no events."""
-    reply = yield from _flow.attempted(core, Open(call, SILENCE_S))
+    reply = yield from _flow.attempted(core, Open(call, _silence_s(core, call)))
     if isinstance(reply, Fault) or not reply.ok:
         return reply
     if not reply.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
@@ -215,6 +218,14 @@ def _connection(core: Core, source: Source, call: Call) -> Generator[Step | list
             return reply
 
 
+def _silence_s(core: Core, call: Call) -> float:
+    """How long nothing may come. A gateway that may be an old one says nothing until the whole turn is done."""
+    if call.method == "GET" or core.gateway.honours_keys:
+        return SILENCE_S
+    turn_s = call.patience_s if call.patience_s < _calls.LONGEST_TURN_S else core.timeout_secs
+    return max(SILENCE_S, turn_s + core.margin_s)
+
+
 def _wait_s(core: Core, call: Call, came: Reply | Fault, failures: int, *, reached: bool) -> float | None:
     """How long to wait before the stream is opened again; None where it shall not be."""
     if reached and call.method == "GET":
@@ -227,7 +238,7 @@ def _wait_s(core: Core, call: Call, came: Reply | Fault, failures: int, *, reach
         attempt=failures,
         retries=core.retries,
         safe=call.repeatable and core.gateway.honours_keys,
-        left_s=math.inf,
+        left_s=SILENCE_S,
         jitter=core.jitter(),
     )
 
@@ -285,8 +296,8 @@ def _asked(
     on_permission: Callable[[PermissionRequestEvent], Any],
 ) -> Flow[None]:
     """Answers a request as the app decides."""
-    if request.expires_at is None or source.session_id is None:
-        return  # it was answered at once, by the session's policy
+    if request.expires_at is None or source.session_id is None or not _api.is_name(request.permission_id):
+        return  # it was answered at once, by the session's policy; or there is nothing that could be answered
     decision = yield Tell(on_permission, request)
     if decision is None:
         return

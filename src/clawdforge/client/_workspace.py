@@ -37,7 +37,7 @@ def fetch(
     while True:
         reply = yield from _flow.exchange(core, call, Open)
         if not reply.ok:
-            _flow.refused(core, reply)
+            raise _flow.refusal(core, reply)
         sink.seek(start)
         sink.truncate()
         fault = yield from _written(reply, sink.write, on_progress)
@@ -59,7 +59,9 @@ def fetch(
 
 def _written(reply: Reply, write: Callable[[bytes], object], on_progress: OnProgress | None) -> Flow[Fault | None]:
     length = reply.headers.get("Content-Length", "")
-    total = int(length) if length.isascii() and length.isdigit() else None
+    # Where a proxy has packed them, the length is not that of the file's bytes.
+    whole = length.isascii() and length.isdigit() and "Content-Encoding" not in reply.headers
+    total = int(length) if whole else None
     done = 0
     while True:
         piece: bytes | Fault = yield Read()
