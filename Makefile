@@ -12,6 +12,8 @@ agents := .cache/agents/pinned
 types := .cache/types/pinned
 compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --strip-extras \
     --generate-hashes --no-annotate --no-emit-options
+# Tests wait for processes, clocks and disks for nearly half of their time: three at once keep two processors busy.
+workers = $$(( ($$(nproc) * 3 + 1) / 2 ))
 say = printf '\n\033[1m%s\033[0m\n'
 
 .PHONY: help run test docs leaks chaos bench clean lock
@@ -47,7 +49,7 @@ test: .venv/installed $(agents)/installed $(types)/installed .cache/models/insta
 	@$(bin)/lint-imports --no-logo
 	@$(say) 'Tests'
 	@$(bin)/python -m compileall -q src  # thousands of agents start, and may not write what they compile
-	@$(bin)/pytest -n 2 --durations=15
+	@$(bin)/pytest -n $(workers) --durations=15
 
 docs: .venv/installed
 	@$(bin)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/docs

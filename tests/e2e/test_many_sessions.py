@@ -20,7 +20,7 @@ from harness.gateway import Gateway, until
 from harness.http import ask
 from harness.ledger import Ledger
 
-WARM_UP, MANY, AT_ONCE = 100, 250, 6
+WARM_UP, MANY, AT_ONCE = 60, 150, 6
 GROWTH_LIMIT_BYTES = 16 * 1024
 """Of memory, for each session that has come and gone. An open one was seen to take 22 KiB; measured here were 2 to
 6, less the longer it went on: pools and the database's caches, which have an end."""
