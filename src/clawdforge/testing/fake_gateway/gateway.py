@@ -61,6 +61,7 @@ class FakeGateway:
         usage: Mapping[str, Any] | None = None,
         model: str | None = None,
         schema_errors: Iterable[str] | None = None,
+        repair: Any = None,
     ) -> None:
         """The next prompt that has no answer yet is answered with these parts.
 
@@ -71,9 +72,13 @@ class FakeGateway:
             usage: the agent's own count, by the names of `clawdforge.wire.usage.Usage`; else there is an estimate.
             model: the one that the agent says it has used.
             schema_errors: what is wrong with the answer by the prompt's `schema`; else it is looked at.
+            repair: one part, which is the answer where the first one did not fit and is asked for once more; else
+                that is the same again.
         """
         errors = None if schema_errors is None else tuple(schema_errors)
-        self._add(Told(usage, model, errors), *parts, script.stop(stop_reason))
+        told, end = Told(usage, model, errors), script.stop(stop_reason)
+        again = None if repair is None else (Told(usage, model), repair, end)
+        self._add((told, *parts, end), again)
 
     def fails(
         self, code: str = "agent_failed", detail: str = "", *, after: Iterable[Any] = (), **extra: Any
@@ -89,14 +94,15 @@ class FakeGateway:
         Raises:
             ValueError: no turn fails so: see `refuses`.
         """
-        self._add(*after, script.fail(code, detail, **extra))
+        self._add((*after, script.fail(code, detail, **extra)))
 
     def on_prompt(self, answerer: Callable[[Prompt], Any]) -> Callable[[Prompt], Any]:
         """A function answers all prompts that have no answer of their own. Also as a decorator.
 
         It returns a text, a step, or a value that is said as JSON; or it is a generator of these, and hears at
         each `yield ask(…)` what was decided. What it raises ends the turn `agent_failed`, with the reason. It
-        runs in a thread of the turn's own.
+        runs in a thread of the turn's own. An answer that does not fit the prompt's `schema` is asked for once
+        more, with a prompt that has `errors`.
         """
         with self._state.lock:
             self._state.script.always = answerer
@@ -251,11 +257,11 @@ class FakeGateway:
 
     # --- inside ----------------------------------------------------------------------------------------------
 
-    def _add(self, *parts: Any) -> None:
-        for each in parts:
+    def _add(self, parts: tuple[Any, ...], repair: tuple[Any, ...] | None = None) -> None:
+        for each in (*parts, *(repair or ())):
             script.check(each)
         with self._state.lock:
-            self._state.script.add(script.of(parts))
+            self._state.script.add(script.of(parts, repair))
 
     def _chance(self, chance: Chance, times: int) -> None:
         with self._state.lock:

@@ -28,6 +28,7 @@ class Prompt:
         is_run: whether it came by `POST /run`.
         files: what was uploaded for it, in the order of the call.
         schema: the JSON Schema that the answer shall fit, or None.
+        errors: where an answer did not fit, and is asked for once more, what was wrong with it.
         options: what else was chosen for the session or run, by its name in the contract: `model`, `system`, ….
         meta: the session's.
         workspace: the files of its workspace by their paths, as they are now: what is put into it, is there.
@@ -43,6 +44,7 @@ class Prompt:
     options: Mapping[str, Any]
     meta: Mapping[str, Any]
     workspace: dict[str, bytes] = field(repr=False)
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ def run_answer(session: Session, turn: Turn) -> RunResult:
     answer = turn_answer(session, turn)
     return RunResult(
         ok=answer.ok,
-        result=results.parse(results.final_text(answer.events)),
+        result=_result(turn, answer.events),
         duration_ms=answer.duration_ms,
         stop_reason=answer.stop_reason,
         run_id=session.session_id,
@@ -109,6 +109,7 @@ def run_answer(session: Session, turn: Turn) -> RunResult:
         usage=turn.usage,
         schema_valid=answer.schema_valid,
         schema_errors=answer.schema_errors,
+        schema_repaired=answer.schema_repaired,
     )
 
 
@@ -155,7 +156,7 @@ def run_info(session: Session) -> RunInfo:
     turn = session.turns[0]
     folded = session.folded(turn).result()
     done = turn.status == "done"
-    return RunInfo(**_run(session), result=results.parse(results.final_text(folded)) if done else None)
+    return RunInfo(**_run(session), result=_result(turn, folded) if done else None)
 
 
 def _run(session: Session) -> dict[str, Any]:
@@ -183,8 +184,14 @@ def _failure(turn: Turn) -> tuple[str, str] | None:
 def _verdict(turn: Turn, folded: list[dict[str, Any]]) -> dict[str, Any]:
     if turn.schema_errors is None:
         return {}
-    result = results.parse(results.final_text(folded))
-    return {"result": result, "schema_valid": not turn.schema_errors, "schema_errors": [*turn.schema_errors]}
+    verdict = {"schema_valid": not turn.schema_errors, "schema_errors": [*turn.schema_errors]}
+    if any(each["type"] == events.SCHEMA_REPAIR for each in folded):
+        verdict["schema_repaired"] = True
+    return {"result": _result(turn, folded), **verdict}
+
+
+def _result(turn: Turn, folded: list[dict[str, Any]]) -> Any:
+    return results.parse(results.final_text(folded), amid_words=turn.schema_errors is not None)
 
 
 def _is_empty(turn: Turn, folded: list[dict[str, Any]]) -> bool:

@@ -193,9 +193,14 @@ def fail(code: str, detail: str = "", **extra: Any) -> End:
     return End(code, detail or f"the fake gateway was told that this turn ends {code}", {**usual, **extra})
 
 
-def of(parts: tuple[Any, ...]) -> Answerer:
-    """What answers a prompt with these parts: texts, steps, and all else as JSON."""
-    return lambda prompt: iter(parts)
+def of(parts: tuple[Any, ...], repair: tuple[Any, ...] | None = None) -> Answerer:
+    """What answers a prompt with these parts: texts, steps, and all else as JSON.
+
+    Args:
+        parts: what is said.
+        repair: what is said where that did not fit its schema, and is asked for once more; None: the same again.
+    """
+    return lambda prompt: iter(repair if prompt.errors and repair is not None else parts)
 
 
 def check(part: Any) -> None:

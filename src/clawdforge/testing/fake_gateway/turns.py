@@ -1,7 +1,4 @@
-"""Plays a turn: the steps of its script become events of its session, and at last its end.
-
-The one place that ends turns. Must not know HTTP.
-"""
+"""Plays a turn: the steps of its script become events of its session, until it ends. Must not know HTTP."""
 
 from __future__ import annotations
 
@@ -9,40 +6,18 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from clawdforge.testing.fake_gateway import schemas, script
+from clawdforge.testing.fake_gateway import deciding, ends, script
+from clawdforge.testing.fake_gateway.prompt import Prompt
 from clawdforge.testing.fake_gateway.script import Ask, End, Gate, Step, Told, Write
 from clawdforge.testing.fake_gateway.session import Asked, Session, Turn
-from clawdforge.wire import codec, events, results
+from clawdforge.wire import codec, events
 from clawdforge.wire.events import Draft
-from clawdforge.wire.permissions import (
-    Decision,
-    Outcome,
-    PermissionAnswered,
-    PermissionItem,
-    PermissionOption,
-)
-from clawdforge.wire.usage import Usage, estimate
+from clawdforge.wire.permissions import Outcome, PermissionItem, PermissionOption
 
 _log = logging.getLogger("clawdforge.testing")
 CANCELLED: Final = End("cancelled")
-_MODEL: Final = "fake"
-_AGENT_LOST: Final = ("agent_failed", "timeout", "interrupted")
-_READING: Final = frozenset({"read", "search", "think"})
-_MAY: Final = {"deny": frozenset(), "reads": _READING, "workspace": _READING | {"edit", "delete", "move"}}
-_MEANINGS: Final[dict[str, Decision]] = {
-    "allow_once": "allow",
-    "allow_always": "allow_always",
-    "reject_once": "reject",
-    "reject_always": "reject_always",
-}
-_KINDS_FOR: Final[dict[str, tuple[str, ...]]] = {
-    "allow": ("allow_once",),
-    "allow_always": ("allow_always", "allow_once"),
-    "reject": ("reject_once", "reject_always"),
-    "reject_always": ("reject_always", "reject_once"),
-}
 
 
 class _Stopped(Exception):
@@ -70,33 +45,22 @@ def play(session: Session, turn: Turn) -> None:
     try:
         if turn.status == "queued":
             player.wait_for_others()
-        end = player.played()
+        end = player.answered(turn.prompt)
+        with session.lock:
+            again = ends.repair(session, turn, end, player.told)
+        if again is not None:
+            end = player.answered(again)
     except _Stopped as stopped:
         end = stopped.end
     with session.lock:
-        player.settle(end)
-
-
-def option_for(options: list[PermissionOption], decision: str) -> PermissionOption | None:
-    """The option that a decision takes; None where none of its meaning is offered."""
-    for kind in _KINDS_FOR[decision]:
-        for option in options:
-            if option.kind == kind:
-                return option
-    return None
-
-
-def answered(permission_id: str, option: PermissionOption | None, by: str) -> PermissionAnswered:
-    """What a request came to, by the option that was taken; None: by none."""
-    decision: Outcome = "cancelled" if option is None else _MEANINGS.get(option.kind, "other")
-    return PermissionAnswered(True, permission_id, decision, None if option is None else option.option_id, by)
+        ends.settle(session, turn, end, player.told)
 
 
 class _Player:
     def __init__(self, session: Session, turn: Turn) -> None:
         self._session = session
         self._turn = turn
-        self._told = Told()
+        self.told = Told()
         self._tools = 0
 
     def wait_for_others(self) -> None:
@@ -109,10 +73,11 @@ class _Player:
                 raise _Stopped(turn.stopped)
             begin(session, turn)
 
-    def played(self) -> End:
-        """The end that the script comes to. Raises _Stopped."""
+    def answered(self, prompt: Prompt) -> End:
+        """The end to which the script comes of this prompt. Raises _Stopped."""
+        self.told = Told()
         try:
-            steps = script.played(self._turn.answerer(self._turn.prompt))
+            steps = script.played(self._turn.answerer(prompt))
             heard: Any = None
             while True:
                 try:
@@ -128,38 +93,6 @@ class _Player:
             _log.exception("what answers the prompts of the fake gateway failed")
             detail = f"what answers the prompts of the fake gateway failed: {error!r}"
             return script.fail("agent_failed", detail)
-
-    def settle(self, end: End) -> None:
-        """The turn has ended; the lock is held."""
-        session, turn = self._session, self._turn
-        turn.schema_errors = self._told.schema_errors
-        begun = turn.status == "running"
-        turn.duration_ms = round((time.monotonic() - turn.begun_s) * 1000) if begun else 0
-        for each in session.asked.values():
-            if each.waits:
-                self._answer(each, None, "cancel")
-        fold = session.folded(turn)
-        empty = not fold.text() and not fold.tool_calls
-        turn.ok = end.stop_reason in ("max_tokens", "max_turn_requests") or (
-            end.stop_reason == "end_turn" and not empty
-        )
-        turn.usage = codec.to_json(self._usage(len(fold.text().encode())))
-        turn.model = session.options.model or (self._told.model or _MODEL if begun else None)
-        turn.status = "failed" if end.stop_reason in script.FAILURES else "done"
-        turn.after = dict(session.workspace)
-        if turn.prompt.schema is not None and turn.schema_errors is None:
-            said = results.parse(results.final_text(fold.result()))
-            turn.schema_errors = tuple(schemas.errors(turn.prompt.schema, said))
-        if end.stop_reason in script.FAILURES:
-            why = {"code": end.stop_reason, "detail": end.detail}
-            limit = {"limit": end.extra["limit"]} if "limit" in end.extra else {}
-            session.append(Draft(events.ERROR, {**why, **limit}), turn.index)
-        how = {"stop_reason": end.stop_reason, "ok": turn.ok, "duration_ms": turn.duration_ms}
-        session.awake = session.awake and end.stop_reason not in _AGENT_LOST
-        turn.end = end
-        session.append(Draft(events.TURN_END, {**how, "usage": turn.usage}), turn.index)
-        if session.is_run:
-            session.close("run")
 
     def _do(self, step: Step) -> Any:
         """Does one step of the script; returns what the script hears of it. Raises _Stopped."""
@@ -180,7 +113,7 @@ class _Player:
                     self._wait(lambda: step.is_open)
                     turn.heard_s = time.monotonic()
                 case Told():
-                    self._told = step
+                    self.told = step
                 case End():
                     raise _Stopped(step)
         return None
@@ -228,18 +161,15 @@ class _Player:
             Draft(events.PERMISSION_REQUEST, {**request, "options": shown, "expires_at": expires_at}), turn.index
         )
         if policy != "ask":
-            allowed = policy == "allow" or step.kind in _MAY[policy]
-            self._answer(asked, option_for(options, "allow" if allowed else "reject"), f"policy:{policy}")
+            decision = deciding.by_policy(policy, step.kind)
+            deciding.answer(session, asked, deciding.option_for(asked, decision), f"policy:{policy}")
         elif not self._wait(lambda: asked.answer is not None, wait_s):
-            self._answer(asked, option_for(options, "reject"), "expiry")
+            deciding.answer(session, asked, deciding.option_for(asked, "reject"), "expiry")
         assert asked.answer is not None
-        decision = asked.answer.decision
-        status = "completed" if decision in ("allow", "allow_always") else "failed"
+        outcome = asked.answer.decision
+        status = "completed" if outcome in ("allow", "allow_always") else "failed"
         session.append(Draft(events.TOOL_CALL_UPDATE, {"id": call, "status": status}), turn.index)
-        return decision
-
-    def _answer(self, asked: Asked, option: PermissionOption | None, by: str) -> None:
-        answer_permission(self._session, asked, answered(asked.item.permission_id, option, by))
+        return outcome
 
     def _wait(self, condition: Callable[[], bool], patience_s: float | None = None) -> bool:
         """Lets go of the lock until something holds. Raises _Stopped where the turn's end comes first.
@@ -261,21 +191,6 @@ class _Player:
             raise _Stopped(script.fail("timeout", f"the turn was ended by its {phase} deadline", phase=phase))
         return False
 
-    def _usage(self, answer_bytes: int) -> Usage:
-        if self._told.usage is not None:
-            return Usage(**{"source": "agent", **self._told.usage})
-        return estimate(len(self._turn.prompt.text.encode()), answer_bytes)
-
-
-def answer_permission(session: Session, asked: Asked, answer: PermissionAnswered) -> None:
-    """A permission request has its answer; the lock is held."""
-    asked.answer = answer
-    told = {name: value for name, value in codec.to_json(answer).items() if name != "ok"}
-    session.append(Draft(events.PERMISSION_ANSWER, told), asked.turn_index)
-
 
 def _as_text(content: bytes | None) -> str | None:
     return None if content is None else content.decode(errors="replace")
-
-
-assert set(_KINDS_FOR) == set(get_args(Decision))

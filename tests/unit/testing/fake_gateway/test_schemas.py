@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from clawdforge import Forge
 from clawdforge.client._schema import json_schema
-from clawdforge.testing import FakeGateway
+from clawdforge.testing import FakeGateway, Prompt
 from clawdforge.testing.fake_gateway import schemas
 
 PLAIN: list[Any] = [
@@ -104,3 +104,35 @@ def test_a_test_says_what_is_wrong(gateway: FakeGateway) -> None:
         gateway.answers({"a": 1}, schema_errors=["too short"])
         result = forge.run("x", schema={"type": "object"})
         assert (result.schema_valid, result.schema_errors) == (False, ["too short"])
+
+
+def test_a_result_that_does_not_fit_is_asked_for_once_more(gateway: FakeGateway) -> None:
+    with Forge(base_url=gateway.url, token=gateway.token) as forge, forge.session() as session:
+        gateway.answers("It is red.", repair={"colour": "red"})
+        turn = session.turn("which?", schema={"type": "object"})
+        assert (turn.schema_valid, turn.schema_repaired, turn.result) == (True, True, {"colour": "red"})
+        assert [each["type"] for each in turn.events] == ["text", "schema_repair", "text"]
+        gateway.answers("It is red.")
+        turn = session.turn("which?", schema={"type": "object"})
+        assert (turn.schema_valid, turn.schema_repaired, turn.result) == (False, True, "It is red.")
+        assert [each.errors for each in gateway.prompts] == [(), ()]
+
+
+def test_a_function_is_told_what_was_wrong(gateway: FakeGateway) -> None:
+    heard: list[tuple[str, ...]] = []
+
+    @gateway.on_prompt
+    def slow_to_learn(prompt: Prompt) -> Any:
+        heard.append(prompt.errors)
+        return 1 if prompt.errors else "one"
+
+    with Forge(base_url=gateway.url, token=gateway.token) as forge:
+        assert forge.run("how many?", schema={"type": "integer"}).result == 1
+    assert heard == [(), ("/: 'one' is not of type integer",)]
+
+
+def test_an_answer_without_a_word_is_not_asked_for_again(gateway: FakeGateway) -> None:
+    with Forge(base_url=gateway.url, token=gateway.token) as forge:
+        gateway.answers(repair=1)
+        result = forge.run("how many?", schema={"type": "integer"})
+        assert (result.ok, result.schema_valid, result.schema_repaired) == (False, False, None)

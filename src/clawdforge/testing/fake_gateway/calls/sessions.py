@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from clawdforge.testing.fake_gateway import bodies, records, streams, turns
+from clawdforge.testing.fake_gateway import bodies, deciding, records, streams, turns
 from clawdforge.testing.fake_gateway import connection as http
 from clawdforge.testing.fake_gateway.calls.call import Call, given
 from clawdforge.testing.fake_gateway.calls.prompts import in_progress
 from clawdforge.testing.fake_gateway.connection import Answer, Stream
 from clawdforge.testing.fake_gateway.session import Asked, Session, options_of
 from clawdforge.testing.fake_gateway.state import new_id
-from clawdforge.wire.permissions import PermissionAnswered, PermissionPage, PermissionReply
+from clawdforge.wire.permissions import PermissionAnswered, PermissionOption, PermissionPage, PermissionReply
 from clawdforge.wire.problems import Problem, invalid
 from clawdforge.wire.sessions import (
     SessionClosed,
@@ -146,23 +146,22 @@ def answer_permission(call: Call) -> Answer:
             detail = f"this request was answered already: {told.decision!r}, by {told.by}"
             who: dict[str, Any] = {"decision": told.decision, "option_id": told.option_id, "by": told.by}
             raise Problem("permission_answered", detail, permission_id=permission_id, **who)
-        answer = _chosen(asked, reply, f"app:{call.app.name}")
-        turns.answer_permission(session, asked, answer)
-        return answer
+        return deciding.answer(session, asked, _chosen(asked, reply), f"app:{call.app.name}")
 
     return call.once(given(reply), work)
 
 
-def _chosen(asked: Asked, reply: PermissionReply, by: str) -> PermissionAnswered:
+def _chosen(asked: Asked, reply: PermissionReply) -> PermissionOption:
+    """The option that a reply names. Raises Problem `invalid`."""
     options = asked.item.options
     if (reply.decision is None) is (reply.option_id is None):
         raise invalid("either a decision or an option_id is needed, and not both", "decision")
     if reply.decision is not None:
-        option = turns.option_for(options, reply.decision)
+        option = deciding.option_for(asked, reply.decision)
     else:
         option = next((each for each in options if each.option_id == reply.option_id), None)
     if option is None:
         offered = ", ".join(f"{each.option_id!r} ({each.kind})" for each in options) or "none"
         detail = f"the agent offers no such option; it offers: {offered}"
         raise invalid(detail, "option_id" if reply.decision is None else "decision")
-    return turns.answered(asked.item.permission_id, option, by)
+    return option
