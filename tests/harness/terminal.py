@@ -21,6 +21,7 @@ CTRL_D = "\x04"
 ESCAPE = "\x1b"
 ENTER = "\r"
 _ORDERS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_PARTS = re.compile(f"({_ORDERS.pattern})|(.)", re.DOTALL)
 
 
 class Terminal:
@@ -39,6 +40,7 @@ class Terminal:
     ) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, size)
+        self._columns = size[1]
         self._process = subprocess.Popen(
             argv,
             stdin=theirs,
@@ -63,6 +65,11 @@ class Terminal:
     def shown(self) -> str:
         """What was written, without the orders to the terminal."""
         return _ORDERS.sub("", self.written)
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that can be seen, and those that have scrolled away: what was taken back is not among them."""
+        return drawn(self.written, self._columns)
 
     def type(self, text: str) -> None:
         """Presses these keys."""
@@ -106,6 +113,40 @@ class Terminal:
             piece = b""
         self._over = not piece
         self.written += self._decoder.decode(piece)
+
+
+def drawn(written: str, columns: int) -> list[str]:
+    """What an endless terminal shows after this was written to it, without spaces at the lines' ends."""
+    cells: list[list[str]] = [[]]
+    row = column = 0
+    for order, sign in _PARTS.findall(written):
+        count = int(found[1]) if (found := re.match(r"\x1b\[(\d+)", order)) else 1
+        match order[-1:] or sign:
+            case "A" if order:
+                row = max(0, row - count)
+            case "C" if order:
+                column += count
+            case "D" if order:
+                column = max(0, column - count)
+            case "K" if order:
+                del cells[row][0 if order == "\x1b[2K" else column :]
+            case "J" if order:
+                del cells[row + 1 :], cells[row][column:]
+            case "\r":
+                column = 0
+            case "\n":
+                row += 1
+            case "\b":
+                column = max(0, column - 1)
+            case _ if sign >= " ":
+                if column == columns:
+                    row, column = row + 1, 0
+                cells += [[] for _ in range(row + 1 - len(cells))]
+                cells[row] += [" "] * (column + 1 - len(cells[row]))
+                cells[row][column] = sign
+                column += 1
+        cells += [[] for _ in range(row + 1 - len(cells))]
+    return ["".join(line).rstrip() for line in cells]
 
 
 def _take_terminal() -> None:

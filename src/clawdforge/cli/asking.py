@@ -17,22 +17,25 @@ _LETTERS: Final = {"y": "allow_once", "a": "allow_always", "n": "reject_once"}
 _KEYS: Final = "123456789bcdefghijklmopqrstuvwxz"
 
 
-def ask(console: Console, request: PermissionRequestEvent, is_over: Callable[[], bool]) -> str | None:
+def ask(console: Console, request: PermissionRequestEvent, what: str, is_over: Callable[[], bool]) -> str | None:
     """Shows the request and waits for an answer.
 
     Args:
         console: where to.
         request: that of the agent.
+        what: what it would do, for a person.
         is_over: asked now and then whether it was answered elsewhere, or waits no more.
 
     Returns:
         The id of the option that was chosen; None where none was.
     """
     answers = keys(request.options)
-    what = request.title if request.kind in ("other", request.title) else f"{request.kind} {request.title}"
-    console.print(Text(f"? {one_line(terminal.printable(what))}", "bold yellow"))
-    console.print(Text("  " + "   ".join(_told(request.options)) + "   Esc cancels the turn"))
-    key = keyboard.choose(list(answers), is_over)
+
+    def question() -> None:
+        console.print(Text(f"? {one_line(terminal.printable(what))}", "bold yellow"))
+        console.print(Text("  " + "   ".join(_told(request.options)) + "   Esc cancels the turn"))
+
+    key = keyboard.choose(question, answers, is_over)
     if key is None:
         return None
     chosen = answers[key]

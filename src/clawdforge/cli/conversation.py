@@ -97,7 +97,7 @@ class Conversation:
 
         def ask(request: PermissionRequestEvent) -> bool:
             with screen.away():
-                return self._ask(request, following)
+                return self._ask(request, narration.asked_for(request), following)
 
         talk.talked = True
         with keyboard.silent(), screen:
@@ -111,13 +111,13 @@ class Conversation:
             self._note(f"({narration.stop_reason})")
         self._console.print()
 
-    def _ask(self, request: PermissionRequestEvent, following: Following[TurnStream[Any]]) -> bool:
+    def _ask(self, request: PermissionRequestEvent, what: str, following: Following[TurnStream[Any]]) -> bool:
         """Puts a request to whoever sits here. False where they want the turn cancelled."""
 
         def is_over() -> bool:
             return following.has(lambda item: _ends(item, request.permission_id))
 
-        option_id = asking.ask(self._console, request, is_over)
+        option_id = asking.ask(self._console, request, what, is_over)
         if option_id is None:
             return is_over()
         try:

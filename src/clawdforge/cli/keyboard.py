@@ -9,7 +9,7 @@ import os
 import select
 import sys
 import termios
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -65,12 +65,13 @@ def silent() -> Iterator[None]:
         yield
 
 
-def choose(keys: Sequence[str], is_over: Callable[[], bool]) -> str | None:
-    """Waits for one of these keys to be pressed; no Enter is needed.
+def choose(question: Callable[[], None], keys: Collection[str], is_over: Callable[[], bool]) -> str | None:
+    """Puts a question, and waits for one of these keys to be pressed; no Enter is needed.
 
     What was typed before is dropped: nobody may have answered before they were asked.
 
     Args:
+        question: prints it.
         keys: single characters, lower case.
         is_over: asked now and then whether the question is no more.
 
@@ -80,6 +81,7 @@ def choose(keys: Sequence[str], is_over: Callable[[], bool]) -> str | None:
     descriptor = sys.stdin.fileno()
     with _changed(termios.ECHO | termios.ICANON | termios.ISIG):
         termios.tcflush(descriptor, termios.TCIFLUSH)
+        question()
         while not is_over():
             if select.select([descriptor], [], [], _LOOK_S)[0]:
                 typed = os.read(descriptor, 64).decode(errors="replace")

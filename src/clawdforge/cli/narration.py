@@ -98,6 +98,12 @@ class Narration:
                 self.stop_reason = event.stop_reason
                 self.finish()
 
+    def asked_for(self, request: events.PermissionRequestEvent) -> str:
+        """What a request is about, in one line: its tool call, where that is known."""
+        tool = self._tools.get(request.tool_call_id or "")
+        locations = () if tool is None else tool.locations
+        return tool_line(request.kind, request.title or (tool.title if tool else ""), locations, self._cwd)
+
     def note(self, text: str) -> None:
         """A remark, dimmed."""
         self._end_words()

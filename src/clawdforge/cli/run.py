@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from clawdforge.cli import terminal
-from clawdforge.cli.asked import answer, end_unless_answered
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import Command, asking, choosing_an_agent
 from clawdforge.wire import codec
@@ -39,6 +38,8 @@ def run(
       git diff | clawdforge run - --agent codex --system "You review code."
       clawdforge run "Read these bills" -f may.pdf -f june.pdf --schema bills.json
     """
+    from clawdforge.cli.asked import answer, end_unless_answered  # with all the classes of events
+
     with caller.forge() as forge:
         files = [forge.upload_file(path) for path in paths] or None
         limit_secs = forge.default_timeout_secs if timeout_secs is None else timeout_secs

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from clawdforge.cli import looking, terminal
-from clawdforge.cli.asked import answer, end_unless_answered
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import Group, asking, choosing_an_agent, naming_a_session, parsed_object
 from clawdforge.errors import ForgeProtocolError
@@ -77,6 +76,8 @@ def turn(
       clawdforge session turn sess_abc "What did we decide?"
       clawdforge session turn sess_abc - --file log.txt < question.txt
     """
+    from clawdforge.cli.asked import answer, end_unless_answered  # with all the classes of events
+
     with caller.forge() as forge:
         talk = forge.attach_session(session_id)
         files = [forge.upload_file(path) for path in paths] or None
