@@ -22,6 +22,7 @@ from clawdforge.wire.problems import Problem
 
 _log = logging.getLogger("clawdforge.testing")
 _END_WITHIN_S: Final = 5.0
+_BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Server:
         self._open: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
         self._closing = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
         self.start(self._accept)
 

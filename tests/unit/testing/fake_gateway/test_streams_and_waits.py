@@ -81,14 +81,16 @@ def test_a_turn_is_cancelled(gateway: FakeGateway, call: Caller, other: Caller) 
     assert call.turn(session).body["ok"] is True
 
 
-@pytest.mark.parametrize("phase", ["total", "idle"])
-def test_a_turn_runs_out_of_time(gateway: FakeGateway, call: Caller, phase: str) -> None:
-    gateway.answers("so far", hang())
-    deadline = "timeout_secs" if phase == "total" else "idle_timeout_secs"
-    failed = call.turn(call.session(), **{deadline: 1})
-    assert failed.problem() == (504, "timeout")
-    assert failed.body["phase"] == phase
-    assert [each["content"] for each in failed.body["events"]] == ["so far"]
+def test_a_turn_runs_out_of_time(gateway: FakeGateway, call: Caller, other: Caller) -> None:
+    deadlines = {"total": (call, "timeout_secs"), "idle": (other, "idle_timeout_secs")}
+    for caller, deadline in deadlines.values():
+        gateway.answers("so far", hang())
+        caller.send("POST", f"{caller.session()}/turn", {"prompt": "x", deadline: 1})
+    for phase, (caller, _) in deadlines.items():
+        failed = caller.receive()
+        assert failed.problem() == (504, "timeout")
+        assert failed.body["phase"] == phase
+        assert [each["content"] for each in failed.body["events"]] == ["so far"]
 
 
 def test_a_second_prompt_is_refused_or_waits(gateway: FakeGateway, call: Caller, other: Caller) -> None:

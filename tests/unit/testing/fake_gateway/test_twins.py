@@ -55,11 +55,12 @@ def test_a_stream_that_is_cut_goes_on(gateway: FakeGateway, forge: Forge) -> Non
 
 def test_an_answer_that_is_cut_is_asked_for_again(gateway: FakeGateway, forge: Forge) -> None:
     forge.healthz()  # shows that keys count
-    gateway.drops(after_bytes=400)
-    assert forge.run("x").result == "turn 1: x"
-    assert len(gateway.prompts) == 1
-    first, second = [each.headers["idempotency-key"] for each in gateway.requests if each.path == "/run"]
-    assert first == second
+    for after_bytes in (0, 40, 400):  # before its head, in it, in its body
+        gateway.drops(after_bytes=after_bytes)
+        assert forge.run("x").result == "turn 1: x"
+    assert len(gateway.prompts) == 3
+    keys = [each.headers["idempotency-key"] for each in gateway.requests if each.path == "/run"]
+    assert keys[::2] == keys[1::2] and len(set(keys)) == 3
 
 
 def test_an_old_gateway_is_never_asked_twice() -> None:
