@@ -6,6 +6,7 @@ Pure: it only makes values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from clawdforge.client import _call
@@ -177,7 +178,10 @@ def events(session_id: str, *, after: int) -> Call:
 
 
 def cancel(session_id: str, turn_index: int | None) -> Call:
-    return _call.post(f"{_session(session_id)}/cancel", _call.given({"turn_index": turn_index}))
+    call = _call.post(f"{_session(session_id)}/cancel", _call.given({"turn_index": turn_index}))
+    # Without a number it is for the turn that runs. Sent again, that may be another one: the gateway stores a
+    # cancel's key with its answer, and may be killed between the turn's end and that.
+    return replace(call, keyed=turn_index is not None)
 
 
 def fork(session_id: str, meta: Mapping[str, Any] | None) -> Call:

@@ -84,13 +84,13 @@ def keyed(core: Core, call: Call) -> Call:
     return call.with_key(core.new_key()) if call.keyed and call.key is None else call
 
 
-def rest(core: Core, call: Call) -> Flow[bytes]:
+def rest() -> Flow[bytes | Fault]:
     """What is left of an open answer, whole."""
     pieces: list[bytes] = []
     while True:
         piece: bytes | Fault = yield Read()
         if isinstance(piece, Fault):
-            raise transport_error(core, call, piece) from piece.cause
+            return piece
         if not piece:
             yield Shut()
             return b"".join(pieces)

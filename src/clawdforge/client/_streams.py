@@ -6,6 +6,7 @@ POST with the same key, afterwards by the session's events after the last one th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -38,6 +39,9 @@ class Source(Protocol):
     def session_id(self) -> str | None:
         """The session or run, None while that is not known."""
 
+    def check(self, core: Core) -> None:
+        """Raises a `ForgeError` where the stream must not be opened (again)."""
+
     def next_call(self) -> Call:
         """What opens the stream where it stands."""
 
@@ -58,6 +62,9 @@ class SessionEvents:
     session_id: str
     cursor: Cursor
     follow: bool = True
+
+    def check(self, core: Core) -> None:
+        """It can be opened as often as one likes."""
 
     def next_call(self) -> Call:
         """The session's events after the last one: a stream of them, or a page."""
@@ -104,6 +111,11 @@ class PromptEvents:
         """The session or run, None while that is not known."""
         return self._session_id
 
+    def check(self, core: Core) -> None:
+        """A prompt that was sent is sent again only where that does nothing."""
+        if self.begun and not self.cursor.after:
+            self._check_known(core)
+
     def next_call(self) -> Call:
         """The prompt's POST; once something came, the session's events after that."""
         self.begun = True
@@ -112,8 +124,8 @@ class PromptEvents:
         return self._prompted.call.streamed()
 
     def opened(self, reply: Reply) -> None:
-        """Of a run, this says which one it is."""
-        if self._session_id is None:
+        """Of a run, this says which one it is; it is believed once an event has come with it."""
+        if self._prompted.session_id is None and not self.cursor.after:
             room, _, name = reply.headers.get("Location", "").rpartition("/")
             run_id = unquote(name)
             self._session_id = run_id if room.endswith("/runs") and _api.is_name(run_id) else None
@@ -137,12 +149,21 @@ class PromptEvents:
         """The turn's result, once its stream has ended: the same POST again, in the blocking form.
 
         Raises:
-            ForgeError: the turn failed, or its answer does not fit the type that was asked for.
+            ForgeError: the turn failed, its answer does not fit the type that was asked for, or the gateway cannot
+                be asked for it without doing it again.
         """
         if self._whole is not None:
             return self._prompted.read(self._whole)
+        self._check_known(core)
         call = replace(self._prompted.call, patience_s=_call.WRITE_S)
         return self._prompted.read((yield from _flow.ask(core, call)))
+
+    def _check_known(self, core: Core) -> None:
+        if not core.gateway.honours_keys:
+            raise ForgeError(
+                "this gateway does not say that it honours keys: sent once more, the prompt might run twice; "
+                "what came of it is on record where it ran"
+            )
 
     def cancel(self, core: Core) -> Flow[bool]:
         """Ends the turn. Returns whether this did it.
@@ -167,18 +188,21 @@ def follow(core: Core, source: Source) -> Items[Event]:
     """
     if untold := source.cursor.untold():
         yield untold
-    failures, reached = 0, False
+    source.check(core)
+    failures, reached, began_s = 0, False, core.clock()
     while not source.cursor.ended:
         call = _flow.keyed(core, source.next_call())
         before, heard_bytes = source.cursor.after, source.cursor.heard_bytes
-        came = yield from _connection(core, source, call)
+        left_s = math.inf if reached else began_s + call.patience_s + core.margin_s - core.clock()
+        came = yield from _connection(core, source, call, min(left_s, _silence_s(core, call)))
         if source.cursor.after > before or (call.method == "GET" and source.cursor.heard_bytes > heard_bytes):
             failures, reached = 0, True
         if isinstance(came, Reply) and came.ok:
             continue  # its end was told, or a page that may not be the last
         if came == CLOSED and source.cursor.after == before and (yield from source.is_over(core)):
             continue
-        wait_s = _wait_s(core, call, came, failures, reached=reached)
+        left_s = min(SILENCE_S, began_s + call.patience_s + core.margin_s - core.clock())
+        wait_s = _wait_s(core, call, came, failures, reached=reached, left_s=left_s)
         if wait_s is None:
             if isinstance(came, Fault):
                 raise _broken(core, source, call, came) from came.cause
@@ -194,13 +218,18 @@ def follow(core: Core, source: Source) -> Items[Event]:
         yield Sleep(wait_s)
 
 
-def _connection(core: Core, source: Source, call: Call) -> Generator[Step | list[Event], Any, Reply | Fault]:
+def _connection(
+    core: Core, source: Source, call: Call, silence_s: float
+) -> Generator[Step | list[Event], Any, Reply | Fault]:
     """Yields what one connection tells. Returns why it ended: a `Fault`, or a `Reply` that tells no events."""
-    reply = yield from _flow.attempted(core, Open(call, _silence_s(core, call)))
+    reply = yield from _flow.attempted(core, Open(call, silence_s))
     if isinstance(reply, Fault) or not reply.ok:
         return reply
     if not reply.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
-        whole = Reply(reply.status, reply.headers, (yield from _flow.rest(core, call)))
+        body = yield from _flow.rest()
+        if isinstance(body, Fault):
+            return body
+        whole = Reply(reply.status, reply.headers, body)
         yield source.told(_api.read(whole, token=core.config.token))
         return whole
     source.opened(reply)
@@ -226,7 +255,9 @@ def _silence_s(core: Core, call: Call) -> float:
     return max(SILENCE_S, turn_s + core.margin_s)
 
 
-def _wait_s(core: Core, call: Call, came: Reply | Fault, failures: int, *, reached: bool) -> float | None:
+def _wait_s(
+    core: Core, call: Call, came: Reply | Fault, failures: int, *, reached: bool, left_s: float
+) -> float | None:
     """How long to wait before the stream is opened again; None where it shall not be."""
     if reached and call.method == "GET":
         # A gateway that starts anew takes a while, and reading once more does no harm.
@@ -238,7 +269,7 @@ def _wait_s(core: Core, call: Call, came: Reply | Fault, failures: int, *, reach
         attempt=failures,
         retries=core.retries,
         safe=call.repeatable and core.gateway.honours_keys,
-        left_s=SILENCE_S,
+        left_s=left_s,
         jitter=core.jitter(),
     )
 
