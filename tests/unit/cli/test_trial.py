@@ -87,7 +87,7 @@ def test_ctrl_c_leaves_nothing_running(config: Path, tmp_path: Path) -> None:
     ("words", "code", "says"),
     [
         (["nobody"], 2, "no agent is called 'nobody'; known are: "),
-        (["mine", "--story", "nothing"], 2, "no story is called 'nothing'; there are: json, context, "),
+        (["mine", "--story", "nothing"], 2, "no story is called 'nothing'; there are: json, schema, "),
         (["gone"], 5, "the agent 'gone' cannot run here: the program 'no-such-program-anywhere' was not found"),
         (["plain"], 2, "[agents.plain.scripted] env = "),
     ],

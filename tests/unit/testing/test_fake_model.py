@@ -184,6 +184,15 @@ def test_what_it_is_told_to_say(model: FakeModel, prompt: str, content: list[str
     assert [block["text"] for block in answer(model, prompt)["content"]] == content
 
 
+def test_what_comes_then_answers_messages_without_directives(model: FakeModel) -> None:
+    first = user("[[SAY one]][[THEN SAY two]][[THEN JSON [1]]]")
+    assert text(model, first) == "one"
+    said = {"role": "assistant", "content": "one"}
+    assert text(model, first, said, user("go on", "as I said")) == "two```json\n[1]\n```"
+    assert text(model, first, said, user("[[SAY other]]")) == "other"
+    assert text(model, first, said, user("[[SAY other]]"), said, user("words")) == "FAKE: words"
+
+
 def test_stop_reasons(model: FakeModel) -> None:
     assert answer(model, "[[REFUSE]]")["stop_reason"] == "refusal"
     assert answer(model, "[[SAY x]][[STOP max_tokens]]")["stop_reason"] == "max_tokens"

@@ -17,6 +17,7 @@ The answer to a tool's result is `TOOLDONE: <result>`.
   [[ECHO x]]              text `turns=N last=x`, N the number of user texts with a directive: kept context
   [[SAY x]]               text `x`
   [[JSON {..}]]           that JSON in a code fence
+  [[THEN VERB arg]]       nothing yet: it answers the user messages without directives that follow; several add up
   [[THINK x]]             a block of thinking; alone, the text `thought` follows
   [[WRITE path content]]  a call of the agent's own tool for it; so do [[BASH command]] and [[READ path]]. Where a
                           model says itself that its command needs its user's consent (codex), BASH says so

@@ -44,6 +44,16 @@ class Ask:
         ordering = [block for block in blocks if DIRECTIVE.search(block)]
         return (ordering or blocks or ("",))[-1]
 
+    @property
+    def orders(self) -> list[tuple[str, str]]:
+        """The directives that it has to be answered by: a message without any has what the last with some says."""
+        if found := DIRECTIVE.findall(self.last_text):
+            return found
+        before = (DIRECTIVE.findall("".join(blocks)) for blocks in reversed(self.user_texts[:-1]))
+        last = next((each for each in before if each), [])
+        then = (argument.partition(" ") for verb, argument in last if verb == "THEN")
+        return [(verb, rest) for verb, _, rest in then]
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -100,6 +110,7 @@ def reply_to(ask: Ask, earlier: int) -> Reply | Failure:
         return spoken(f"TOOLDONE: {ask.tool_result}")
     if ask.side_answer:
         return spoken(ask.side_answer)
+    directives = ask.orders
     if ask.side or not directives:
         return spoken(f"FAKE: {ask.last_text}")
     for verb, argument in directives:
@@ -188,6 +199,7 @@ VERBS: dict[str, Callable[[Ask, Reply, str], Reply]] = {
     "ECHO": echo,
     "SAY": say,
     "JSON": fenced_json,
+    "THEN": lambda ask, reply, _: reply,
     "THINK": think,
     "WRITE": write,
     "BASH": lambda ask, reply, command: plus(reply, ToolCall("BASH", {"command": command})),

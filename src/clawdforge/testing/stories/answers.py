@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clawdforge.testing.fake_model import Request
 from clawdforge.testing.stories.stage import Stage, expect
 from clawdforge.wire.turns import TurnResult
 
@@ -16,6 +17,27 @@ def json_run(stage: Stage) -> None:
     result = stage.forge.run(f"[[JSON {json.dumps(value)}]]", agent=stage.agent)
     expect((result.ok, result.stop_reason) == (True, "end_turn"), "a run that ends well", result)
     expect(result.result == value, f"the result {value}", result.result)
+
+
+def repaired(stage: Stage) -> None:
+    word = stage.word()
+    schema = {"type": "object", "properties": {word: {"type": "integer"}}, "required": [word]}
+    wrong, right = ({word: value} for value in ("one", 1))
+    turn = stage.turn(f"{word} [[SAY {json.dumps(wrong)}]][[THEN JSON {json.dumps(right)}]]", schema=schema)
+    expect(turn.result == right, f"the result {right}", turn.result)
+    expect(turn.schema_repaired is True, "it to be asked for again", turn.events)
+    expect(turn.text() == f"```json\n{json.dumps(right)}\n```", "the second answer as the turn's", turn.text())
+    expect('"required"' in _said(stage.request(word)), "the model to be told the schema", "nothing of it")
+    again = stage.model.turns[-1]
+    errors = [error for event in turn.events if event["type"] == "schema_repair" for error in event["errors"]]
+    expect(bool(errors), "what was wrong with the first", turn.events)
+    expect(all(error in _said(again) for error in errors), f"the model to be told {errors}", again.last_text)
+
+
+def _said(request: Request) -> str:
+    """All texts of a request to the model, as they are."""
+    told = request.ask.user_texts if request.ask else ()
+    return "\n".join(block for blocks in told for block in blocks)
 
 
 def context(stage: Stage) -> None:

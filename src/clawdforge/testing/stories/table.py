@@ -33,6 +33,7 @@ class Story:
 
 STORIES: Final = (
     Story("json", "a run returns the JSON that the model put into a fence", answers.json_run),
+    Story("schema", "a result that does not fit its schema is asked for once more", answers.repaired),
     Story("context", "a second turn still knows the first", answers.context),
     Story("thinking", "thinking is told apart from the answer", answers.thinking, ("thinking",)),
     Story("write", "a file that the model writes is there, its tool call in the answer", answers.writes),
