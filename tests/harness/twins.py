@@ -1,83 +1,112 @@
-"""The asynchronous twin, used as if it were the other one: so that one test can be played with both."""
+"""Both twins of the SDK by one face, so that a scenario is written once: asynchronously, and played with either.
+
+Must not smooth over a difference: what comes back, what is raised and what goes over the wire is the twin's own.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Self, cast
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final
 
-from clawdforge import AsyncForge, Forge
+from clawdforge import (
+    AsyncEventStream,
+    AsyncForge,
+    AsyncSession,
+    AsyncSessionFiles,
+    AsyncTurnStream,
+    EventStream,
+    Forge,
+    Session,
+    SessionFiles,
+    TurnStream,
+)
 
-PATIENCE_S = 60
-TWINS = ("sync", "async")
+PAIRS: Final[tuple[tuple[type, type], ...]] = (
+    (Forge, AsyncForge),
+    (Session, AsyncSession),
+    (SessionFiles, AsyncSessionFiles),
+    (EventStream, AsyncEventStream),
+    (TurnStream, AsyncTurnStream),
+)
+AT_ONCE: Final = frozenset(
+    "session with_options stream events sessions runs turns list text_deltas".split()  # noqa: SIM905 - it reads better
+)
+"""Methods that send nothing by themselves, and so are awaited in neither twin."""
+
+_SYNC: Final = tuple(sync for sync, _ in PAIRS)
+_ASYNC: Final = tuple(twin for _, twin in PAIRS)
 
 
-@contextmanager
-def forge_of(twin: str, **options: Any) -> Iterator[Forge]:
-    """A Forge, or an AsyncForge in a Forge's clothes."""
-    if twin == "sync":
-        with Forge(**options) as forge:
-            yield forge
-        return
-    with _running_loop() as loop, _Waited(AsyncForge(**options), loop) as waited:
-        yield cast("Forge", waited)
+class Twin:
+    """One of the twins: calling it makes a Forge. `used` has what was asked of it, as `Forge.run`."""
+
+    def __init__(self, cls: type[Forge] | type[AsyncForge]) -> None:
+        self.cls = cls
+        self.is_async = cls is AsyncForge
+        self.used: set[str] = set()
+
+    def __call__(self, **settings: Any) -> Any:
+        return _neutral(self.cls(**settings), self.used)
 
 
-class _Waited:
-    """An object whose calls are awaited in another thread's loop, and whose asynchronous iterators are plain."""
+def _neutral(value: Any, used: set[str]) -> Any:
+    if isinstance(value, _SYNC + _ASYNC):
+        return _Held(value, used)
+    if isinstance(value, Iterator):
+        return _items(value)
+    return value
 
-    def __init__(self, inner: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._inner = inner
-        self._loop = loop
+
+async def _items(items: Iterator[Any]) -> AsyncIterator[Any]:
+    for each in items:
+        yield each
+
+
+class _Held:
+    """An object of a twin's. Its methods are awaited, those of `AT_ONCE` aside; its properties are read."""
+
+    def __init__(self, held: Any, used: set[str]) -> None:
+        self._held = held
+        self._used = used
+        self._is_async = isinstance(held, _ASYNC)
+        self._name = type(held).__name__.removeprefix("Async")
 
     def __getattr__(self, name: str) -> Any:
-        return self._plain(getattr(self._inner, name))
+        self._used.add(f"{self._name}.{name}")
+        value = getattr(self._held, name)
+        return self._method(name, value) if inspect.ismethod(value) else _neutral(value, self._used)
 
-    def __iter__(self) -> Self:
+    def _method(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def at_once(*args: Any, **options: Any) -> Any:
+            return _neutral(method(*args, **options), self._used)
+
+        async def awaited(*args: Any, **options: Any) -> Any:
+            came = method(*args, **options)
+            return _neutral(await came if self._is_async else came, self._used)
+
+        return at_once if name in AT_ONCE else awaited
+
+    async def __aenter__(self) -> Any:
+        entered = await self._held.__aenter__() if self._is_async else self._held.__enter__()
+        assert entered is self._held
         return self
 
-    def __next__(self) -> Any:
+    async def __aexit__(self, *how: Any) -> None:
+        left = await self._held.__aexit__(*how) if self._is_async else self._held.__exit__(*how)
+        assert not left
+
+    def __aiter__(self) -> Any:
+        assert (aiter if self._is_async else iter)(self._held) is self._held
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._is_async:
+            return await anext(self._held)
         try:
-            return self._await(anext(self._inner))
-        except StopAsyncIteration:
-            raise StopIteration from None
+            return next(self._held)
+        except StopIteration:
+            raise StopAsyncIteration from None
 
-    def __enter__(self) -> Self:
-        self._await(self._inner.__aenter__())
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._await(self._inner.__aexit__(*error))
-
-    def _plain(self, value: Any) -> Any:
-        if inspect.ismethod(value):
-            return lambda *args, **options: self._plain(value(*args, **options))
-        if inspect.isawaitable(value):
-            return self._plain(self._await(value))
-        if isinstance(value, AsyncIterator) or type(value).__module__.startswith("clawdforge.client.aio"):
-            return _Waited(value, self._loop)
-        return value
-
-    def _await(self, awaitable: Any) -> Any:
-        async def awaited() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(PATIENCE_S)
-
-
-@contextmanager
-def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        with suppress(RuntimeError):
-            asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(PATIENCE_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(PATIENCE_S)
-        loop.close()
+    def __repr__(self) -> str:
+        return repr(self._held)

@@ -44,6 +44,7 @@ class AsyncWire:
         self._config = config
         self._owned = session is None
         self._http = session
+        self._keeper: AsyncGenerator[None, None] | None = None
         self._place: tuple[int, Any] | None = None
         self._closed = False
 
@@ -84,8 +85,8 @@ class AsyncWire:
     async def close(self) -> None:
         """Lets go of all connections. Safe to repeat."""
         self._closed = True
-        if self._owned and self._http is not None and self._place == _here():
-            await self._http.aclose()
+        if self._keeper is not None and self._place == _here():
+            await self._keeper.aclose()
 
     async def request(self, step: Send | Open) -> httpx2.Response:
         """Begins a call; its answer is open.
@@ -96,21 +97,26 @@ class AsyncWire:
         """
         if self._closed:
             raise ForgeError("this Forge is closed; make a new one")
-        call, http = step.call, self._client()
+        call, headers = step.call, self._headers(step.call)
+        http = await self._client()
         request = http.build_request(
             call.method,
             self._config.base_url + call.path,
             params=dict(call.params) or None,
             content=_content(call),
-            headers=self._headers(call),
+            headers=headers,
             timeout=step.timeout_s,
         )
+        if "Authorization" not in headers:
+            request.headers.pop("Authorization", None)  # a given session's own is for somebody else
         return await http.send(request, auth=None, follow_redirects=False, stream=True)
 
-    def _client(self) -> httpx2.AsyncClient:
+    async def _client(self) -> httpx2.AsyncClient:
         """The client for this process and this event loop: connections belong to where they were made."""
         if self._http is None or (self._owned and self._place != _here()):
             self._http, self._place = _new_http(self._config), _here()
+            self._keeper = _kept(self._http)
+            await anext(self._keeper)
         return self._http
 
     def _headers(self, call: Call) -> dict[str, str]:
@@ -204,6 +210,14 @@ def _new_http(config: Config) -> httpx2.AsyncClient:
     # The contract knows no cookies, and tasks would share them.
     http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return http
+
+
+async def _kept(http: httpx2.AsyncClient) -> AsyncGenerator[None, None]:
+    """Once begun, it closes the client when it is closed itself: at the latest an event loop's end does that."""
+    try:
+        yield
+    finally:
+        await http.aclose()
 
 
 def _bracketed(host: str) -> str:

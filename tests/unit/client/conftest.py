@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import responses
 
-from clawdforge import Forge
+from clawdforge import AsyncForge, Forge
+from harness.twins import Twin
 
 URL = "http://gateway.test:8800"
 TOKEN = "cf_unit-test-token-0123456789"
@@ -127,3 +128,9 @@ def live_server() -> Iterator[LiveServer]:
     server.shutdown()
     server.server_close()
     thread.join(10)
+
+
+@pytest.fixture(params=[Forge, AsyncForge])
+def twin(request: pytest.FixtureRequest) -> Twin:
+    """Each of the SDK's twins, by one face."""
+    return Twin(request.param)
