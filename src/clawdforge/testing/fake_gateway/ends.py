@@ -77,7 +77,7 @@ def _is_empty(fold: Fold) -> bool:
 
 def _usage(session: Session, turn: Turn, told: Told) -> Usage:
     if told.usage is not None:
-        return Usage(**{"source": "agent", **told.usage})
+        return told.usage
     asked, said = turn.prompt.text, ""
     for event in session.of_turn(turn):
         if event.type in events.STREAMED:

@@ -16,6 +16,7 @@ from clawdforge.testing.fake_gateway.script import Gate, Told
 from clawdforge.testing.fake_gateway.server import Fate, Server
 from clawdforge.testing.fake_gateway.state import State
 from clawdforge.wire.problems import Problem
+from clawdforge.wire.usage import Usage
 
 AGENTS: Final = ("claude", "codex", "gemini")
 
@@ -23,8 +24,8 @@ AGENTS: Final = ("claude", "codex", "gemini")
 class FakeGateway:
     """A gateway without agents, in the process of a test: it speaks the contract on a port of 127.0.0.1.
 
-    It listens from when it is made until `close()`, or the end of its `with` block. Whatever answers is told
-    beforehand: `answers`, `fails` and `stops` are for one prompt each, in their order; `on_prompt` for all others;
+    It listens from when it is made until `close()`, or the end of its `with` block. What it answers is told
+    beforehand: `answers` and `fails` are for one prompt each, in their order; `on_prompt` is for all others;
     without it a prompt is answered by `turn N: <prompt>`. Every instance is a world of its own.
 
     Args:
@@ -74,10 +75,14 @@ class FakeGateway:
             schema_errors: what is wrong with the answer by the prompt's `schema`; else it is looked at.
             repair: one part, which is the answer where the first one did not fit and is asked for once more; else
                 that is the same again.
+
+        Raises:
+            TypeError, ValueError: a part is no JSON; there is no such stop reason, or no such count.
         """
         errors = None if schema_errors is None else tuple(schema_errors)
-        told, end = Told(usage, model, errors), script.stop(stop_reason)
-        again = None if repair is None else (Told(usage, model), repair, end)
+        counted = None if usage is None else Usage(**{"source": "agent", **usage})
+        told, end = Told(counted, model, errors), script.stop(stop_reason)
+        again = None if repair is None else (Told(counted, model), repair, end)
         self._add((told, *parts, end), again)
 
     def fails(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clawdforge.wire import codec, events
 from clawdforge.wire.events import Draft
+from clawdforge.wire.usage import Usage
 
 if TYPE_CHECKING:
     from clawdforge.testing.fake_gateway.prompt import Prompt
@@ -22,6 +23,7 @@ FAILURES: Final = ("agent_failed", "timeout", "interrupted", "budget_exceeded")
 STOP_REASONS: Final = ("end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled")
 """Ends that are answered with the turn."""
 _OPTIONS: Final = ("allow_once", "allow_always", "reject_once")
+_EVERY_EVENTS: Final = frozenset({"seq", "type", "turn_index", "ts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class End:
 class Told:
     """What the agent tells with its end: its own count of tokens, its model."""
 
-    usage: Mapping[str, Any] | None = None
+    usage: Usage | None = None
     model: str | None = None
     schema_errors: tuple[str, ...] | None = None
 
@@ -128,7 +130,13 @@ def plan(*entries: str) -> Draft:
 
 
 def event(type: str, **fields: Any) -> Draft:
-    """An event of any type, also of one that nobody knows yet."""
+    """An event of any type, also of one that nobody knows yet.
+
+    Raises:
+        ValueError: a field has a name that is every event's own.
+    """
+    if taken := _EVERY_EVENTS & fields.keys():
+        raise ValueError(f"every event has a field of its own by that name: {', '.join(sorted(taken))}")
     return Draft(type, fields)
 
 
@@ -147,13 +155,17 @@ def ask(title: str, *, kind: str = "execute", options: tuple[str, ...] = _OPTION
 
 
 def write(path: str, content: str | bytes) -> Write:
-    """The agent writes a file of its workspace, and tells of it by a tool call."""
-    return Write(path, content.encode() if isinstance(content, str) else content)
+    """The agent writes a file of its workspace, and tells of it by a tool call.
+
+    Raises:
+        ValueError: the path does not lead to a place below the workspace.
+    """
+    return Write(_below(path), content.encode() if isinstance(content, str) else bytes(content))
 
 
 def remove(path: str) -> Write:
     """The agent removes a file of its workspace, and tells of it by a tool call."""
-    return Write(path, None)
+    return Write(_below(path), None)
 
 
 def hang() -> Gate:
@@ -204,7 +216,7 @@ def of(parts: tuple[Any, ...], repair: tuple[Any, ...] | None = None) -> Answere
 
 
 def check(part: Any) -> None:
-    """Returns where a part can be said. Raises ValueError or TypeError, where it is no JSON."""
+    """Returns where a part can be said. Raises ValueError or TypeError where it cannot, or is no JSON."""
     step = _step(part)
     if isinstance(step, Draft):
         codec.text(step.data)
@@ -228,9 +240,19 @@ def played(answer: Any) -> Steps:
 
 
 def _step(part: Any) -> Step:
-    if isinstance(part, _STEPS):
-        return part
-    return text(part if isinstance(part, str) else codec.text(part))
+    if not isinstance(part, _STEPS):
+        return text(part if isinstance(part, str) else codec.text(part))
+    if isinstance(part, Draft) and part.type in events.STREAMED and not isinstance(part.data.get("content"), str):
+        raise TypeError(f"a {part.type} event has a text, its content")
+    if isinstance(part, Draft) and part.type == events.TOOL_CALL_UPDATE and "id" not in part.data:
+        raise TypeError("a tool_call_update has an id")
+    return part
+
+
+def _below(path: str) -> str:
+    if any(step in ("", ".", "..") for step in path.split("/")):
+        raise ValueError(f"{path!r} is no path below the workspace")
+    return path
 
 
 class Script:

@@ -118,11 +118,35 @@ def test_what_a_function_raises_ends_the_turn_and_says_why(gateway: FakeGateway,
     assert "this prompt should not have come" in failed.body["detail"]
 
 
-def test_a_step_that_is_no_json_fails_where_it_is_told(gateway: FakeGateway) -> None:
+def test_what_a_function_says_wrong_ends_the_turn_too(gateway: FakeGateway, call: Caller) -> None:
+    for wrong in (object(), event("thinking", content=3), event("x", y=object())):
+        gateway.on_prompt(lambda _, wrong=wrong: wrong)
+        assert call("POST", "/run", {"prompt": "x"}).problem() == (502, "agent_failed")
+
+
+def test_an_agent_tells_its_usage_and_its_model(gateway: FakeGateway, call: Caller) -> None:
+    gateway.answers("x", usage={"input_tokens": 3, "total_tokens": 5, "cost_usd": 0.5}, model="m-1")
+    answer = call.turn(call.session()).body
+    assert answer["model"] == "m-1" and answer["usage"]["source"] == "agent"
+    (group,) = call("GET", "/usage?by=model").body["groups"]
+    assert (group["key"], group["total_tokens"], group["cost_usd"], group["turns"]) == ("m-1", 5, 0.5, 1)
+
+
+def test_what_cannot_be_said_fails_where_it_is_told(gateway: FakeGateway) -> None:
     with pytest.raises(TypeError):
         gateway.answers(object())
     with pytest.raises(TypeError):
         gateway.answers(event("x", y=object()))
+    for part in (text(3), event("thinking"), event("tool_call_update", status="failed")):  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            gateway.answers(part)
+    with pytest.raises(TypeError, match="tokens"):
+        gateway.answers("x", usage={"tokens": 3})
+    with pytest.raises(ValueError, match="seq"):
+        event("x", seq=1)
+    for path in ("", "/etc/passwd", "../x", "a//b"):
+        with pytest.raises(ValueError, match="below the workspace"):
+            write(path, "x")
     with pytest.raises(ValueError, match="agent_failed"):
         gateway.fails("rate_limited")
     with pytest.raises(ValueError, match="end_turn"):
