@@ -12,8 +12,8 @@ import pytest
 
 MODULE = "src/clawdforge/server/sessions/state.py"
 TESTS = "tests/unit/server/sessions/test_state.py"
-NOT_LOADED = ("cacheprovider", "xdist", "schemathesis", "hypothesispytest")
-"""Plugins that the table's tests do without: some take seconds to load."""
+NOT_LOADED = ("cacheprovider", "xdist", "hypothesispytest")
+"""Plugins that the table's tests do without: the last takes a while to load."""
 PYTEST = ("-m", "pytest", "-q", *(word for name in NOT_LOADED for word in ("-p", f"no:{name}")))
 
 
