@@ -110,7 +110,7 @@ def test(context: click.Context, caller: Caller, name: str, names: tuple[str, ..
     Examples:
       clawdforge agents test claude
       clawdforge agents test codex --story write --story killed
-      clawdforge agents --config clawdforge.toml test mine --json
+      clawdforge agents --config clawdforge.toml test mine --story json
     """
     settings, entry = _named(context, name)
     from clawdforge.server.agents import available

@@ -32,7 +32,7 @@ def watch(caller: Caller, session_id: str, after: int, stops: bool) -> None:
     \b
     Examples:
       clawdforge session watch sess_abc --after 120
-      clawdforge session watch sess_abc --no-follow --json | jq .type
+      clawdforge session watch sess_abc --no-follow --json | head -n 3
     """
     with caller.forge() as forge:
         happened = forge.attach_session(session_id).events(after=after, follow=not stops)
@@ -68,7 +68,7 @@ def diff(caller: Caller, session_id: str, turn: int | None) -> None:
     \b
     Examples:
       clawdforge session diff sess_abc
-      clawdforge session diff sess_abc --turn 2 | git apply
+      clawdforge session diff sess_abc --turn 1 | git apply
     """
     from clawdforge.cli import diffs
 

@@ -52,7 +52,15 @@ def _global_options() -> list[click.Parameter]:
     ]
 
 
-class Command(click.Command):
+class _Helpful(click.Command):
+    """Its examples name the console script that is run."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        root = ctx.find_root().command
+        return root.reworded(super().get_help(ctx)) if isinstance(root, Group) else super().get_help(ctx)
+
+
+class Command(_Helpful):
     """A command that takes the global options too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +68,7 @@ class Command(click.Command):
         self.params.extend(_global_options())
 
 
-class Group(click.Group):
+class Group(_Helpful, click.Group):
     """A group of such commands, and one that takes the global options itself."""
 
     command_class: type[click.Command] | None = Command
@@ -68,6 +76,10 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_global_options())
+
+    def reworded(self, text: str) -> str:
+        """A help text as this root's commands have it. It is written for `clawdforge`."""
+        return text
 
 
 def choosing_an_agent(command: F) -> F:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import click
 
 from clawdforge.cli import completion, failures, files, health, run, sessions, tokens
 from clawdforge.cli.options import Group
 from clawdforge.cli.root import Root
 
+_COMMAND: Final = re.compile(r"\bclawdforge (?:token (?=\w)|(\w+))")
 
-@click.group(cls=Root, epilog=failures.EXIT_CODES)
+
+class _Short(Root):
+    def reworded(self, text: str) -> str:
+        """The examples of those commands that `cf` has too, as they are typed here."""
+        return _COMMAND.sub(self._named, text)
+
+    def _named(self, found: re.Match[str]) -> str:
+        if found[1] is None:
+            return "cf admin token-"
+        return f"cf {found[1]}" if found[1] in self.commands else found[0]
+
+
+@click.group(cls=_Short, epilog=failures.EXIT_CODES)
 @click.version_option(package_name="clawdforge", message="cf %(version)s")
 def cf() -> None:
     """Ask coding agents, in short: the commands of the first clawdforge, which clawdforge has too.

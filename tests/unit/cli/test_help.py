@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import click
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
-from clawdforge.cli.root import cli
+from harness import examples
 
-
-def every_command(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    yield path
-    if isinstance(command, click.Group):
-        for name, child in command.commands.items():
-            yield from every_command(child, (*path, name))
-
-
-ALL = list(every_command(cli))
+ALL = [(root, path) for root in examples.ROOTS for path, _ in examples.commands(root)]
 
 
 def test_the_commands_are_all_there() -> None:
-    assert {" ".join(path) for path in ALL} == {
+    assert {" ".join(path) for path, _ in examples.commands("clawdforge")} == {
         "",
         "serve",
         "run",
@@ -60,48 +51,55 @@ def test_the_commands_are_all_there() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ALL, ids=" ".join)
-def test_every_help_has_an_example_and_the_global_options(
-    invoke: Callable[..., Result], path: tuple[str, ...]
-) -> None:
-    result = invoke(*path, "--help")
+def test_cf_has_the_first_clawdforges_commands() -> None:
+    found = {" ".join(path) for path, _ in examples.commands("cf")}
+
+    assert {"healthz", "run", "upload", "admin token-mint", "admin token-list", "admin token-revoke"} <= found
+    assert {f"session {name}" for name in ("new", "turn", "get", "list", "close")} <= found
+
+
+def test_cf_makes_no_command_of_its_own() -> None:
+    ours = {id(command) for _, command in examples.commands("clawdforge")}
+    own = {path for path, command in examples.commands("cf") if id(command) not in ours}
+
+    assert own == {(), ("admin",)}
+
+
+@pytest.mark.parametrize(("root", "path"), ALL, ids=lambda each: each if isinstance(each, str) else " ".join(each))
+def test_every_help_has_an_example_and_the_global_options(root: str, path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(examples.ROOTS[root], [*path, "--help"], prog_name=root)
 
     assert result.exit_code == 0
-    assert re.search(r"^  +.*\bclawdforge \w", result.stdout, re.MULTILINE)
+    assert re.search(rf"^  +.*\b{root} \w", result.stdout, re.MULTILINE)
     for option in ("--url", "--token", "--json"):
         assert option in result.stdout
     assert "visible to other" in " ".join(result.stdout.split())
 
 
-def examples() -> Iterator[list[str]]:
-    for path in ALL:
-        command: click.Command = cli
-        for name in path:
-            assert isinstance(command, click.Group)
-            command = command.commands[name]
-        for line in inspect.cleandoc(command.help or "").splitlines():
-            for words in re.findall(r"^  (?:.*[|(] ?)?clawdforge (.+?)\)?$", line):
-                yield shlex.split(words.split(" < ")[0].replace("$ID", "sess_1"))
+def calls() -> list[list[str]]:
+    """The words behind the name of the script, of each call in an example."""
+    found = re.findall(r"\b(cf|clawdforge) ((?:'[^']*'|\"[^\"]*\"|[^|<>()\n])+)", "\n".join(examples.all_blocks()))
+    return [[root, *shlex.split(words)] for root, words in found]
 
 
 def options_of(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in parameter.opts}
 
 
-@pytest.mark.parametrize("words", list(examples()), ids=" ".join)
+@pytest.mark.parametrize("words", calls(), ids=" ".join)
 def test_every_example_is_a_command_that_exists_with_options_that_exist(words: list[str]) -> None:
-    command: click.Command = cli
+    command: click.Command = examples.ROOTS[words.pop(0)]
     while isinstance(command, click.Group) and (names := [word for word in words if word in command.commands]):
         own, words = words[: words.index(names[0])], words[words.index(names[0]) + 1 :]
         assert {word for word in own if word.startswith("--")} <= options_of(command)
         command = command.commands[names[0]]
 
-    assert command is not cli
+    assert command not in examples.ROOTS.values()
     assert {word for word in words if word.startswith("--")} <= options_of(command)
 
 
 def test_there_are_examples_to_try() -> None:
-    assert len(list(examples())) > 20
+    assert len(calls()) > 60
 
 
 def test_the_exit_codes_are_documented(invoke: Callable[..., Result]) -> None:
