@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, TypeVar
@@ -136,9 +137,11 @@ class _Held:
         self._response: httpx2.Response | None = None
         self._pieces: AsyncIterator[bytes] | None = None
         self._timeout_s = 0.0
+        self._handled: BaseException | None = None
 
     async def perform(self, step: Step) -> Any:
         """Does what a step asks for, and returns what came of it."""
+        self._handled = sys.exc_info()[1]
         if isinstance(step, Send):
             return await self._send(step)
         if isinstance(step, Read):
@@ -166,7 +169,7 @@ class _Held:
             finally:
                 await response.aclose()
         except _FAULTS as error:
-            return _fault(error, step.timeout_s)
+            return _fault(error, step.timeout_s, self._handled)
 
     async def _open(self, step: Open) -> Reply | Fault:
         await self.shut()
@@ -178,7 +181,7 @@ class _Held:
                 finally:
                     await response.aclose()
         except _FAULTS as error:
-            return _fault(error, step.timeout_s)
+            return _fault(error, step.timeout_s, self._handled)
         self._response, self._pieces, self._timeout_s = response, response.aiter_bytes(), step.timeout_s
         return Reply(response.status_code, response.headers)
 
@@ -189,7 +192,7 @@ class _Held:
             piece = await anext(self._pieces, b"")
         except _FAULTS as error:
             await self.shut()
-            return _fault(error, self._timeout_s)
+            return _fault(error, self._timeout_s, self._handled)
         if not piece:
             await self.shut()
         return piece
@@ -233,14 +236,15 @@ async def _pieces(body: FileBody) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _fault(error: BaseException, timeout_s: float) -> Fault:
-    """What lies at the bottom of a failed call."""
+def _fault(error: BaseException, timeout_s: float, handled: BaseException | None) -> Fault:
+    """What lies at the bottom of a failed call; `handled` is what the app was handling when it made the call."""
     sent = not isinstance(error, _UNSENT)
     if isinstance(error, httpx2.TimeoutException):
         return Fault(f"no answer within {timeout_s:g} s", sent, True, error)
     bottom: BaseException = error
-    # Not `__context__`: that would lead on into whatever the app was handling when it made the call.
-    while (deeper := bottom.__cause__) is not None:
+    # Some causes are told by `__context__` alone, which leads on into the app.
+    while (deeper := bottom.__cause__ or bottom.__context__) is not None and deeper is not handled:
         bottom = deeper
-    said = bottom.strerror if isinstance(bottom, OSError) and bottom.strerror else str(bottom)
+    number = bottom.errno if isinstance(bottom, OSError) else None
+    said = os.strerror(number) if number is not None and number > 0 else str(bottom)  # asyncio has words of its own
     return Fault(one_line(said) or type(bottom).__name__, sent, False, error)

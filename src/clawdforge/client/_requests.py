@@ -154,7 +154,7 @@ class _Held:
         self.shut()
         try:
             response = self._wire.request(step)
-            if not response.ok or response.is_redirect:
+            if not 200 <= response.status_code < 300:
                 with response:
                     return Reply(response.status_code, response.headers, response.content)
         except _FAULTS as error:
