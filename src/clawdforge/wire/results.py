@@ -83,6 +83,8 @@ def _unfenced(text: str) -> str:
 
 def _only_fenced(text: str) -> str:
     """What the only code fence of a text encloses; empty where there is none, or more than one."""
+    if not any(marks in text for marks in _FENCES):
+        return ""
     found: list[list[str]] = []
     marks = ""
     for line in text.split("\n"):
