@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Mapping
 from typing import Final
 
-from clawdforge.testing.fake_gateway.session import Asked, Session
+from clawdforge.testing.fake_gateway.script import Ask
+from clawdforge.testing.fake_gateway.session import Asked, Session, Turn
 from clawdforge.wire import codec, events
 from clawdforge.wire.events import Draft
-from clawdforge.wire.permissions import Decision, Outcome, PermissionAnswered, PermissionOption
+from clawdforge.wire.permissions import (
+    Decision,
+    Outcome,
+    PermissionAnswered,
+    PermissionAsk,
+    PermissionItem,
+    PermissionOption,
+)
 
 _READING: Final = frozenset({"read", "search", "think"})
 _MAY: Final[Mapping[str, frozenset[str]]] = {
@@ -39,6 +49,19 @@ def option_for(asked: Asked, decision: Decision) -> PermissionOption | None:
     """The option that a decision takes; None where none of its meaning is offered."""
     offered = {each.kind: each for each in reversed(asked.item.options)}
     return next((offered[kind] for kind in _KINDS_FOR[decision] if kind in offered), None)
+
+
+def ask(session: Session, turn: Turn, step: Ask, tool_call_id: str, *, waits: bool) -> Asked:
+    """The agent asks; the lock is held. `waits`: an app shall answer, until the turn's time for that is over."""
+    permission_id = f"perm_{secrets.token_hex(16)}"
+    options = tuple(PermissionOption(kind, kind.replace("_", " "), kind) for kind in step.options)
+    told = PermissionAsk(permission_id, tool_call_id, step.title, step.kind, (), options)
+    expires_at = time.time_ns() // 1_000_000 + round(turn.permission_s * 1000)
+    item = PermissionItem(permission_id, tool_call_id, step.title, step.kind, [*options], expires_at)
+    asked = session.asked[permission_id] = Asked(item, turn.index)
+    data = {**told.as_data(), "expires_at": expires_at if waits else None}
+    session.append(Draft(events.PERMISSION_REQUEST, data), turn.index)
+    return asked
 
 
 def answer(session: Session, asked: Asked, option: PermissionOption | None, by: str) -> PermissionAnswered:

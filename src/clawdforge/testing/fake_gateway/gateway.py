@@ -230,6 +230,15 @@ class FakeGateway:
                 raise TimeoutError(f"{len(state.prompts)} prompts came in {within_s:g} s, not {number}")
             return state.prompts[number - 1]
 
+    @property
+    def honours_keys(self) -> bool:
+        """Whether it heeds an `Idempotency-Key`; can be changed at any time."""
+        return self._state.honours_keys
+
+    @honours_keys.setter
+    def honours_keys(self, value: bool) -> None:
+        self._state.honours_keys = value
+
     # --- its life --------------------------------------------------------------------------------------------
 
     @property

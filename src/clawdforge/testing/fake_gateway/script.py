@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -225,13 +226,14 @@ def check(part: Any) -> None:
 def played(answer: Any) -> Steps:
     """The steps of whatever a function has answered: a text, a step, a generator of them, or a value as JSON."""
     if isinstance(answer, Generator):
-        heard = None
-        while True:
-            try:
-                part = answer.send(heard)
-            except StopIteration:
-                return
-            heard = yield _step(part)
+        with closing(answer):
+            heard = None
+            while True:
+                try:
+                    part = answer.send(heard)
+                except StopIteration:
+                    return
+                heard = yield _step(part)
     elif isinstance(answer, Iterator):
         for part in answer:
             yield _step(part)

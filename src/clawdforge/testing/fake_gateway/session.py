@@ -50,7 +50,7 @@ class Turn:
 
     Attributes:
         total_s, idle_s, permission_s: its deadlines; `total_s` None: it has none.
-        begun_s, heard_s: by the clock that nobody sets, when it began, and when its agent last did something.
+        begun_s: by the clock that nobody sets, when it began.
         stopped: how it shall end, where something else than its script says so.
         end: how it has ended.
         before: the workspace when it began; `after`: when it ended.
@@ -65,7 +65,6 @@ class Turn:
     first_seq: int
     status: TurnStatus = "queued"
     begun_s: float = 0.0
-    heard_s: float = 0.0
     stopped: End | None = None
     end: End | None = None
     ok: bool | None = None

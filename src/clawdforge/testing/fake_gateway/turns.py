@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import closing
+from typing import Final
 
 from clawdforge.testing.fake_gateway import deciding, ends, script
 from clawdforge.testing.fake_gateway.prompt import Prompt
-from clawdforge.testing.fake_gateway.script import Ask, End, Gate, Step, Told, Write
-from clawdforge.testing.fake_gateway.session import Asked, Session, Turn
-from clawdforge.wire import codec, events
+from clawdforge.testing.fake_gateway.script import Ask, End, Gate, Step, Steps, Told, Write
+from clawdforge.testing.fake_gateway.session import AGENT_CWD, Session, Turn
+from clawdforge.wire import events
 from clawdforge.wire.events import Draft
-from clawdforge.wire.permissions import Outcome, PermissionItem, PermissionOption
+from clawdforge.wire.permissions import Outcome
 
 _log = logging.getLogger("clawdforge.testing")
 CANCELLED: Final = End("cancelled")
@@ -31,7 +31,7 @@ class _Stopped(Exception):
 def begin(session: Session, turn: Turn) -> None:
     """The turn begins; the lock is held."""
     turn.status = "running"
-    turn.begun_s = turn.heard_s = time.monotonic()
+    turn.begun_s = time.monotonic()
     turn.started_at = int(time.time())
     turn.before = dict(session.workspace)
     files = [each.name for each in turn.prompt.files]
@@ -77,16 +77,8 @@ class _Player:
         """The end to which the script comes of this prompt. Raises _Stopped."""
         self.told = Told()
         try:
-            steps = script.played(self._turn.answerer(prompt))
-            heard: Any = None
-            while True:
-                try:
-                    step = steps.send(heard)
-                except StopIteration:
-                    return End("end_turn")
-                if isinstance(step, End):
-                    return step
-                heard = self._do(step)
+            with closing(script.played(self._turn.answerer(prompt))) as steps:
+                return self._played(steps)
         except _Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 - pytest's own failures are no Exception
@@ -94,28 +86,34 @@ class _Player:
             detail = f"what answers the prompts of the fake gateway failed: {error!r}"
             return script.fail("agent_failed", detail)
 
-    def _do(self, step: Step) -> Any:
-        """Does one step of the script; returns what the script hears of it. Raises _Stopped."""
-        session, turn = self._session, self._turn
-        with session.lock:
-            if turn.stopped is not None:
-                raise _Stopped(turn.stopped)
-            turn.heard_s = time.monotonic()
-            match step:
-                case Draft():
-                    self._say(step)
-                case Write():
-                    self._write(step)
-                case Ask():
-                    return self._ask(step)
-                case Gate():
-                    step.come()
-                    self._wait(lambda: step.is_open)
-                    turn.heard_s = time.monotonic()
-                case Told():
-                    self.told = step
-                case End():
-                    raise _Stopped(step)
+    def _played(self, steps: Steps) -> End:
+        heard: Outcome | None = None
+        while True:
+            try:
+                step = steps.send(heard)
+            except StopIteration:
+                return End("end_turn")
+            if isinstance(step, End):
+                return step
+            with self._session.lock:
+                if self._turn.stopped is not None:
+                    raise _Stopped(self._turn.stopped)
+                heard = self._do(step)
+
+    def _do(self, step: Step) -> Outcome | None:
+        """Does one step; returns what the script hears of it. The lock is held. Raises _Stopped."""
+        match step:
+            case Draft():
+                self._say(step)
+            case Write():
+                self._write(step)
+            case Ask():
+                return self._ask(step)
+            case Gate():
+                step.come()
+                self._wait(lambda: step.is_open)
+            case Told():
+                self.told = step
         return None
 
     def _say(self, draft: Draft) -> None:
@@ -131,44 +129,30 @@ class _Player:
 
     def _write(self, step: Write) -> None:
         files = self._session.workspace
-        old = files.get(step.path)
-        if step.content is None:
-            files.pop(step.path, None)
-        else:
+        old = files.pop(step.path, None)
+        if step.content is not None:
             files[step.path] = step.content
-        told = script.tool_call("Edit" if step.content is not None else "Delete", {"file_path": step.path})
-        told = Draft(told.type, {**told.data, "kind": "delete" if step.content is None else "edit"})
-        where = {"path": f"/workspace/{step.path}"}
+        name, kind = ("Delete", "delete") if step.content is None else ("Edit", "edit")
+        call = script.tool_call(name, {"file_path": step.path}, kind=kind, title=step.path)
+        where = {"path": f"{AGENT_CWD}/{step.path}"}
         diff = {**where, "old_text": _as_text(old), "new_text": _as_text(step.content) or ""}
-        self._say(Draft(told.type, {**told.data, "title": step.path, "locations": [where], "diffs": [diff]}))
+        self._say(Draft(call.type, {**call.data, "locations": [where], "diffs": [diff]}))
 
     def _ask(self, step: Ask) -> Outcome:
         session, turn = self._session, self._turn
         call = self._next_tool()
-        options = [PermissionOption(kind, kind.replace("_", " "), kind) for kind in step.options]
-        wait_s = turn.permission_s
+        self._say(script.tool_call(step.kind, id=call, title=step.title, kind=step.kind, status="pending"))
         policy = session.options.permissions or "workspace"
-        expires_at = time.time_ns() // 1_000_000 + round(wait_s * 1000) if policy == "ask" else None
-        permission_id = "perm_" + secrets.token_hex(16)
-        item = PermissionItem(permission_id, call, step.title, step.kind, options, expires_at or 0)
-        asked = session.asked[permission_id] = Asked(item, turn.index)
-        told = {"title": step.title, "kind": step.kind, "status": "pending"}
-        call_event = script.tool_call(step.kind, id=call, **told)
-        session.append(call_event, turn.index)
-        request = {name: value for name, value in codec.to_json(item).items() if name != "options"}
-        shown = [codec.to_json(each) for each in options]
-        session.append(
-            Draft(events.PERMISSION_REQUEST, {**request, "options": shown, "expires_at": expires_at}), turn.index
-        )
+        asked = deciding.ask(session, turn, step, call, waits=policy == "ask")
         if policy != "ask":
             decision = deciding.by_policy(policy, step.kind)
             deciding.answer(session, asked, deciding.option_for(asked, decision), f"policy:{policy}")
-        elif not self._wait(lambda: asked.answer is not None, wait_s):
+        elif not self._wait(lambda: not asked.waits, turn.permission_s):
             deciding.answer(session, asked, deciding.option_for(asked, "reject"), "expiry")
         assert asked.answer is not None
         outcome = asked.answer.decision
         status = "completed" if outcome in ("allow", "allow_always") else "failed"
-        session.append(Draft(events.TOOL_CALL_UPDATE, {"id": call, "status": status}), turn.index)
+        self._say(Draft(events.TOOL_CALL_UPDATE, {"id": call, "status": status}))
         return outcome
 
     def _wait(self, condition: Callable[[], bool], patience_s: float | None = None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clawdforge.testing import FakeGateway, ask, hang, text
+from clawdforge.testing import FakeGateway, Prompt, ask, hang, text
 from clawdforge.wire.sse import HEARTBEAT, MEDIA_TYPE, Decoder
 from harness.caller import Caller
 
@@ -123,7 +123,7 @@ def test_the_app_is_asked_and_its_answer_comes_back(gateway: FakeGateway, call: 
     heard: list[str] = []
 
     @gateway.on_prompt
-    def careful(prompt: Any) -> Any:
+    def careful(prompt: Prompt) -> Any:
         heard.append((yield ask("rm -rf build", kind="execute")))
         yield text(heard[-1])
 
@@ -161,11 +161,30 @@ def test_a_request_that_nobody_answers_expires_or_ends_with_its_turn(
     assert [(each["decision"], each["by"]) for each in given] == [("cancelled", "cancel")]
 
 
+def test_a_generator_of_a_turn_that_is_cancelled_is_closed(
+    gateway: FakeGateway, call: Caller, other: Caller
+) -> None:
+    hanging, closed = hang(), threading.Event()
+
+    @gateway.on_prompt
+    def tidy(prompt: Prompt) -> Any:
+        try:
+            yield hanging
+        finally:
+            closed.set()
+
+    session = call.session()
+    call.send("POST", f"{session}/turn", {"prompt": "x"})
+    hanging.reached()
+    other("POST", f"{session}/cancel")
+    assert call.receive().body["stop_reason"] == "cancelled" and closed.is_set()
+
+
 def test_two_turns_of_two_sessions_run_at_once(gateway: FakeGateway, call: Caller, other: Caller) -> None:
     meeting = threading.Barrier(2, timeout=20)
 
     @gateway.on_prompt
-    def meet(prompt: Any) -> str:
+    def meet(prompt: Prompt) -> str:
         meeting.wait()
         return "met"
 
