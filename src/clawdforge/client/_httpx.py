@@ -245,6 +245,11 @@ def _fault(error: BaseException, timeout_s: float, handled: BaseException | None
     # Some causes are told by `__context__` alone, which leads on into the app.
     while (deeper := bottom.__cause__ or bottom.__context__) is not None and deeper is not handled:
         bottom = deeper
-    number = bottom.errno if isinstance(bottom, OSError) else None
-    said = os.strerror(number) if number is not None and number > 0 else str(bottom)  # asyncio has words of its own
-    return Fault(one_line(said) or type(bottom).__name__, sent, False, error)
+    return Fault(one_line(_said(bottom)) or type(bottom).__name__, sent, False, error)
+
+
+def _said(error: BaseException) -> str:
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    # asyncio has words of its own for errors of the system's; those of a resolver have numbers below 0.
+    return os.strerror(error.errno) if error.errno > 0 else error.strerror or str(error)

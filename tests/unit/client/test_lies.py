@@ -104,7 +104,7 @@ async def test_a_field_of_a_wrong_type_where_it_matters(twin: Twin, name: str) -
         async with twin(base_url=server.url) as forge:
             session = await forge.attach_session("sess_1")
             with pytest.raises(ForgeProtocolError):
-                match name.split()[0]:
+                match name.split(maxsplit=1)[0]:
                     case "run":
                         await forge.run("hi")
                     case "create_session":
