@@ -242,7 +242,7 @@ def test_a_shell_completes_sessions_and_agents(command: Command) -> None:
         env = {**command.env, "_CLAWDFORGE_COMPLETE": "bash_complete", **variables}
         done = subprocess.run(command.argv(), env=env, capture_output=True, timeout=60)
         assert done.stderr == b""
-        return done.stdout.decode().splitlines()
+        return done.stdout.decode().split()
 
     assert completed("clawdforge", "session", "get", "sess") == [f"plain,{session.session_id}"]
     assert "plain,fake" in completed("clawdforge", "chat", "--agent", "fak")
