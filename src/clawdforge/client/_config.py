@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 DEFAULT_URL: Final = "http://127.0.0.1:8800"
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -49,9 +50,11 @@ def resolve(base_url: str | None, token: str | None, environ: Mapping[str, str])
 
 
 def _checked_url(url: str) -> str:
+    url = url.strip()
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
+        valid = valid and not _BLANK.search(url)
     except ValueError:
         valid = False
     if not valid:
@@ -60,7 +63,7 @@ def _checked_url(url: str) -> str:
         raise ValueError("the gateway's URL must not hold a user or password; give the token on its own")
     if parts.query or parts.fragment:
         raise ValueError("the gateway's URL must not hold a query or fragment")
-    return url.strip().rstrip("/")
+    return url.rstrip("/")
 
 
 def _checked_token(token: str | None) -> str | None:
