@@ -63,16 +63,18 @@ def _contents(index: str) -> str:
     trees = []
     for section in index.split("\n## ")[1:]:
         title, _, text = section.partition("\n")
-        pages = re.findall(r"\]\((?!\w+:)([^)#]+)\.md\)", text)
-        places = "\n".join("/" + posixpath.normpath(f"docs/{page}") for page in dict.fromkeys(pages))
+        links = re.findall(r"\[([^\]]+)\]\((?!\w+:)([^)#]+)\.md\)", text)
+        places = "\n".join(f"{name} </{posixpath.normpath(f'docs/{page}')}>" for name, page in links)
         trees.append(f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{places}\n```\n")
     return "\n\n" + "\n".join(trees)
 
 
 def _as_markdown(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings show code by its indentation alone, and name `**options` among others."""
+    """Docstrings show code by its indentation alone, name `**options` among others, and speak of `Event`s."""
+    lines[:] = [re.sub(r"(`[^`]+`)(\w)", r"\1\\ \2", each).replace(", **", ", \\*\\*") for each in lines]
     for number in range(len(lines) - 1, 1, -1):
-        lines[number] = lines[number].replace(", **", ", \\*\\*")
         begins = lines[number].startswith("    ") and not lines[number - 1]
         if begins and lines[number - 2][:1].strip():
             lines[number - 1 : number - 1] = ["", "::"]
+    if what == "property":
+        lines[:0] = ["..", ""]  # else napoleon takes what stands ahead of a colon for a type

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from clawdforge.server.http.routes import application
@@ -38,12 +38,11 @@ def _call(method: str, path: str, operation: Schema) -> Iterator[str]:
     yield f"### `{method} {path}`"
     yield f"{operation['summary']}."
     yield operation.get("description", "")
-    if operation.get("parameters"):
-        rows = [
-            f"| `{each['name']}` | {each['in']} | {_kind(each['schema'])} | {_cell(each.get('description', ''))} |"
-            for each in operation["parameters"]
-        ]
-        yield "\n".join(["| parameter | in | type | |", "|---|---|---|---|", *rows])
+    rows = [
+        (f"`{each['name']}`", each["in"], _kind(each["schema"]), each.get("description", ""))
+        for each in operation.get("parameters", ())
+    ]
+    yield _table(("parameter", "in", "type"), rows)
     for form, content in operation.get("requestBody", {}).get("content", {}).items():
         yield f"Body, `{form}`: {_kind(content['schema'])}"
         yield from _value(content["schema"])
@@ -63,17 +62,24 @@ def _value(schema: Schema) -> Iterator[str]:
     """What is said of a value, and a table of its fields, where it has any."""
     words, attributes = _described(schema.get("description", ""))
     yield words
-    if not schema.get("properties"):
-        return
     required = schema.get("required", ())
-    rows = ["| field | type | |", "|---|---|---|"]
-    for name, field in schema["properties"].items():
+    rows = []
+    for name, field in schema.get("properties", {}).items():
         told = field.get("description", attributes.get(name, "")).rstrip(".")
         notes = [told, "" if name in required else "may be left out"]
         if field.get("default") is not None:
             notes.append(f"default `{json.dumps(field['default'])}`")
-        rows.append(f"| `{name}` | {_kind(field)} | {_cell('; '.join(filter(None, notes)))} |")
-    yield "\n".join(rows)
+        rows.append((f"`{name}`", _kind(field), "; ".join(filter(None, notes))))
+    yield _table(("field", "type"), rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, and beside it what there is to say of its rows, the last cell of each; "" without rows."""
+    if not rows:
+        return ""
+    columns = len(heads) + any(row[-1] for row in rows)
+    lines = [[*heads, ""], ["---"] * (len(heads) + 1), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line[:columns]))} |" for line in lines)
 
 
 def _described(text: str) -> tuple[str, dict[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import clawdforge
 from clawdforge import testing
+from clawdforge.client import options
 
 GROUPS: Final = (  # the first room that holds a name is its group's
     ("clawdforge.client.events", "Events"),
@@ -16,7 +17,8 @@ GROUPS: Final = (  # the first room that holds a name is its group's
     ("clawdforge.errors", "Errors"),
     ("clawdforge.testing", "Testing"),
 )
-ORDER: Final = ("Forge, sessions, streams", "Answers", "Events", "Errors", "Testing")
+TWINS: Final = "For asyncio"
+ORDER: Final = ("Forge, sessions, streams", "Answers", "Events", "Errors", TWINS, "Testing")
 
 
 def page() -> str:
@@ -26,7 +28,10 @@ def page() -> str:
         for name in module.__all__:
             value = getattr(module, name)
             if not isinstance(value, str | ModuleType):
-                groups[_group(value)].append(_directive(f"{module.__name__}.{name}", value))
+                group = TWINS if name.startswith("Async") else _group(value)
+                groups[group].append(_directive(f"{module.__name__}.{name}", value))
+    for each in (options.AgentOptions, options.Deadlines):  # what all the options have in common
+        groups[_group(each)].append(_directive(f"{each.__module__}.{each.__name__}", each))
     parts = ["\n"]
     for title, directives in groups.items():
         parts += [f"## {title}", "```{eval-rst}", *directives, "```", ""]
@@ -41,8 +46,7 @@ def _directive(name: str, value: Any) -> str:
     if not inspect.isclass(value):
         return f".. autofunction:: {name}\n"
     if issubclass(value, Exception):
-        return f".. autoexception:: {name}\n   :members:\n   :show-inheritance:\n"
-    words = f".. autoclass:: {name}\n   :members:\n   :inherited-members:\n   :undoc-members:\n"
-    if "wire" in getattr(value.__init__, "__annotations__", ()):  # made by a Forge alone
-        words += "   :exclude-members: __init__\n"
-    return words
+        return f".. autoexception:: {name}\n   :members:\n   :exclude-members: __init__\n   :show-inheritance:\n"
+    words = f".. autoclass:: {name}\n   :members:\n   :inherited-members: dict\n   :undoc-members:\n"
+    made_by_callers = "\n    Args:\n" in (value.__doc__ or "")
+    return f"{words}   :exclude-members: __new__{'' if made_by_callers else ', __init__'}\n"

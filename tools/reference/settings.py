@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import PurePath
-from typing import Any, get_args
+import re
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from sphinx.pycode import ModuleAnalyzer
 
 from clawdforge.server import settings
+
+KIB: Final = 1024
 
 
 def page() -> str:
@@ -30,18 +31,19 @@ def _table(kind: type[BaseModel], told: dict[tuple[str, str], list[str]], prefix
     rows = ["| setting | default | what it is |", "|---|---|---|"]
     for name, field in kind.model_fields.items():
         names = f"`{name}`" + (f"<br>`{prefix}{name.upper()}`" if prefix else "")
-        words = " ".join(line.strip() for line in told.get((kind.__name__, name), []) if line.strip())
-        rows.append(f"| {names} | {_default(field)} | {'; '.join(filter(None, (words, _bounds(field))))} |")
+        words = " ".join(told.get((kind.__name__, name), [])).strip()
+        words = re.sub(r"docs/(\w+)\.md", r"[\1](../\1.md)", words)
+        rows.append(f"| {names} | {_default(name, field)} | {'; '.join(filter(None, (words, _bounds(field))))} |")
     return "\n".join(rows)
 
 
-def _default(field: FieldInfo) -> str:
-    value = field.default
-    if field.default_factory is not None or value is PydanticUndefined:
-        return "see beside"
-    if isinstance(value, PurePath):
-        value = str(value)
-    return "–" if value is None else f"`{json.dumps(value)}`"
+def _default(name: str, field: FieldInfo) -> str:
+    if field.default is None or field.default_factory is not None:
+        return "–"
+    if name.endswith("_bytes") and field.default >= KIB:
+        power = next(power for power in (3, 2, 1) if field.default >= KIB**power)
+        return f"{field.default // KIB**power} {'KMG'[power - 1]}iB"
+    return f"`{json.dumps(field.default)}`"
 
 
 def _bounds(field: FieldInfo) -> str:
@@ -50,10 +52,5 @@ def _bounds(field: FieldInfo) -> str:
     if choices:
         return "one of " + ", ".join(f"`{each}`" for each in choices)
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    found = [
-        f"{word} {value}"
-        for constraint in field.metadata
-        for name, word in words.items()
-        if (value := getattr(constraint, name, None)) is not None
-    ]
-    return ", ".join(found)
+    bounds = [(word, getattr(each, name, None)) for each in field.metadata for name, word in words.items()]
+    return ", ".join(f"{word} {bound}" for word, bound in bounds if bound)  # none is negative, without a word

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"  #: where it listens
     port: int = Field(default=8800, ge=0, le=65_535)  #: 0: a free one, which its first line names
-    data_dir: Path = Field(default_factory=default_data_dir)  #: where all that it keeps lies
+    data_dir: Path = Field(default_factory=default_data_dir)  #: of all that it keeps: `~/.local/share/clawdforge`
     admin_token: str | None = Field(default=None, min_length=16, repr=False)  #: none: one is made and kept
     allow_cidrs: Annotated[list[str], NoDecode] = []  #: of callers, beside loopback; `a,b` in the environment
     log_level: Literal["debug", "info", "warning", "error"] = "info"  #: from where on it is written to stderr
