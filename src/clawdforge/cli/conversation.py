@@ -46,7 +46,7 @@ class Conversation:
         """Talks until Ctrl-D, `/exit`, or Ctrl-C twice."""
         self._greet()
         pressed = False
-        with keyboard.history(_history_file()):
+        with keyboard.history(_history_file(), self._slash.completed):
             while not self._talk.left:
                 try:
                     line = keyboard.read_prompt(_SIGN).strip()
@@ -107,8 +107,6 @@ class Conversation:
             self._note("The turn goes on; /cancel ends it.")
         elif watched.ended.error is not None:
             raise watched.ended.error
-        elif narration.stop_reason not in ("end_turn", None):
-            self._note(f"({narration.stop_reason})")
         self._console.print()
 
     def _ask(self, request: PermissionRequestEvent, what: str, following: Following[TurnStream[Any]]) -> bool:

@@ -9,7 +9,7 @@ import os
 import select
 import sys
 import termios
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -35,10 +35,12 @@ def read_prompt(sign: str) -> str:
 
 
 @contextmanager
-def history(path: Path) -> Iterator[None]:
+def history(path: Path, completed: Callable[[str], Sequence[str]]) -> Iterator[None]:
     """Within it, the prompts of earlier chats can be called up again; afterwards these can, too.
 
-    The file is for its owner alone: prompts may hold anything.
+    Args:
+        path: the file, made for its owner alone: prompts may hold anything.
+        completed: what a line so far may become when Tab is pressed: whole lines.
     """
     try:
         import readline
@@ -47,6 +49,9 @@ def history(path: Path) -> Iterator[None]:
         return
     readline.set_history_length(_HISTORY_LINES)
     readline.parse_and_bind("set enable-bracketed-paste on")
+    readline.parse_and_bind("tab: complete")
+    readline.set_completer_delims("\n")
+    readline.set_completer(lambda line, number: dict(enumerate(completed(line))).get(number))
     with suppress(OSError):
         readline.read_history_file(path)
     try:

@@ -57,7 +57,7 @@ class Narration:
         self._thought = ""
         self._tools: dict[str, Tool] = {}
         self._plan: tuple[PlanEntry, ...] = ()
-        self.stop_reason: str | None = None
+        self._told_why = False
 
     def take(self, event: Event) -> None:
         """The turn goes on with this event."""
@@ -93,10 +93,14 @@ class Narration:
                 self.note(f"The agent is in mode {event.mode} now.")
             case events.ErrorEvent():
                 self._end_words()
+                self._told_why = True
                 self._say("error", Text(one_line(terminal.printable(f"✗ {event.code}: {event.detail}")), "red"))
             case events.TurnEndEvent():
-                self.stop_reason = event.stop_reason
                 self.finish()
+                if event.stop_reason != "end_turn" and not self._told_why:
+                    self.note(f"({event.stop_reason})")
+                elif not event.ok and not self._told_why:
+                    self.note("(no answer)")
 
     def asked_for(self, request: events.PermissionRequestEvent) -> str:
         """What a request is about, in one line: its tool call, where that is known."""

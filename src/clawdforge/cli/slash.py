@@ -65,6 +65,18 @@ class Slash:
         self._commands[name][0](words)
         return None
 
+    def completed(self, line: str) -> list[str]:
+        """What a line may become: a command, or one with the file that it attaches."""
+        if line.startswith("/attach "):
+            typed = Path(line.removeprefix("/attach ")).expanduser()
+            folder, start = (typed, "") if line.endswith("/") else (typed.parent, typed.name)
+            try:
+                found = sorted(each for each in folder.iterdir() if each.name.startswith(start))
+            except OSError:
+                return []
+            return [f"/attach {shlex.quote(str(each))}{'/' if each.is_dir() else ''}" for each in found]
+        return [f"/{name} " for name in self._commands if line and f"/{name}".startswith(line)]
+
     def _help(self, words: list[str]) -> None:
         for name, (_, what) in self._commands.items():
             self._line(f"/{name} {what}" if what[0] in "[F" else f"/{name}: {what}")

@@ -121,6 +121,19 @@ def test_what_was_not_allowed_is_told_with_the_reason() -> None:
     assert "✗ not allowed (policy:workspace)\n" in told(tool(), request(), refused)
 
 
+@pytest.mark.parametrize(
+    ("stop_reason", "ok", "says"),
+    [
+        ("end_turn", True, ""),
+        ("end_turn", False, "(no answer)\n"),
+        ("cancelled", False, "(cancelled)\n"),
+        ("max_tokens", True, "(max_tokens)\n"),
+    ],
+)
+def test_an_end_that_is_none_of_an_answer_is_told(stop_reason: str, ok: bool, says: str) -> None:
+    assert told(event("turn_end", stop_reason=stop_reason, ok=ok, duration_ms=5), finish=False) == says
+
+
 def test_a_plan_is_a_checklist_told_in_its_last_state() -> None:
     narration = Narration()
     for done in range(3):
