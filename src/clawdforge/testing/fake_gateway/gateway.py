@@ -104,10 +104,10 @@ class FakeGateway:
     def on_prompt(self, answerer: Callable[[Prompt], Any]) -> Callable[[Prompt], Any]:
         """A function answers all prompts that have no answer of their own. Also as a decorator.
 
-        It returns a text, a step, or a value that is said as JSON; or it is a generator of these, and hears at
-        each `yield ask(…)` what was decided. What it raises ends the turn `agent_failed`, with the reason. It
-        runs in a thread of the turn's own. An answer that does not fit the prompt's `schema` is asked for once
-        more, with a prompt that has `errors`.
+        It returns a text, a step, a value that is said as JSON, or None for an echo; or it is a generator of
+        these, and hears at each `yield ask(…)` what was decided. What it raises ends the turn `agent_failed`, with the
+        reason. It runs in a thread of the turn's own. An answer that does not fit the prompt's `schema` is asked
+        for once more, with a prompt that has `errors`.
         """
         with self._state.lock:
             self._state.script.always = answerer

@@ -223,8 +223,13 @@ def check(part: Any) -> None:
         codec.text(step.data)
 
 
-def played(answer: Any) -> Steps:
-    """The steps of whatever a function has answered: a text, a step, a generator of them, or a value as JSON."""
+def played(answerer: Answerer, prompt: Prompt) -> Steps:
+    """The steps by which a prompt is answered: of a text, a step, a generator of them, or a value as JSON.
+
+    A function that answers None leaves the prompt to the echo.
+    """
+    answer = answerer(prompt)
+    answer = _echo(prompt) if answer is None else answer
     if isinstance(answer, Generator):
         with closing(answer):
             heard = None

@@ -77,7 +77,7 @@ class _Player:
         """The end to which the script comes of this prompt. Raises _Stopped."""
         self.told = Told()
         try:
-            with closing(script.played(self._turn.answerer(prompt))) as steps:
+            with closing(script.played(self._turn.answerer, prompt)) as steps:
                 return self._played(steps)
         except _Stopped:
             raise

@@ -91,6 +91,8 @@ def test_a_function_answers_all_that_have_no_answer_of_their_own(gateway: FakeGa
     said = [call.turn(session, each).body["events"][0]["content"] for each in "abc"]
     assert said == ["first", "2: b", "3: c"]
     assert call("POST", "/run", {"prompt": "d"}).body["result"] == {"said": "d"}
+    gateway.on_prompt(lambda prompt: None)
+    assert call("POST", "/run", {"prompt": "e"}).body["result"] == "turn 1: e"
 
 
 def test_a_generator_hears_what_is_decided(gateway: FakeGateway, call: Caller) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clawdforge import AsyncForge, Forge, ForgeAgentError, ForgeLimitError, ForgeSchemaError, ForgeTransportError
-from clawdforge.testing import FakeGateway, Prompt, ask, hang, text, tool_call, write
+from clawdforge.testing import FakeGateway, Prompt, ask, hang, plan, remove, text, thinking, tool_call, write
 
 
 @dataclass
@@ -36,6 +36,30 @@ def test_runs_turns_and_streams(gateway: FakeGateway, forge: Forge) -> None:
     assert [each.agent for each in gateway.prompts] == ["claude", "codex", "codex"]
     assert gateway.prompts[1].options == {"system": "be brief"}
     assert gateway.prompts[0].schema and "colours" in gateway.prompts[0].schema["properties"]
+
+
+def test_every_event_is_a_typed_one(gateway: FakeGateway, forge: Forge) -> None:
+    told = (thinking("hm"), plan("look"), tool_call("Read"), write("a", "b"), remove("a"), ask("rm"), "done")
+    with forge.session(permissions="allow") as session:
+        gateway.answers(*told)
+        list(session.stream("x"))
+        gateway.fails("agent_failed", limit="memory")
+        list(session.stream("x"))
+        gateway.answers("x", repair=1)
+        list(session.stream("x", schema={"type": "integer"}))
+    seen = {type(each).__name__ for each in session.events()}
+    assert seen == {
+        *(
+            "AgentStartEvent",
+            "TurnStartEvent",
+            "ThinkingEvent",
+            "PlanEvent",
+            "ToolCallEvent",
+            "ToolCallUpdateEvent",
+        ),
+        *("PermissionRequestEvent", "PermissionAnswerEvent", "TextEvent", "ErrorEvent", "SchemaRepairEvent"),
+        *("TurnEndEvent", "SessionClosedEvent"),
+    }
 
 
 def test_an_answer_that_does_not_fit(gateway: FakeGateway, forge: Forge) -> None:
