@@ -105,9 +105,9 @@ class FakeGateway:
         """A function answers all prompts that have no answer of their own. Also as a decorator.
 
         It returns a text, a step, a value that is said as JSON, or None for an echo; or it is a generator of
-        these, and hears at each `yield ask(…)` what was decided. What it raises ends the turn `agent_failed`, with the
-        reason. It runs in a thread of the turn's own. An answer that does not fit the prompt's `schema` is asked
-        for once more, with a prompt that has `errors`.
+        these, and hears at each `yield ask(…)` what was decided. An answer that does not fit the prompt's `schema`
+        is asked for once more, with a prompt that has `errors`. What it raises ends the turn `agent_failed`, with
+        the reason. It runs in a thread of the turn's own.
         """
         with self._state.lock:
             self._state.script.always = answerer
