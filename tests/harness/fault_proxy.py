@@ -20,7 +20,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 DEADLINE_S: Final = 30
 
-Way = Literal["fin", "rst", "stall"]
+Way = Literal["fin", "rst", "stall", "say"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,24 @@ class Fault:
     """What becomes of one request's answer.
 
     Attributes:
-        way: the connection is ended, or reset, or nothing more comes until `FaultProxy.release`.
+        way: the connection is ended, or reset; or nothing more comes until `FaultProxy.release`; or it is the
+            proxy that answers.
         at: so many bytes of the answer come through first; with 0 nobody waits for the answer.
         unheard: the gateway never gets the request.
+        said: what the proxy answers.
     """
 
     way: Way
     at: int = 0
     unheard: bool = False
+    said: bytes = b""
+
+
+def saying(status: int, body: bytes = b"", **headers: str) -> Fault:
+    """An answer of the proxy's own; of a header's name `_` stands for `-`."""
+    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return Fault("say", unheard=True, said="\r\n".join(lines).encode() + _HEAD_END + body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class FaultProxy:
         requests: those that have come, in their order.
         hidden: headers that are taken out of the answers, in lower case.
         slice_bytes: how much is sent at once; None for as much as there is.
+        answer_bytes: how long the last answer was.
         stalled: set once an answer stalls.
     """
 
@@ -79,6 +90,7 @@ class FaultProxy:
         self.requests: list[Request] = []
         self.hidden: frozenset[str] = frozenset()
         self.slice_bytes: int | None = None
+        self.answer_bytes = 0
         self.stalled = threading.Event()
         self._released, self._release = socket.socketpair()
         self._listener = _bound(0)
@@ -241,11 +253,15 @@ class _Answer:
         fault, self._fault = self._fault, None
         if fault.way == "stall":
             return self._proxy.wait(self._client)
+        if fault.way == "say":
+            self._client.sendall(fault.said)
+            return True
         _end(self._client, fault.way)
         return False
 
     def _send(self, data: bytes) -> None:
         self._sent_bytes += len(data)
+        self._proxy.answer_bytes = self._sent_bytes
         step = self._proxy.slice_bytes or len(data) or 1
         for start in range(0, len(data), step):
             self._client.sendall(data[start : start + step])
@@ -264,10 +280,10 @@ class _Answer:
 
 
 @contextmanager
-def fault_proxy(target: str) -> Iterator[FaultProxy]:
-    """A proxy that listens; nothing of it is left after."""
+def fault_proxy(target: str, *, listening: bool = True) -> Iterator[FaultProxy]:
+    """A proxy; nothing of it is left after."""
     with closing(FaultProxy(target)) as proxy:
-        yield proxy.listen()
+        yield proxy.listen() if listening else proxy
 
 
 def _bound(port: int) -> socket.socket:

@@ -202,7 +202,8 @@ def follow(core: Core, source: Source) -> Items[Event]:
         if came == CLOSED and source.cursor.after == before and (yield from source.is_over(core)):
             continue
         left_s = min(SILENCE_S, began_s + call.patience_s + core.margin_s - core.clock())
-        wait_s = _wait_s(core, call, came, failures, reached=reached, left_s=left_s)
+        reading = reached and source.next_call().method == "GET"
+        wait_s = _wait_s(core, call, came, failures, reading=reading, left_s=left_s)
         if wait_s is None:
             if isinstance(came, Fault):
                 raise _broken(core, source, call, came) from came.cause
@@ -256,10 +257,10 @@ def _silence_s(core: Core, call: Call) -> float:
 
 
 def _wait_s(
-    core: Core, call: Call, came: Reply | Fault, failures: int, *, reached: bool, left_s: float
+    core: Core, call: Call, came: Reply | Fault, failures: int, *, reading: bool, left_s: float
 ) -> float | None:
     """How long to wait before the stream is opened again; None where it shall not be."""
-    if reached and call.method == "GET":
+    if reading:
         # A gateway that starts anew takes a while, and reading once more does no harm.
         return _retry.reading_wait_s(
             came, attempt=failures, retries=core.retries * _TRIES_EACH, jitter=core.jitter()
