@@ -257,7 +257,7 @@ def test_a_session_that_sleeps_holds_no_process_no_pipe_and_no_lock(app: Forge, 
     [
         ("[[SAY half]][[EXIT 1]]", {}, (502, "agent_failed")),
         ("[[SAY half]][[KILL9]]", {}, (502, "agent_failed")),
-        ("[[SAY half]][[IGNORE_CANCEL]][[HANG]]", {"timeout_secs": 1}, (504, "timeout")),
+        ("[[SAY half]][[IGNORE_CANCEL]][[HANG]]", {"idle_timeout_secs": 1}, (504, "timeout")),
     ],
 )
 def test_after_an_agent_that_was_lost_the_next_one_remembers(

@@ -150,11 +150,11 @@ class Gateway:
     def _processes(self, session_id: str) -> Iterator[psutil.Process]:
         if not self._identity():
             return
-        mark = f"{self._identity()}:{session_id}"
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get("CLAWDFORGE_CHILD", "").startswith(mark):
-                    yield process
+        mark = f"CLAWDFORGE_CHILD={self._identity()}:{session_id}".encode()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError, psutil.Error):
+                if mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    yield psutil.Process(int(pid))
 
     def heard(self, text: str) -> int:
         """How many prompts that hold this text have reached an agent, and not as what was said before."""
@@ -173,10 +173,12 @@ class Gateway:
     def zombies(self) -> list[int]:
         """Children of the gateway that ended and were not reaped."""
         found = []
-        for each in psutil.Process(self.pid).children():
-            with suppress(psutil.NoSuchProcess):
-                if each.status() == psutil.STATUS_ZOMBIE:
-                    found.append(each.pid)
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            with suppress(OSError):
+                for pid in map(int, (thread / "children").read_text().split()):
+                    with suppress(psutil.NoSuchProcess):
+                        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                            found.append(pid)
         return found
 
     def settle(self) -> None:
