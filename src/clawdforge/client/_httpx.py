@@ -89,6 +89,11 @@ class AsyncWire:
         if self._keeper is not None and self._place == _here():
             await self._keeper.aclose()
 
+    def check_open(self) -> None:
+        """Raises a `ForgeError` where this way is closed."""
+        if self._closed:
+            raise ForgeError("this Forge is closed; make a new one")
+
     async def request(self, step: Send | Open) -> httpx2.Response:
         """Begins a call; its answer is open.
 
@@ -96,8 +101,7 @@ class AsyncWire:
             ForgeError: this way is closed.
             one of `_FAULTS`: no answer came.
         """
-        if self._closed:
-            raise ForgeError("this Forge is closed; make a new one")
+        self.check_open()
         call, headers = step.call, self._headers(step.call)
         http = await self._client()
         request = http.build_request(
@@ -186,6 +190,7 @@ class _Held:
         return Reply(response.status_code, response.headers)
 
     async def _piece(self) -> bytes | Fault:
+        self._wire.check_open()
         if self._pieces is None:
             return b""
         try:

@@ -83,6 +83,11 @@ class Wire:
         if self._owned:
             self._http.close()
 
+    def check_open(self) -> None:
+        """Raises a `ForgeError` where this way is closed."""
+        if self._closed:
+            raise ForgeError("this Forge is closed; make a new one")
+
     def request(self, step: Send | Open) -> requests.Response:
         """Begins a call; its answer is open.
 
@@ -90,8 +95,7 @@ class Wire:
             ForgeError: this way is closed.
             one of `_FAULTS`: no answer came, or not the whole of its head.
         """
-        if self._closed:
-            raise ForgeError("this Forge is closed; make a new one")
+        self.check_open()
         if self._owned and self._pid != os.getpid():
             # After a fork the parent's connections are the parent's: two would read each other's answers.
             self._http, self._pid = _new_http(), os.getpid()
@@ -164,6 +168,7 @@ class _Held:
         return Reply(response.status_code, response.headers)
 
     def _piece(self) -> bytes | Fault:
+        self._wire.check_open()
         if self._response is None:
             return b""
         try:

@@ -1,4 +1,4 @@
-"""What lies around an app must not change what it calls: netrc, proxies, sessions with ways of their own; both twins."""
+"""What lies around an app does not change what it calls: netrc, proxies, given sessions. With both twins."""
 
 from __future__ import annotations
 
