@@ -35,13 +35,14 @@ def read(request: Request, kind: type[T], *, optional: bool = False) -> T:
         body = json.loads(request.body.decode(), parse_constant=_no_number, object_pairs_hook=_members)
     except (ValueError, RecursionError) as error:
         raise Problem("bad_request", f"the body is not JSON: {error}") from None
-    hints = _hints(kind)  # type: ignore[arg-type]  # a class can be hashed
+    cls: Any = kind
+    hints = _hints(cls)
     if not isinstance(body, dict):
         _refuse((), "an object is wanted")
     for name in body:
         if name not in hints:
             _refuse((name,), "unknown field")
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # only the contract's dataclasses come here
+    for field in dataclasses.fields(cls):
         if field.name not in body and field.default is dataclasses.MISSING:
             _refuse((field.name,), "this field is missing")
     return kind(**{name: _fitting(value, hints[name], (name,)) for name, value in body.items()})

@@ -55,6 +55,18 @@ class Done:
     answer: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A POST that may be done only once: where that is kept, and what was done before, if something was.
+
+    Without a key, or where none counts, there is no place.
+    """
+
+    place: tuple[str, str] | None = None
+    fingerprint: bytes = b""
+    done: Done | None = None
+
+
 class State:
     """Everything of one fake gateway. All of it is read and written under `lock`.
 
@@ -153,28 +165,34 @@ class State:
 
     # --- keys ----------------------------------------------------------------------------------------------
 
-    def done(self, app: App, request: Request, asked: dict[str, Any]) -> tuple[tuple[str, str], Done] | None:
-        """The place of a POST's key, and what was done for it before; a `Done` without anything where nothing was.
+    def claim(self, app: App, request: Request, asked: dict[str, Any]) -> Claim:
+        """What a POST may do only once, by its key.
 
-        None where the POST has no key, or none counts.
+        Args:
+            app: who asks.
+            request: with the key, if it has one.
+            asked: what makes it another one with the same key.
 
         Raises:
             Problem: `invalid`, `idempotency_mismatch`.
         """
         key = request.headers.get("idempotency-key")
         if key is None or not self.honours_keys:
-            return None
+            return Claim()
         if not 0 < len(key) <= _KEY_LIMIT_CHARS or any(not "!" <= each <= "~" for each in key):
             detail = f"Idempotency-Key is one word of 1 to {_KEY_LIMIT_CHARS} printable ASCII characters"
             raise invalid(detail, "Idempotency-Key")
         whole = json.dumps([request.path, asked], sort_keys=True)
-        fingerprint = hashlib.sha256(whole.encode()).digest()
-        place = (app.name, key)
-        known = self.keys.get(place, Done(fingerprint))
-        if known.fingerprint != fingerprint:
+        claim = Claim((app.name, key), hashlib.sha256(whole.encode()).digest(), self.keys.get((app.name, key)))
+        if claim.done is not None and claim.done.fingerprint != claim.fingerprint:
             detail = "this Idempotency-Key was used for another request: take a new key for each thing to be done"
             raise Problem("idempotency_mismatch", detail)
-        return place, known
+        return claim
+
+    def keep(self, claim: Claim, *, turn: tuple[Session, Turn] | None = None, answer: Any = None) -> None:
+        """What was done for a claim is found by its key from now on; without one nothing is kept."""
+        if claim.place is not None:
+            self.keys[claim.place] = Done(claim.fingerprint, turn, answer)
 
 
 def new_id(prefix: str) -> str:

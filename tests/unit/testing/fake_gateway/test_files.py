@@ -26,7 +26,8 @@ def test_an_upload_reaches_the_prompt_byte_for_byte(gateway: FakeGateway, call: 
     assert prompt.files == (SentFile("a.bin", content), SentFile("a (2).bin", content))
     assert gateway.uploads == [SentFile("a.bin", content)]
     assert call("GET", f"{session}/files/a%20(2).bin").raw == content
-    assert call.turn(session, files=["ff_none"]).problem() == (404, "not_found")
+    assert call.turn(session, files=[token, "ff_none"]).problem() == (404, "not_found")
+    assert sorted(gateway.workspace(prompt.session_id)) == ["a (2).bin", "a.bin"]
 
 
 def test_a_body_may_come_in_chunks(gateway: FakeGateway, call: Caller) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from clawdforge.testing.fake_gateway import connection as http
 from clawdforge.testing.fake_gateway.connection import Answer, Incoming
 from clawdforge.testing.fake_gateway.prompt import Request
-from clawdforge.testing.fake_gateway.state import App, Done, State
+from clawdforge.testing.fake_gateway.state import App, State
 from clawdforge.wire import codec
 from clawdforge.wire.problems import Problem, invalid
 
@@ -60,13 +60,11 @@ class Call:
             work: does it, and returns the answer, a value of the contract.
         """
         with self.state.lock:
-            known = self.state.done(self.app, self.request, asked)
-            if known is not None and known[1].answer is not None:
-                return http.of(known[1].answer, headers=replayed(True))
+            claim = self.state.claim(self.app, self.request, asked)
+            if claim.done is not None:
+                return http.of(claim.done.answer, headers=replayed(True))
             answer = work()
-            if known is not None:
-                place, done = known
-                self.state.keys[place] = Done(done.fingerprint, answer=answer)
+            self.state.keep(claim, answer=answer)
             return http.of(answer)
 
 

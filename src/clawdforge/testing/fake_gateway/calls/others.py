@@ -17,10 +17,11 @@ from clawdforge.wire.agents import AgentAnswer, AgentCapabilities, AgentInfo, Ag
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenInfo, TokenPage, TokenRevoked
 from clawdforge.wire.health import Health
 from clawdforge.wire.problems import Problem, invalid
-from clawdforge.wire.usage import UsageGroup, UsageReport, UsageSum
+from clawdforge.wire.usage import By, UsageGroup, UsageReport, UsageSum
 
 _VERSION: Final = "fake"
 _TIMES: Final = range(10**12)
+_GROUPINGS: Final[tuple[By, ...]] = ("agent", "model", "day")
 _COUNTS: Final = (
     *("input_tokens", "output_tokens", "cached_read_tokens", "cached_write_tokens"),
     *("thought_tokens", "total_tokens"),
@@ -66,9 +67,10 @@ def usage(call: Call) -> Answer:
     """What the app's turns took."""
     query = call.query("since", "until", "by")
     since, until = query.integer("since", _TIMES), query.integer("until", _TIMES)
-    by = query.values.get("by")
-    if by is not None and by not in ("agent", "model", "day"):
-        raise invalid("by is one of: agent, model, day", "by")
+    named = query.values.get("by")
+    by = next((each for each in _GROUPINGS if each == named), None)
+    if named != by:
+        raise invalid(f"by is one of: {', '.join(_GROUPINGS)}", "by")
     mine = (each for each in call.state.sessions.values() if each.app_name == call.app.name)
     found = [(each, turn) for each in mine for turn in each.turns if turn.ended]
     found = [each for each in found if (since or 0) <= each[1].started_at < (until or _TIMES.stop)]
@@ -78,7 +80,7 @@ def usage(call: Call) -> Answer:
         for key in keys
     ]
     groups.sort(key=lambda each: each.key or "" if by == "day" else each.total_tokens, reverse=True)
-    return http.of(UsageReport(True, since, until, by, _sum(turn for _, turn in found), groups, 0))  # type: ignore[arg-type]
+    return http.of(UsageReport(True, since, until, by, _sum(turn for _, turn in found), groups, 0))
 
 
 def _group(by: str | None, session: Session, turn: Turn) -> str | None:

@@ -11,7 +11,7 @@ from clawdforge.testing.fake_gateway.calls.call import LIMITS, Call, closed, giv
 from clawdforge.testing.fake_gateway.connection import Answer, Stream
 from clawdforge.testing.fake_gateway.prompt import Prompt, SentFile
 from clawdforge.testing.fake_gateway.session import Session, Turn, options_of
-from clawdforge.testing.fake_gateway.state import Done, new_id
+from clawdforge.testing.fake_gateway.state import new_id
 from clawdforge.wire import events
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.events import Draft
@@ -37,9 +37,9 @@ def turn(call: Call) -> Answer | Stream:
     state = call.state
     with state.lock:
         session = state.session(call.app, call.name("session_id"))
-        known = state.done(call.app, call.request, given(wanted))
-        if known is not None and known[1].turn is not None:
-            return _answered(call, *known[1].turn, replay=True)
+        claim = state.claim(call.app, call.request, given(wanted))
+        if claim.done is not None and claim.done.turn is not None:
+            return _answered(call, *claim.done.turn, replay=True)
         if session.closed_at is not None:
             raise closed()
         waiting = sum(not each.ended for each in session.turns)
@@ -49,8 +49,7 @@ def turn(call: Call) -> Answer | Stream:
             detail = f"as many prompts wait in this session as may: {_QUEUE_LIMIT}"
             raise Problem("too_many_turns", detail, retry_after_s=5)
         asked = _let_in(call, session, wanted, session.options)
-        if known is not None:
-            state.keys[known[0]] = Done(known[1].fingerprint, turn=(session, asked))
+        state.keep(claim, turn=(session, asked))
     return _answered(call, session, asked)
 
 
@@ -59,22 +58,22 @@ def run(call: Call) -> Answer | Stream:
     wanted = bodies.read(call.request, RunRequest)
     state = call.state
     with state.lock:
-        known = state.done(call.app, call.request, given(wanted))
-        if known is not None and known[1].turn is not None:
-            return _answered(call, *known[1].turn, replay=True)
+        claim = state.claim(call.app, call.request, given(wanted))
+        if claim.done is not None and claim.done.turn is not None:
+            return _answered(call, *claim.done.turn, replay=True)
         state.check_agent(wanted.agent)
         session = Session(new_id("run"), call.app.name, True, options_of(wanted), {}, state.lock)
         asked = _let_in(call, session, wanted, wanted)
         state.sessions[session.session_id] = session
-        if known is not None:
-            state.keys[known[0]] = Done(known[1].fingerprint, turn=(session, asked))
+        state.keep(claim, turn=(session, asked))
     return _answered(call, session, asked)
 
 
 def _let_in(call: Call, session: Session, wanted: TurnRequest | RunRequest, options: AgentOptions) -> Turn:
     """The prompt becomes a turn, which a thread plays. The lock is held. Raises Problem `not_found`."""
     state = call.state
-    files = tuple(_laid(session, state.upload(call.app, token).file) for token in wanted.files or ())
+    uploads = [state.upload(call.app, token).file for token in wanted.files or ()]  # all or none
+    files = tuple(_laid(session, each) for each in uploads)
     prompt = Prompt(
         text=wanted.prompt,
         session_id=session.session_id,
