@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -74,6 +75,14 @@ class Terminal:
     def type(self, text: str) -> None:
         """Presses these keys."""
         os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        """Presses Ctrl-C, once the program waits: Python may overlook one that comes just before it does."""
+        deadline = time.monotonic() + PATIENCE_S
+        while _state(self.pid) != "S":
+            assert time.monotonic() < deadline, "it never waits"
+            self._read(0.01)
+        self.type(CTRL_C)
 
     def until(self, text: str) -> str:
         """Waits until this is shown, behind what was waited for before. Returns what was shown up to its end."""
@@ -147,6 +156,11 @@ def drawn(written: str, columns: int) -> list[str]:
                 column += 1
         cells += [[] for _ in range(row + 1 - len(cells))]
     return ["".join(line).rstrip() for line in cells]
+
+
+def _state(pid: int) -> str:
+    """Of a process: `S` where it waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _take_terminal() -> None:
