@@ -5,7 +5,9 @@ Must be quick and silent: whoever presses Tab wants neither an error nor to wait
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -46,9 +48,17 @@ def agents(context: click.Context, _: click.Parameter, incomplete: str) -> list[
 def _asked(
     context: click.Context, incomplete: str, found: Callable[[Forge], Iterator[CompletionItem]]
 ) -> list[CompletionItem]:
+    """What was found within the time that one waits for; a thread that takes longer ends with the process."""
     caller = context.ensure_object(Caller)
-    try:
-        with caller.forge(default_timeout_secs=_PATIENCE_S, http_timeout_margin=0) as forge:
-            return [item for item in found(forge) if item.value.startswith(incomplete)]
-    except (ForgeError, failures.Failure, LookupError, TypeError, AttributeError):
-        return []  # nothing can be completed, which is all that a shell wants to know
+    items: list[CompletionItem] = []
+
+    def ask() -> None:
+        # What goes wrong means that nothing can be completed, which is all that a shell wants to know.
+        wrong = (ForgeError, failures.Failure, LookupError, TypeError, AttributeError)
+        with suppress(*wrong), caller.forge(retries=0) as forge:
+            items.extend(item for item in found(forge) if item.value.startswith(incomplete))
+
+    thread = threading.Thread(target=ask, name="asks for suggestions", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    return list(items)
