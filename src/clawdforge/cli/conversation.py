@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from clawdforge.cli import asking, keyboard, terminal
+from clawdforge.cli import asking, failures, keyboard, terminal
 from clawdforge.cli.blocks import Blocks
 from clawdforge.cli.following import Ended, Following, Item
 from clawdforge.cli.markdown import Prose
@@ -132,7 +132,10 @@ class Conversation:
         except Wrong as error:
             self._note(str(error))
         except ForgeError as error:
-            self._console.print(Text(terminal.printable(f"✗ {error}"), "red"))
+            failure = failures.from_error(error, self._talk.forge.base_url)
+            self._console.print(Text(terminal.printable(f"✗ {failure.message}"), "red"))
+            if failure.hint:
+                self._note(failure.hint)
         except KeyboardInterrupt:
             self._note("Interrupted.")
 

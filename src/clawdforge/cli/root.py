@@ -60,7 +60,8 @@ def cli() -> None:
       export CLAWDFORGE_TOKEN=$(clawdforge token mint my-app)
       clawdforge run "What does this error mean: EADDRINUSE?"
 
-    Answers go to stdout, everything else to stderr.
+    Answers go to stdout, everything else to stderr. Where the gateway is and who asks may also stand in
+    ~/.config/clawdforge/cf.env, as lines CLAWDFORGE_URL=… and CLAWDFORGE_TOKEN=…; the environment counts first.
     """
 
 

@@ -100,6 +100,9 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
 def _take(event: Event, view: View, ask: Ask | None) -> bool:
     """Shows an event. False where somebody was asked, and wants the turn cancelled."""
     view.take(event)
-    if ask is None or not isinstance(event, PermissionRequestEvent) or event.expires_at is None:
+    if not isinstance(event, PermissionRequestEvent) or event.expires_at is None:
+        return True
+    if ask is None:
+        view.note(f"It asks, and waits for whoever answers: {event.kind} {event.title}")
         return True
     return ask(event)

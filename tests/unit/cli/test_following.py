@@ -213,6 +213,14 @@ def test_what_waits_for_an_answer_is_asked_and_what_does_not_is_shown() -> None:
     assert seen.all == ["permission_request"] * 2
 
 
+def test_where_nobody_can_be_asked_it_is_said_that_it_waits() -> None:
+    stage, seen = Stage(request("allow_once"), request(expires_at=None)), Seen()
+
+    assert not watching.watch(Following(lambda: stage), seen).cancelled
+    assert seen.all[1] == "It asks, and waits for whoever answers: edit Write a.txt"
+    assert len(seen.all) == 3
+
+
 def test_who_is_asked_may_want_the_turn_cancelled() -> None:
     stage = Stage(request("allow_once"), goes_on=True)
 
