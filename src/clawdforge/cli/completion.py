@@ -25,7 +25,9 @@ _SHELLS: Final = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that makes a shell complete commands, options, sessions and agents.
+    """Print what makes a shell complete commands.
+
+    Options, sessions and agents are completed, too.
 
     \b
     Examples:

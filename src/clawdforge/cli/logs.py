@@ -41,9 +41,9 @@ class Asked:
 @click.option("--failed", is_flag=True, help="Only those that ended without an answer.")
 @pass_caller
 def logs(caller: Caller, id_: str | None, limit: int, failed: bool) -> None:
-    """List what this app has asked, newest first: its runs, and the turns of its sessions.
+    """List what this app has asked: runs and turns.
 
-    With an ID of the list, a run's or a turn's, print what is known of it, and its answer.
+    The newest come first. With an ID of the list, a run's or a turn's, print what is known of it, and its answer.
 
     \b
     Examples:

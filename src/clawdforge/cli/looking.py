@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 @click.option("--no-follow", "stops", is_flag=True, help="End with what there is, instead of waiting for more.")
 @pass_caller
 def watch(caller: Caller, session_id: str, after: int, stops: bool) -> None:
-    """Print what happens in a session, one line an event, until it is closed. With --json a line is the event.
+    """Print what happens in a session, event by event.
 
-    A cut connection is made anew, and no event is missed or told twice.
+    Each is a line, with --json the event itself, until the session is closed. A cut connection is made anew, and
+    no event is missed or told twice.
 
     \b
     Examples:
@@ -63,7 +64,9 @@ def _show(event: Event) -> None:
 @click.option("--turn", type=click.IntRange(1), metavar="N", help="Which one. Default: the last that has begun.")
 @pass_caller
 def diff(caller: Caller, session_id: str, turn: int | None) -> None:
-    """Print what a turn changed in the workspace: in colours on a terminal, else as a patch that git takes.
+    """Print what a turn changed in the workspace.
+
+    On a terminal that is in colours and with a list of the files, else a patch that git takes.
 
     \b
     Examples:
@@ -106,7 +109,9 @@ def diff(caller: Caller, session_id: str, turn: int | None) -> None:
 )
 @pass_caller
 def export(caller: Caller, session_id: str, form: str, output: Path | None) -> None:
-    """Write a session down: prompts, answers, tool calls and edits. As JSON it is all that the gateway knows.
+    """Write a session down, as markdown or JSON.
+
+    That is its prompts, answers, tool calls and edits; as JSON it is all that the gateway knows.
 
     \b
     Examples:

@@ -26,11 +26,13 @@ def run(
     agent: str | None,
     **options: Any,
 ) -> None:
-    """Ask one thing and print the result; PROMPT - reads it from stdin.
+    """Ask one thing and print the result.
 
-    A result that is JSON is printed as JSON. Exits with 6 where the agent refused, did nothing, or its result
-    does not fit the schema. On a terminal it shows meanwhile what the agent does; Ctrl-C cancels the run. Nobody
-    is asked anything here: for --permissions ask, see `clawdforge chat`.
+    PROMPT - reads it from stdin. A result that is JSON is printed as JSON. Exits with 6 where the agent refused,
+    did nothing, or its result does not fit the schema.
+
+    On a terminal it shows meanwhile what the agent does. Ctrl-C cancels the run. Nobody is asked anything here:
+    for --permissions ask, see `clawdforge chat`.
 
     \b
     Examples:

@@ -69,7 +69,9 @@ def turn(
     timeout_secs: int | None,
     schema: dict[str, Any] | None,
 ) -> None:
-    """Send one prompt and print the agent's answer; PROMPT - reads it from stdin.
+    """Send one prompt and print the agent's answer.
+
+    PROMPT - reads it from stdin. Ctrl-C cancels the turn.
 
     \b
     Examples:
@@ -170,7 +172,9 @@ def close(caller: Caller, session_id: str) -> None:
 )
 @pass_caller
 def cancel(caller: Caller, session_id: str, turn_index: int | None) -> None:
-    """End a turn that runs or waits, and wait until it has ended. The session goes on.
+    """End a turn that runs or waits.
+
+    It has ended when this returns; the session goes on.
 
     \b
     Example:
@@ -189,7 +193,9 @@ def cancel(caller: Caller, session_id: str, turn_index: int | None) -> None:
 @click.option("--meta", callback=_meta, metavar="JSON", help="A JSON object in place of the session's own.")
 @pass_caller
 def fork(caller: Caller, session_id: str, meta: dict[str, Any] | None) -> None:
-    """Make a copy of a session, its conversation and its workspace, and print its id. Closed ones can be copied.
+    """Copy a session, and print the copy's id.
+
+    It has the same conversation and a copy of the workspace. A closed session can be copied, too.
 
     \b
     Example:
