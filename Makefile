@@ -13,6 +13,7 @@ types := .cache/types/pinned
 compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --strip-extras \
     --generate-hashes --no-annotate --no-emit-options
 # Tests wait for processes, clocks and disks for nearly half of their time: three at once keep two processors busy.
+# Those that lie together share gateways: each worker begins with a part of its own, and takes from others' when done.
 workers = $$(( ($$(nproc) * 3 + 1) / 2 ))
 say = printf '\n\033[1m%s\033[0m\n'
 
@@ -49,7 +50,7 @@ test: .venv/installed $(agents)/installed $(types)/installed .cache/models/insta
 	@$(bin)/lint-imports --no-logo
 	@$(say) 'Tests'
 	@$(bin)/python -m compileall -q src  # thousands of agents start, and may not write what they compile
-	@$(bin)/pytest -n $(workers) --durations=15
+	@$(bin)/pytest -n $(workers) --dist worksteal --durations=15
 
 docs: .venv/installed
 	@$(bin)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/docs
