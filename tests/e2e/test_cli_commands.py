@@ -181,6 +181,8 @@ def test_a_file_that_cannot_be_written_is_told(command: Command) -> None:
 
     assert done.returncode == 2
     assert b"no/such" in done.stderr
+    done = command("session", "export", session.session_id, "-o", "no/such/folder.md", "--json")
+    assert json.loads(done.stdout)["error"]["exit_code"] == 2
     assert b"Traceback" not in done.stderr
 
 

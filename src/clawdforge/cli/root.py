@@ -37,10 +37,10 @@ class Root(Group):
         except KeyboardInterrupt:
             failure = failures.Interrupted()
         except BrokenPipeError:
-            terminal.hush()  # whoever read has enough, as `head` does
+            terminal.hush_if_broken()  # whoever read has enough, as `head` does
             raise click.exceptions.Exit(failures.Exit.PIPE) from None
         except OSError as error:
-            terminal.hush()
+            terminal.hush_if_broken()
             failure = failures.Failure(str(error), failures.Exit.USAGE)
         except RecursionError:
             # JSON that could just be read may be too deep to be written.

@@ -54,11 +54,14 @@ def emit(document: Any) -> None:
     print(json.dumps(document, allow_nan=False, default=codec.to_json), flush=True)
 
 
-def hush() -> None:
-    """Nothing more is printed: nobody can read it. Without this, Python says so once more when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def hush_if_broken() -> None:
+    """Where stdout takes no more, nothing more goes there: else Python would complain once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def value_text(value: Any) -> str:
