@@ -20,9 +20,10 @@ from clawdforge.cli.markdown import Prose
 from clawdforge.cli.narration import Narration
 from clawdforge.cli.screen import Screen
 from clawdforge.cli.slash import Slash, Wrong
+from clawdforge.cli.summary import answer_text
 from clawdforge.cli.watching import watch
 from clawdforge.client.events import PermissionAnswerEvent, PermissionRequestEvent
-from clawdforge.errors import ForgeConflictError, ForgeError
+from clawdforge.errors import ForgeError
 
 if TYPE_CHECKING:
     from clawdforge.cli.talk import Talk
@@ -77,11 +78,9 @@ class Conversation:
         last = next(self._talk.session.turns(), None)
         if last is None:
             return
-        record = self._talk.session.get_turn(last["turn_index"])
-        said = "".join(each["content"] for each in record["events"] if each["type"] == "text")
-        blocks = Blocks()
+        record, blocks = self._talk.session.get_turn(last["turn_index"]), Blocks()
         self._note(f"turn {last['turn_index']}, {last['status']}:")
-        for block in [*blocks.add(said), *blocks.finish()][-_RECALLED_BLOCKS:]:
+        for block in [*blocks.add(answer_text(record)), *blocks.finish()][-_RECALLED_BLOCKS:]:
             self._console.print(Prose(block.text))
 
     def _turn(self, prompt: str) -> None:
@@ -102,11 +101,11 @@ class Conversation:
         talk.talked = True
         with keyboard.silent(), screen:
             watched = watch(following, screen, ask)
+        if watched.ended is not None and watched.ended.error is not None:
+            raise watched.ended.error
         talk.files.clear()
         if watched.ended is None:
             self._note("The turn goes on; /cancel ends it.")
-        elif watched.ended.error is not None:
-            raise watched.ended.error
         self._console.print()
 
     def _ask(self, request: PermissionRequestEvent, what: str, following: Following[TurnStream[Any]]) -> bool:
@@ -120,8 +119,8 @@ class Conversation:
             return is_over()
         try:
             self._talk.session.answer(request.permission_id, option_id=option_id)
-        except ForgeConflictError:
-            self._note("It was answered already.")
+        except ForgeError as error:
+            self._note(f"Your answer did not count: {error}")
         return True
 
     @contextmanager
@@ -131,7 +130,7 @@ class Conversation:
             yield
         except Wrong as error:
             self._note(str(error))
-        except ForgeError as error:
+        except (ForgeError, ValueError) as error:
             failure = failures.from_error(error, self._talk.forge.base_url)
             self._console.print(Text(terminal.printable(f"✗ {failure.message}"), "red"))
             if failure.hint:

@@ -135,8 +135,9 @@ def _show(caller: Caller, record: dict[str, Any]) -> None:
         return
     answer = record.get("result")
     if answer is None:
-        said = [each for each in record.get("events") or [] if isinstance(each, dict)]
-        answer = "".join(str(each.get("content")) for each in said if each.get("type") == "text")
+        from clawdforge.cli.summary import answer_text
+
+        answer = answer_text(record)
     hidden = ("ok", "result", "events")
     terminal.record({name: value for name, value in record.items() if name not in hidden and value is not None})
     terminal.say("")

@@ -82,6 +82,13 @@ def output_text(result: Any) -> str:
     return result.strip() if isinstance(result, str) else _json(result)
 
 
+def answer_text(record: Mapping[str, Any]) -> str:
+    """What the agent has said in a turn, by the turn's record."""
+    told = record.get("events")
+    said = [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
+    return "".join(str(each.get("content")) for each in said if each.get("type") == "text")
+
+
 def one_line(text: str) -> str:
     """A text as one line: runs of spaces and line ends are one space."""
     return " ".join(text[:_TEXT_CHARS].split())
