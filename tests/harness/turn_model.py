@@ -12,15 +12,20 @@ from clawdforge.wire.events import Draft
 TOTAL_S: Final = 17.125
 DEADLINES: Final = Deadlines(startup_s=7.25, idle_s=5.5, total_s=TOTAL_S, cancel_s=3.0625)
 
+AGAIN: Final = -1
+"""What an agent hears where its result is asked for again; else the number of a prompt."""
+
 
 @dataclass
 class Expected:
     """What a prompt should come to."""
 
-    phase: Literal["queued", "laying", "starting", "prompted", "winding", "over"] = "queued"
+    phase: Literal["queued", "laying", "starting", "prompted", "winding", "judging", "over"] = "queued"
     reason: str = ""
     refused: bool = False
     worked: bool = False
+    schema: bool = False  # one that no answer fits
+    repaired: bool = False
     files: bool = False
     deadlines: dict[str, float] = field(default_factory=dict)
 
@@ -49,8 +54,14 @@ class Model:
         """Whether an agent has a prompt that it has not ended."""
         return self.phase in ("prompted", "winding")
 
-    def ask(self, *, files: bool) -> None:
-        self.asked.append(Expected(files=files))
+    @property
+    def may_be_repaired(self) -> bool:
+        """Whether the running turn, if it ended well now, would be asked for its result again."""
+        each = self.running
+        return each is not None and each.phase == "prompted" and each.schema and each.worked and not each.repaired
+
+    def ask(self, *, files: bool, schema: bool) -> None:
+        self.asked.append(Expected(files=files, schema=schema))
         self.go_on()
 
     def laid(self) -> None:
@@ -113,6 +124,8 @@ class Model:
 
     def go_on(self) -> None:
         """The next in the row begins; with the last of them a session that closes is closed."""
+        if not self.at_once and self.phase == "judging":
+            self._judge(self._current())
         queued = [each for each in self.asked if each.phase == "queued"]
         if self.at_once or self.running is not None:
             return
@@ -142,6 +155,15 @@ class Model:
         each.deadlines["idle"] = self.now + DEADLINES.idle_s
         self.heard.append(self.asked.index(each))
 
+    def _judge(self, each: Expected) -> None:
+        """A result that does not fit is asked for again, where the agent is still there."""
+        if not self.agent_is_awake:
+            self._over(each)
+            return
+        each.phase, each.reason, each.repaired = "prompted", "", True
+        each.deadlines["idle"] = self.now + DEADLINES.idle_s
+        self.heard.append(AGAIN)
+
     def _stop_all(self, reason: str) -> None:
         for each in [*self.asked]:
             self._stop(each, reason)
@@ -149,6 +171,9 @@ class Model:
     def _stop(self, each: Expected, reason: str) -> None:
         """The first cause is the end. An agent that has the prompt is asked to stop, unless there is no time."""
         if each.phase == "over":
+            return
+        if each.phase == "judging":  # it has ended by itself, and stays so
+            self._over(each)
             return
         each.reason = each.reason or reason
         if each.phase == "prompted" and reason != "interrupted":
@@ -159,6 +184,10 @@ class Model:
 
     def _prompt_ended(self, reason: str, *, agent_is_lost: bool) -> None:
         each = self._current()
+        if reason == "end_turn" and self.may_be_repaired:
+            each.phase, each.reason = "judging", reason
+            each.deadlines.pop("idle")
+            return
         each.reason = each.reason or reason
         self._over(each, agent_is_lost=agent_is_lost or each.reason == "timeout")
 

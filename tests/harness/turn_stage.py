@@ -24,7 +24,7 @@ from clawdforge.server.store.writes import AddSession, Change
 from clawdforge.wire.events import Draft
 from clawdforge.wire.sandbox import Sandbox
 from harness.databases import lay_new
-from harness.turn_model import DEADLINES
+from harness.turn_model import AGAIN, DEADLINES
 from harness.virtual_time import VirtualLoop
 
 
@@ -65,7 +65,7 @@ class Actor:
 
     def prompt(self, prompt: Prompt) -> None:
         assert self.usable and self.ended is None
-        self._heard.append(int(prompt.text))
+        self._heard.append(int(prompt.text) if prompt.text.isdigit() else AGAIN)
 
     def cancel(self) -> None:
         assert self.ended is None
@@ -151,8 +151,8 @@ class Stage:
             on_idle=lambda _: None,
         )
 
-    async def ask(self, *, files: bool) -> None:
-        ask: Ask[Any] = Ask("sess_1", Turn(Prompt(str(len(self.answers))), DEADLINES))
+    async def ask(self, *, files: bool, schema: dict[str, Any] | None) -> None:
+        ask: Ask[Any] = Ask("sess_1", Turn(Prompt(str(len(self.answers)), (), schema), DEADLINES))
         self.live.prompts.let_in(ask)
         work = self.live.prompts.run(ask, files=self._laid if files else None)
         self.answers.append(ask.answer)

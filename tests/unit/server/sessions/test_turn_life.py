@@ -22,7 +22,9 @@ from hypothesis.stateful import (
 )
 
 from clawdforge.server.agents.base import AgentFailed, Failed
+from clawdforge.server.sessions import verdicts
 from clawdforge.server.sessions.state import ENDS
+from clawdforge.server.sessions.verdicts import Verdict
 from clawdforge.server.store.base import StorageError
 from clawdforge.wire.events import Draft
 from clawdforge.wire.problems import Problem
@@ -40,6 +42,8 @@ SAID: Final = (
     Draft("plan", {"entries": []}),
     Draft("other", {"acp": {}}),
 )
+SCHEMA: Final = {"type": "object"}
+WRONG: Final = Verdict(False, ["/: it is none"])
 CAUSES: Final = (
     *("cancel", "cancel", "interrupt", "exit", "exit", "fail", "break"),
     *("end_turn", "end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"),
@@ -51,12 +55,16 @@ leaves it of no use."""
 class TurnLife(RuleBasedStateMachine):
     """Whatever happens to the session happens to the model."""
 
-    @initialize(before=st.sampled_from(["starting", "started", "answered", "cancelled", "silent", "queue"]))
+    @initialize(
+        before=st.sampled_from(
+            ["starting", "started", "answered", "cancelled", "silent", "queue", "unfit", "repaired"]
+        )
+    )
     def begin(self, before: str) -> None:
         """Each story begins where something is going on already."""
         self.stage = Stage()
         self.model = Model()
-        self.ask(files=False, start=before != "starting")
+        self.ask(files=False, start=before != "starting", schema=before in ("unfit", "repaired"))
         if before == "answered":
             self.happen(["end_turn"])
         elif before == "cancelled":
@@ -64,16 +72,24 @@ class TurnLife(RuleBasedStateMachine):
         elif before == "silent":
             self.advance(6)  # longer than the idle deadline
         elif before == "queue":
-            self.ask(files=False, start=True)
-            self.ask(files=False, start=True)
+            self.ask(files=False, start=True, schema=False)
+            self.ask(files=False, start=True, schema=True)
+        elif before in ("unfit", "repaired"):
+            self.say(SAID[0])
+            if before == "repaired":
+                self.happen(["end_turn"])
 
     @precondition(lambda self: self.model.life == "open" and self.model.phase != "laying")
-    @rule(files=st.sampled_from([False, False, False, True]), start=st.sampled_from([True, True, False]))
-    def ask(self, files: bool, start: bool) -> None:
-        """With `start`, the agent that it may need starts at once."""
+    @rule(
+        files=st.sampled_from([False, False, False, True]),
+        start=st.sampled_from([True, True, False]),
+        schema=st.sampled_from([False, False, True]),
+    )
+    def ask(self, files: bool, start: bool, schema: bool) -> None:
+        """With `start`, the agent that it may need starts at once; with `schema`, no answer of its fits one."""
         files = files and self.model.running is None
-        self.stage.loop.run(self.stage.ask(files=files))
-        self.model.ask(files=files)
+        self.stage.loop.run(self.stage.ask(files=files, schema=SCHEMA if schema else None))
+        self.model.ask(files=files, schema=schema)
         self.stage.loop.settle()
         if start and self.model.phase == "starting":
             self.start("well")
@@ -150,6 +166,11 @@ class TurnLife(RuleBasedStateMachine):
         self.model.go_on()
         self.stage.loop.call(self.stage.happen, happened)
 
+    @precondition(lambda self: self.model.may_be_repaired)
+    @rule(cause=st.sampled_from(["cancel", "interrupt", "exit"]))
+    def happen_while_it_is_judged(self, cause: str) -> None:
+        self.happen(["end_turn", cause])
+
     @rule(seconds=st.sampled_from([1, 2, 5, 9]))
     def advance(self, seconds: int) -> None:
         self.stage.loop.advance(seconds)
@@ -187,7 +208,7 @@ class TurnLife(RuleBasedStateMachine):
         for place, (answer, expected) in enumerate(zip(stage.answers, model.asked, strict=True)):
             if answer.done():
                 check_end(answer, expected, place + 1)
-        assert stage.host.heard == model.heard, "a prompt reaches an agent once at most"
+        assert stage.host.heard == model.heard, "a prompt reaches an agent once at most, and so does a repair"
         assert (stage.live.prompts.turn is not None) == (model.running is not None)
         awake = [actor for actor in stage.host.actors if actor.ended is None]
         assert awake == ([stage.live.agent] if model.agent_is_awake else [])
@@ -216,6 +237,7 @@ class TurnLife(RuleBasedStateMachine):
             assert stage.loop.run(stage.store.turn("sess_1", row.turn_index)) == row
             told = [event for event in log if event.turn_index == row.turn_index]
             types = [event.type for event in told]
+            assert types.count("schema_repair") == int(self.model.asked[row.turn_index - 1].repaired)
             assert types[0] in ("turn_queued", "turn_start")
             assert [types.count(each) for each in ("turn_end", "error")] == [1, int(row.error is not None)]
             assert types[-1] == "turn_end"
@@ -225,6 +247,10 @@ class TurnLife(RuleBasedStateMachine):
                 assert (types[-2], told[-2].data["code"]) == ("error", row.error)
         closes = [event.seq for event in log if event.type == "session_closed"]
         assert closes == ([len(log)] if stage.live.row.closed_at is not None else [])
+
+
+async def never_fitting(*_: Any) -> Verdict:
+    return WRONG
 
 
 def check_end(answer: asyncio.Future[Any], expected: Expected, index: int) -> None:
@@ -237,11 +263,16 @@ def check_end(answer: asyncio.Future[Any], expected: Expected, index: int) -> No
     assert (row.turn_index, row.stop_reason, row.status) == (index, expected.reason, kind.status)
     assert row.ok is (kind.ok and (expected.worked or expected.reason != "end_turn"))
     assert row.error == ("invalid" if expected.refused else kind.error)
+    if row.error is None:
+        verdict = {"schema_valid": False, "schema_errors": WRONG.errors}
+        repaired = {"schema_repaired": True} if expected.repaired else {}
+        assert row.extra == ({**verdict, **repaired} if expected.schema else None)
 
 
 @pytest.mark.guarantee
 @pytest.mark.timeout(600)  # what is found has to be made small before it is told
-def test_whatever_happens_each_turn_has_one_end() -> None:
+def test_whatever_happens_each_turn_has_one_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "reach", never_fitting)
     run_state_machine_as_test(
         TurnLife,
         settings=settings(
