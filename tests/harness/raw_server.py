@@ -58,7 +58,7 @@ class RawServer:
 
 
 def _say(connection: socket.socket, answer: bytes) -> None:
-    with connection, suppress(ConnectionError):
+    with connection, suppress(OSError):
         connection.sendall(answer)
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(65_536):

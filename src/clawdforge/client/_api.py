@@ -141,14 +141,6 @@ def rows(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return found
 
 
-def number(body: Mapping[str, Any], name: str) -> int:
-    """A whole number of an answer, by its name."""
-    value = body.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ForgeProtocolError(f"the number {name} is missing")
-    return value
-
-
 def cursor(body: Mapping[str, Any]) -> str | None:
     """Where the next page begins; None on the last one."""
     return _text(body.get("next_cursor"))

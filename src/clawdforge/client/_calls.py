@@ -133,18 +133,14 @@ def create_session(
     return _call.post("/sessions", _call.given(options), patience_s=patience_s)
 
 
-def list_sessions(*, include_closed: bool, limit: int | None = None, cursor: str | None = None) -> Call:
+def list_sessions(*, include_closed: bool, limit: int | None = None) -> Call:
     # True is what the gateway does unasked.
-    shown = {} if include_closed else {"include_closed": "false"}
-    return Call("GET", "/sessions", _call.READ_S, {**shown, **_page(limit, cursor)})
+    shown = {"include_closed": None if include_closed else "false", "limit": limit}
+    return Call("GET", "/sessions", _call.READ_S, _call.params(shown))
 
 
-def list_runs(*, limit: int | None = None, cursor: str | None = None) -> Call:
-    return Call("GET", "/runs", _call.READ_S, _page(limit, cursor))
-
-
-def _page(limit: int | None, cursor: str | None) -> dict[str, str]:
-    return _call.params({"limit": limit, "cursor": cursor})
+def list_runs() -> Call:
+    return Call("GET", "/runs", _call.READ_S)
 
 
 def get_run(run_id: str) -> Call:
@@ -164,8 +160,8 @@ def close_session(session_id: str) -> Call:
     return Call("DELETE", _session(session_id), _call.WRITE_S)
 
 
-def list_turns(session_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call:
-    return Call("GET", f"{_session(session_id)}/turns", _call.READ_S, _page(limit, cursor))
+def list_turns(session_id: str) -> Call:
+    return Call("GET", f"{_session(session_id)}/turns", _call.READ_S)
 
 
 def get_turn(session_id: str, turn_index: int) -> Call:
@@ -205,8 +201,8 @@ def diff(session_id: str, turn: int | None) -> Call:
     return Call("GET", f"{_session(session_id)}/diff", _call.WRITE_S, _call.params({"turn": turn}))
 
 
-def list_files(session_id: str, *, path: str, recursive: bool, cursor: str | None = None) -> Call:
-    shown = {"path": path or None, "recursive": "true" if recursive else None, "cursor": cursor}
+def list_files(session_id: str, *, path: str, recursive: bool) -> Call:
+    shown = {"path": path or None, "recursive": "true" if recursive else None}
     return Call("GET", f"{_session(session_id)}/files", _call.WRITE_S, _call.params(shown))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, TypeVar
@@ -231,9 +232,8 @@ class _Adapter(HTTPAdapter):
     def close(self) -> None:
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118  # its other ways of iterating are forbidden
-                pool = manager.pools.get(key)
-                if pool is not None:
-                    pool.close()
+                with suppress(KeyError):  # another thread was quicker
+                    manager.pools[key].close()
         super().close()
 
 

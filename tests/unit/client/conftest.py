@@ -13,6 +13,8 @@ import pytest
 import responses
 
 from clawdforge import AsyncForge, Forge
+from clawdforge.client import _retry
+from clawdforge.testing import FakeGateway
 from harness.twins import Twin
 
 URL = "http://gateway.test:8800"
@@ -134,3 +136,16 @@ def live_server() -> Iterator[LiveServer]:
 def twin(request: pytest.FixtureRequest) -> Twin:
     """Each of the SDK's twins, by one face."""
     return Twin(request.param)
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    """A gateway without agents, of this test's own."""
+    with FakeGateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried at once: how long a Forge waits is told by the tests of its flows."""
+    monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0.001)

@@ -170,3 +170,30 @@ def test_small_uploads_go_as_bytes_and_large_ones_stay_a_stream() -> None:
     assert isinstance(small.body, bytes)
     assert isinstance(large.body, FileBody)
     assert small.content_type == f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def test_a_body_goes_back_to_where_its_file_stood() -> None:
+    file = io.BytesIO(b"..hello")
+    file.seek(2)
+    body = FileBody(Source(file, 2, 5), "x")
+    assert body.rewind()
+    assert b"".join(body) == b"hello"
+    assert body.rewind()
+    assert b"".join(body) == b"hello"
+    file.close()
+    assert not body.rewind()
+
+
+def test_a_pipe_goes_nowhere_once_it_was_read() -> None:
+    body = FileBody(Source(io.BytesIO(b"hello"), None, None), "x")
+    assert (body.len, body.rewind(), b"".join(body), body.rewind()) == (None, True, b"hello", False)
+
+
+def test_what_has_failed_is_kept() -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("mine")
+
+    body = FileBody(Source(io.BytesIO(b"hello"), 0, 5, fail), "x")
+    with pytest.raises(KeyError):
+        b"".join(body)
+    assert isinstance(body.failure, KeyError)

@@ -118,8 +118,9 @@ def test_only_a_false_is_said_of_closed_sessions() -> None:
 
 
 def test_of_runs_and_usage_only_what_was_given_is_asked() -> None:
-    assert _calls.list_runs(limit=None, cursor=None).params == {}
-    assert _calls.list_runs(limit=5, cursor="abc").params == {"limit": "5", "cursor": "abc"}
+    assert _calls.list_runs().params == {}
+    assert _calls.list_runs().at("abc").params == {"cursor": "abc"}
+    assert _calls.list_sessions(include_closed=False, limit=5).params == {"include_closed": "false", "limit": "5"}
     assert _calls.usage(since=None, until=None, by=None).params == {}
     asked = _calls.usage(since=0, until=1_700_000_000.9, by="day").params
     assert asked == {"since": "0", "until": "1700000000", "by": "day"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import version
@@ -36,6 +37,38 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 def test_the_package_alone_loads_no_http_client_and_not_even_typing() -> None:
     assert not loaded_after("import clawdforge") & {"requests", "typing", "json", "importlib.metadata"}
+
+
+def test_a_forge_loads_neither_the_other_twin_nor_what_a_stream_or_a_type_needs() -> None:
+    loaded = loaded_after("from clawdforge import Forge; Forge().close()")
+
+    assert "requests" in loaded
+    assert not loaded & {"httpx2", "asyncio", "anyio"}
+    assert not {name for name in loaded if name.startswith("clawdforge.") and name.rpartition(".")[2] in _LATE}
+
+
+_LATE = {
+    "aio",
+    "_httpx",
+    "events",
+    "_streams",
+    "_cursor",
+    "_schema",
+    "_hints",
+    "_shapes",
+    "sse",
+    "files",
+    "runs",
+    "turns",
+}
+
+
+def test_without_its_extra_the_asynchronous_twin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    monkeypatch.delitem(sys.modules, "clawdforge.client._httpx", raising=False)
+
+    with pytest.raises(ImportError, match=r"pip install 'clawdforge\[async\]'"):
+        importlib.import_module("clawdforge.client._httpx")
 
 
 def test_the_sdk_needs_requests_and_nothing_of_the_other_extras() -> None:

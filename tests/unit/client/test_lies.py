@@ -21,10 +21,10 @@ from clawdforge import (
     TextEvent,
     UnknownEvent,
 )
-from clawdforge.client import _retry
 from harness.raw_server import RawServer, answer, frame, frames, stream
 from harness.twins import Twin
 
+pytestmark = pytest.mark.usefixtures("short_waits")
 TOKEN = "cf_unit-test-token-0123456789"
 SESSION = {"ok": True, "session_id": "sess_1", "agent": "claude", "created_at": 5, "cwd": "/w", "agent_cwd": "/x"}
 START = frame(1, "turn_start", prompt="hi", files=[])
@@ -37,11 +37,6 @@ TURN = {
     "stop_reason": "end_turn",
     "duration_ms": 1,
 }
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0.001)
 
 
 async def every(items: Any) -> list[Any]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,10 @@ import pytest
 import requests
 
 from clawdforge import AsyncForge, Forge, ForgeError, ForgeTransportError, PermissionRequestEvent, TextEvent
-from clawdforge.client import _retry
 from clawdforge.testing import FakeGateway, ask, hang
 from harness.twins import Twin
 
-
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0.001)
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def settings(gateway: FakeGateway) -> dict[str, Any]:

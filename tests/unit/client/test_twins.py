@@ -38,9 +38,10 @@ from clawdforge import (
     TurnStartEvent,
     UnknownEvent,
 )
-from clawdforge.client import _retry
 from clawdforge.testing import FakeGateway, ask, event, hang, plan, text, thinking, tool_call, write
 from harness.twins import AT_ONCE, PAIRS, Twin
+
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 @dataclass
@@ -641,7 +642,7 @@ async def a_failure_to_close_does_not_hide_another(on: Stage) -> None:
 async def other_options_by_the_same_connections(on: Stage) -> None:
     other = on.forge.with_options(timeout_secs=0.5, retries=0)
     assert (other.base_url, other.default_timeout_secs) == (on.gateway.url, 1)
-    assert on.forge.default_timeout_secs == 120
+    assert on.forge.default_timeout_secs == on.forge.with_options(retries=5).default_timeout_secs == 120
     await other.run("hi")
     assert on.gateway.requests[0].json()["timeout_secs"] == 1
     for wrong in ({"timeout_secs": 0}, {"timeout_secs": 86_401}, {"retries": -1}, {"retries": True}):
@@ -709,12 +710,6 @@ async def what_cannot_be_sent(on: Stage) -> None:
 
 
 # --- how the table is played ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tried again is tried at once: how long a Forge waits is the matter of its own tests."""
-    monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0.001)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

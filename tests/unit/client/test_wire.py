@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ import pytest
 import requests
 
 from clawdforge import Forge, ForgeAPIError, ForgeError, ForgeTransportError
+from clawdforge.client import _calls, _requests
+from clawdforge.client._config import Config
+from clawdforge.client._httpx import AsyncWire
+from clawdforge.client._requests import Wire
+from clawdforge.client._steps import Open, Read, Step
+from clawdforge.testing import FakeGateway
 
 Live = Any  # the fixture's own class: a conftest cannot be imported
 RUN = {"ok": True, "result": "x", "duration_ms": 1, "stop_reason": "end_turn"}
@@ -210,3 +218,50 @@ def test_an_error_page_of_something_else_is_told_with_an_excerpt(live_server: Li
         forge.run("hello")
 
     assert caught.value.retry_after == 3
+
+
+# --- the drivers, by hand ------------------------------------------------------------------------------------
+
+
+def test_reading_where_nothing_is_open_comes_to_an_end() -> None:
+    def flow() -> Generator[Step, Any, Any]:
+        return (yield Read())
+
+    config = Config("http://gateway.test")
+    assert Wire(config, None).perform(flow()) == b""
+    assert asyncio.run(AsyncWire(config, None).perform(flow())) == b""
+
+
+def test_a_flow_that_is_performed_whole_has_no_items() -> None:
+    def flow() -> Generator[Any, Any, None]:
+        yield [1]
+
+    with pytest.raises(AssertionError, match="no items"):
+        Wire(Config("http://gateway.test"), None).perform(flow())
+
+
+def test_another_process_has_connections_of_its_own(live_server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Forge(base_url=live_server.url) as forge:
+        forge.healthz()
+        mine = forge._wire._http
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        forge.healthz()
+        assert forge._wire._http is not mine
+        mine.close()
+
+
+def test_an_older_urllib3_reads_a_stream_too(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_requests, "hasattr", lambda *_: False, raising=False)
+    gateway.answers("a", "b")
+    with Forge(base_url=gateway.url, token=gateway.token) as forge:
+        assert "".join(forge.stream("hi").text_deltas()) == "ab"
+
+
+def test_a_flow_opens_one_answer_at_a_time(live_server: Live) -> None:
+    def flow() -> Generator[Step, Any, Any]:
+        yield Open(_calls.healthz(), 10)
+        yield Open(_calls.healthz(), 10)
+        return (yield Read())
+
+    with Forge(base_url=live_server.url) as forge:
+        assert forge._wire.perform(flow()) == b'{"ok": true}'
