@@ -69,7 +69,7 @@ def expected_children() -> set[int]:
 
 @pytest.fixture(scope="session")
 def lasting_ports() -> set[int]:
-    """Add the port of an endpoint in this process that outlives a test: its clients come and go as they like."""
+    """Add the port of an endpoint that outlives a test: connections with it come and go as they like."""
     return set()
 
 
@@ -147,20 +147,20 @@ def _more(before: dict[int, str], now: dict[int, str], lasting_ports: set[int]) 
         return {}
     new = {number: target for number, target in now.items() if before.get(number) != target}
     sockets = [number for number, target in new.items() if target.startswith("socket:")]
-    lasting = {number for number in sockets if _port(number) in lasting_ports}
+    lasting = {number for number in sockets if not lasting_ports.isdisjoint(_ports(number))}
     if len(now) - len(lasting) <= len(before):
         return {}
     return {number: target for number, target in new.items() if number not in lasting}
 
 
-def _port(number: int) -> int | None:
-    """The local port of a socket; None where it has none, or was closed meanwhile."""
-    try:
-        with socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as copy:
-            name = copy.getsockname()
-    except OSError:
-        return None
-    return name[1] if isinstance(name, tuple) else None
+def _ports(number: int) -> set[int]:
+    """The ports of a socket's ends: none of one that has none, or was closed meanwhile."""
+    found: set[int] = set()
+    with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as copy:
+        for end in (copy.getsockname, copy.getpeername):  # who only listens has no second one
+            if isinstance(name := end(), tuple):
+                found.add(name[1])
+    return found
 
 
 def _end(pid: int) -> str:

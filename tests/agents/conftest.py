@@ -41,11 +41,17 @@ def user_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def gateway(
-    tmp_path_factory: pytest.TempPathFactory, node_agents: Path, model: FakeModel, user_home: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    node_agents: Path,
+    model: FakeModel,
+    user_home: Path,
+    lasting_ports: set[int],
 ) -> Iterator[Gateway]:
     """A gateway that no test ends (see `real_agents`)."""
     before = snapshot(user_home)
     shared = gateway_of(tmp_path_factory.mktemp("gateway"), node_agents, model, user_home).start()
+    # Apps that outlive a test keep as many connections as a test of theirs has needed at once.
+    lasting_ports.add(int(shared.url.rpartition(":")[2]))
     yield shared
     assert shared.stop() == 0, shared.log()
     shared.close()
@@ -62,7 +68,6 @@ def stage(
 ) -> Iterator[Stage]:
     """Where the agent of the test's parameter plays its stories."""
     with gateway.app(f"stories-{request.param}", default_timeout_secs=60) as forge:
-        forge.healthz()  # its connection is open before a test looks
         opened = Stage(forge, model, request.param, tmp_path_factory.mktemp("outside"))
         yield opened
         opened.close()
@@ -72,7 +77,6 @@ def stage(
 def app(gateway: Gateway) -> Iterator[Forge]:
     """A new app of the gateway, which a module's stories share."""
     with gateway.app(f"app-{uuid.uuid4().hex}", default_timeout_secs=60) as forge:
-        forge.healthz()  # its connection is open before a test looks
         yield forge
 
 
