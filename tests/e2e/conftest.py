@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clawdforge import Forge
+from clawdforge.client import _retry
 from harness import agents
+from harness.fault_proxy import FaultProxy, fault_proxy
 from harness.gateway import Gateway
 from harness.ledger import Ledger
 from harness.tenants import tenant
+from harness.waited import TWINS, forge_of
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +108,33 @@ def new_gateway(tmp_path: Path) -> Iterator[agents.NewGateway]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def proxy(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A way to the shared gateway that fails where it is told to; what fails is tried again at once."""
+    monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0)
+    with fault_proxy(gateway.url) as between:
+        yield between
+
+
+@pytest.fixture(params=TWINS)
+def twin(request: pytest.FixtureRequest) -> str:
+    """Each of the SDK's two."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def new_forge(app: Forge, proxy: FaultProxy, twin: str) -> Iterator[Callable[..., Forge]]:
+    """Makes a twin's Forges for the app, by way of the proxy."""
+    with ExitStack() as made:
+        yield lambda **options: made.enter_context(
+            forge_of(twin, base_url=proxy.url, token=app._config.token, **options)
+        )
+
+
+@pytest.fixture
+def forge(new_forge: Callable[..., Forge]) -> Forge:
+    """The app in a twin's hands, by way of the proxy."""
+    return new_forge()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle
@@ -28,7 +28,7 @@ from clawdforge import (
 from clawdforge.client import _retry
 from harness.fault_proxy import Fault, FaultProxy, Request, fault_proxy, saying
 from harness.gateway import Gateway, until
-from harness.waited import TWINS, forge_of
+from harness.waited import forge_of
 
 NewForge = Callable[..., Forge]
 
@@ -44,33 +44,6 @@ FAULTS: Final = {
     "ended in the head": Fault("fin", 60),
     "reset later": Fault("rst", 190),
 }
-
-
-@pytest.fixture
-def proxy(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0)  # nothing gets better by waiting here
-    with fault_proxy(gateway.url) as between:
-        yield between
-
-
-@pytest.fixture(params=TWINS)
-def twin(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture
-def new_forge(app: Forge, proxy: FaultProxy, twin: str) -> Iterator[NewForge]:
-    """Makes ways to the app's gateway by the proxy."""
-    with ExitStack() as made:
-        yield lambda **options: made.enter_context(
-            forge_of(twin, base_url=proxy.url, token=app._config.token, **options)
-        )
-
-
-@pytest.fixture
-def forge(new_forge: NewForge) -> Forge:
-    return new_forge()
 
 
 def heard(gateway: Gateway, session: Session) -> int:
