@@ -16,7 +16,7 @@ from rich.text import Text
 from clawdforge.cli import patches, terminal
 from clawdforge.cli.blocks import Block, Blocks
 from clawdforge.cli.markdown import Prose
-from clawdforge.cli.summary import one_line, output_text, tool_line
+from clawdforge.cli.summary import args_text, one_line, output_text, tool_line
 from clawdforge.client import events
 from clawdforge.client.events import Event, PlanEntry, ToolDiff, ToolLocation
 
@@ -36,6 +36,7 @@ class Tool:
     title: str
     kind: str
     status: str
+    args: Any
     result: Any
     locations: tuple[ToolLocation, ...]
     diffs: tuple[ToolDiff, ...]
@@ -54,6 +55,7 @@ class Narration:
         self._said: list[RenderableType] = []
         self._last_kind = ""
         self._blocks = Blocks()
+        self._message_id: str | None = None
         self._thought = ""
         self._tools: dict[str, Tool] = {}
         self._plan: tuple[PlanEntry, ...] = ()
@@ -64,6 +66,9 @@ class Narration:
         match event:
             case events.TextEvent():
                 self._end_thought()
+                if event.message_id != self._message_id:
+                    self._end_text()
+                self._message_id = event.message_id
                 self._say_blocks(self._blocks.add(event.content))
             case events.ThinkingEvent():
                 self._end_text()
@@ -72,11 +77,11 @@ class Narration:
                 self._end_words()
                 title = event.title or event.name
                 self._tools[event.id] = Tool(
-                    title, event.kind, event.status, event.result, event.locations, event.diffs
+                    title, event.kind, event.status, event.args, event.result, event.locations, event.diffs
                 )
                 self._see_end_of_tool(event.id)
             case events.ToolCallUpdateEvent() if event.id in self._tools:
-                names = ("title", "kind", "status", "result", "locations", "diffs")
+                names = ("title", "kind", "status", "args", "result", "locations", "diffs")
                 changed = {name: value for name in names if (value := getattr(event, name)) is not None}
                 self._tools[event.id] = replace(self._tools[event.id], **changed)
                 self._see_end_of_tool(event.id)
@@ -84,7 +89,8 @@ class Narration:
                 self._plan = event.entries
             case events.PermissionRequestEvent():
                 self._end_words()
-                self._show_edits(event.tool_call_id or "")
+                if event.expires_at is not None:
+                    self._show_what_is_asked(event.tool_call_id or "")
             case events.PermissionAnswerEvent():
                 self._answered(event)
             case events.AgentStartEvent(how="replayed"):
@@ -171,6 +177,13 @@ class Narration:
             self._say("tool", Text(_clipped(f"  ⎿ {text}", _RESULT_CHARS), "dim"))
         self._show_edits(call_id)
         del self._tools[call_id]
+
+    def _show_what_is_asked(self, call_id: str) -> None:
+        """All that somebody must see who decides: the edits of a tool call, else what it is given."""
+        self._show_edits(call_id)
+        tool = self._tools.get(call_id)
+        if tool is not None and not tool.diffs and (args := args_text(tool.args, tool.title)):
+            self._say("tool", Text(f"  {one_line(terminal.printable(args))}", "dim"))
 
     def _show_edits(self, call_id: str) -> None:
         """The edits of a tool call, unless they were shown when it was asked for."""

@@ -13,6 +13,7 @@ from clawdforge.client import events
 from clawdforge.client.events import Event, ToolCallUpdateEvent, ToolLocation
 
 _TEXT_CHARS: Final = 2_000
+_LOOKED_AT_CHARS: Final = 8_000
 # Under these names agents tell what a tool wrote, beside its exit code and the like.
 _OUTPUTS: Final = ("output", "stdout", "text", "content", "result", "error", "message")
 
@@ -60,12 +61,13 @@ def tool_line(kind: str, title: str, locations: tuple[ToolLocation, ...], cwd: s
 
     Args:
         kind, title, locations: of its events.
-        cwd: the workspace as the agent sees it: paths below are told without it.
+        cwd: the workspace as the agent sees it: a place below is told without it. A title is never changed: it
+            may be a command that somebody is asked about.
     """
-    told = _relative(title, cwd) or kind
+    told = title or kind
     parts = [told] if kind in ("other", told) else [kind, told]
     if locations:
-        path = _relative(locations[0].path, cwd)
+        path = locations[0].path.removeprefix(f"{cwd}/") if cwd else locations[0].path
         if path.rpartition("/")[2] not in title:
             parts.append(path)
     return one_line(" ".join(parts))
@@ -90,8 +92,19 @@ def answer_text(record: Mapping[str, Any]) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text as one line: runs of spaces and line ends are one space."""
-    return " ".join(text[:_TEXT_CHARS].split())
+    """A text as one line, where runs of spaces and line ends are one space. What is cut ends with `…`."""
+    line = " ".join(text[:_LOOKED_AT_CHARS].split())
+    if len(text) <= _LOOKED_AT_CHARS and len(line) <= _TEXT_CHARS:
+        return line
+    return line[: _TEXT_CHARS - 1] + "…"
+
+
+def args_text(args: Any, title: str) -> str:
+    """What a tool was given, as JSON; "" where its title says all of it."""
+    if args is None or args == {}:
+        return ""
+    values = args.values() if isinstance(args, Mapping) else [args]
+    return "" if all(isinstance(each, str) and each in title for each in values) else _json(args)
 
 
 def seconds_text(duration_ms: int) -> str:
@@ -108,9 +121,5 @@ def _tool_update(event: ToolCallUpdateEvent) -> str:
     return one_line(f"{event.id} {' '.join(each for each in said if each)}")
 
 
-def _relative(path: str, cwd: str | None) -> str:
-    return path.replace(cwd.rstrip("/") + "/", "") if cwd else path
-
-
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)[:_TEXT_CHARS]
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from clawdforge.client.events import Event
 from unit.cli.happening import event, option, printed, request, tool
 
 CWD = "/workspace"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def told(*happened: Event, finish: bool = True, cwd: str | None = CWD) -> str:
@@ -39,6 +42,23 @@ def test_text_is_said_block_by_block_and_only_once() -> None:
 
     assert printed(*narration.drain()) == "\ntwo\n"
     assert printed(narration.live(9)) == ""
+
+
+def test_messages_do_not_run_into_each_other() -> None:
+    pieces = [("a", "one "), ("a", "message"), ("b", "another"), (None, " and"), (None, " more")]
+    said = told(*(event("text", content=content, message_id=name) for name, content in pieces))
+
+    assert said == "one message\n\nanother\n\nand more\n"
+
+
+@pytest.mark.parametrize("recorded", sorted(GOLDEN.glob("*.folded.json")), ids=lambda path: path.stem)
+def test_what_real_agents_have_told_can_be_told(recorded: Path) -> None:
+    turns = [turn["events"] for turn in json.loads(recorded.read_text())]
+    assert len(turns) > 20
+    for happened in turns:
+        said = told(*(event(each.pop("type"), **{**each, "seq": n}) for n, each in enumerate(happened, start=1)))
+        titles = [each["title"] for each in happened if each.get("title")]
+        assert all(" ".join(title.split()) in " ".join(said.split()) for title in titles)
 
 
 def test_a_thought_is_short() -> None:
@@ -114,6 +134,13 @@ def test_an_edit_that_is_asked_for_is_shown_ahead_of_the_question_and_not_again(
     narration.finish()
 
     assert printed(*narration.drain()) == "✓ edit Write\n"
+
+
+def test_who_is_asked_sees_what_a_tool_is_given() -> None:
+    call = tool(kind="execute", title="Terminal", args={"command": f"rm -rf {CWD}/../x"})
+
+    assert told(call, request("allow_once")).startswith('  {"command":"rm -rf /workspace/../x"}\n')
+    assert "command" not in told(call, request("allow_once", expires_at=None))
 
 
 def test_what_was_not_allowed_is_told_with_the_reason() -> None:

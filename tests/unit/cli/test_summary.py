@@ -50,7 +50,7 @@ def test_no_line_is_endless() -> None:
     [
         ("edit", "Write", "/w/a/b.py", "edit Write a/b.py"),
         ("edit", "Write b.py", "/w/a/b.py", "edit Write b.py"),
-        ("read", "Read /w/a/b.py", "/w/a/b.py", "read Read a/b.py"),
+        ("read", "Read /w/a/b.py", "/w/a/b.py", "read Read /w/a/b.py"),
         ("execute", "make test", None, "execute make test"),
         ("other", "Task", None, "Task"),
         ("fetch", "fetch", None, "fetch"),
@@ -60,6 +60,28 @@ def test_no_line_is_endless() -> None:
 def test_a_tool_call_is_told_by_kind_title_and_place(kind: str, title: str, path: str | None, line: str) -> None:
     locations = () if path is None else (ToolLocation(path),)
     assert summary.tool_line(kind, title, locations, "/w") == line
+
+
+def test_of_a_long_title_one_sees_that_it_is_cut() -> None:
+    assert summary.one_line("x" * 2_000) == "x" * 2_000
+    assert summary.one_line("x " * 2_000)[-2:] == "x…"
+    assert summary.one_line("x" + " " * 10_000 + "rm -rf") == "x…"
+    assert summary.one_line("x" * 2_001)[-1] == "…"
+
+
+@pytest.mark.parametrize(
+    ("args", "title", "shown"),
+    [
+        (None, "x", ""),
+        ({}, "x", ""),
+        ({"command": "ls -l"}, "`ls -l`", ""),
+        ({"command": "ls -l; rm a"}, "ls -l", '{"command":"ls -l; rm a"}'),
+        ({"url": "http://x", "count": 1}, "http://x", '{"url":"http://x","count":1}'),
+        (["rm", "a"], "rm a", '["rm","a"]'),
+    ],
+)
+def test_what_a_tool_is_given_is_shown_unless_its_title_says_it(args: Any, title: str, shown: str) -> None:
+    assert summary.args_text(args, title) == shown
 
 
 @pytest.mark.parametrize(
