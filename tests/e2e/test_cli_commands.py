@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -273,3 +274,24 @@ def test_streams_that_are_closed_or_full_are_no_traceback(command: Command) -> N
         assert b"Traceback" not in done.stderr, redirected
         assert b"Exception ignored" not in done.stderr, redirected
         assert (done.returncode == 0) == (redirected != "> /dev/full"), redirected
+
+
+def test_cf_finds_its_gateway_in_its_file(command: Command) -> None:
+    opened(command, "one")
+    file = command.home / ".config" / "clawdforge" / "cf.env"
+    file.parent.mkdir(parents=True)
+    names = ("CLAWDFORGE_URL", "CLAWDFORGE_TOKEN")
+    file.write_text("".join(f"{name}='{command.env[name]}'\n" for name in names))
+    env = {name: value for name, value in command.env.items() if name not in names}
+    program = [sys.executable, "-c", "from clawdforge.cli import main_cf; main_cf()", "session", "list"]
+
+    file.chmod(0o644)
+    warned = subprocess.run(program, env=env, capture_output=True, timeout=60)
+    file.chmod(0o600)
+    trusted = subprocess.run(program, env=env, capture_output=True, timeout=60)
+
+    assert warned.returncode == trusted.returncode == 0
+    assert len(trusted.stdout.splitlines()) == 2, "a heading and the session"
+    assert warned.stdout == trusted.stdout
+    assert warned.stderr.startswith(b"Warning: others can read the token in ")
+    assert trusted.stderr == b""
