@@ -50,7 +50,8 @@ test: .venv/installed $(agents)/installed $(types)/installed .cache/models/insta
 	@$(bin)/lint-imports --no-logo
 	@$(say) 'Tests'
 	@$(bin)/python -m compileall -q src  # thousands of agents start, and may not write what they compile
-	@$(bin)/pytest -n $(workers) --dist worksteal --durations=15
+	@# Those of the SDK are run by tests/unit/test_client_coverage.py, once, and counted.
+	@$(bin)/pytest -n $(workers) --dist worksteal --durations=15 --ignore=tests/unit/client
 
 docs: .venv/installed
 	@$(bin)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/docs

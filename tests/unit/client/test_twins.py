@@ -642,6 +642,7 @@ async def a_failure_to_close_does_not_hide_another(on: Stage) -> None:
 async def other_options_by_the_same_connections(on: Stage) -> None:
     other = on.forge.with_options(timeout_secs=0.5, retries=0)
     assert (other.base_url, other.default_timeout_secs) == (on.gateway.url, 1)
+    assert on.forge.with_options(timeout_secs=3).default_timeout_secs == 3
     assert on.forge.default_timeout_secs == on.forge.with_options(retries=5).default_timeout_secs == 120
     await other.run("hi")
     assert on.gateway.requests[0].json()["timeout_secs"] == 1
