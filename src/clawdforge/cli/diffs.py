@@ -1,12 +1,18 @@
-"""What a turn changed, as text: what `git apply` takes, and a list of the files for a person. Must not print."""
+"""What a turn changed, and what an agent would, as text: patches, and a list of files. Must not print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from difflib import unified_diff
+from typing import TYPE_CHECKING, Final
 
 from clawdforge.wire.diffs import FileDiff, TurnDiff
 
+if TYPE_CHECKING:
+    from clawdforge.client.events import ToolDiff
+
+# Comparing takes time that grows with the square of the lines, where they differ much.
+_COMPARED_LINES: Final = 2_000
 _SIGNS: Final = {"added": "A", "modified": "M", "deleted": "D", "renamed": "R", "mode": "M"}
 
 
@@ -33,6 +39,15 @@ def stat_lines(diff: TurnDiff) -> Iterator[str]:
 def without_patch(diff: TurnDiff) -> list[str]:
     """The names of those files whose change no patch tells."""
     return [_name(each) + _why_no_patch(each) for each in diff.files if each.patch is None]
+
+
+def edit_lines(diff: ToolDiff, path: str) -> Iterator[str]:
+    """A unified diff of what an agent tells of an edit; of texts too long to be compared, how long they are."""
+    old, new = (diff.old_text or "").splitlines(), (diff.new_text or "").splitlines()
+    before = "/dev/null" if diff.old_text is None else path
+    if max(len(old), len(new)) > _COMPARED_LINES and old:
+        return iter((f"--- {before}", f"+++ {path}", f"@@ {len(old)} lines become {len(new)} @@"))
+    return unified_diff(old, new, before, path, lineterm="")
 
 
 def _caveats(diff: TurnDiff) -> list[tuple[str, bool]]:

@@ -109,10 +109,10 @@ def from_error(error: Exception, url: str) -> Failure:
         return _refusal(error)
     if isinstance(error, ForgeTransportError):
         hint = "Start a gateway with: clawdforge serve, or name another with --url or CLAWDFORGE_URL."
-        return Failure(f"the gateway does not answer: {error}", Exit.TRANSPORT, hint)
+        return Failure(f"the gateway does not answer: {error.reason}", Exit.TRANSPORT, hint)
     if isinstance(error, ForgeProtocolError):
         hint = "Check --url and CLAWDFORGE_URL: is this a clawdforge gateway?"
-        return Failure(f"{url} answers, but not as a gateway: {error}", Exit.GATEWAY, hint)
+        return Failure(f"{url} answers, but not as a gateway: {error.reason}", Exit.GATEWAY, hint)
     if isinstance(error, ForgeSchemaError):
         return NoAnswer(str(error))
     if isinstance(error, ForgeError):

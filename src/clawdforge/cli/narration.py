@@ -21,6 +21,7 @@ from clawdforge.client import events
 from clawdforge.client.events import Event, PlanEntry, ToolDiff, ToolLocation
 
 _THOUGHT_CHARS: Final = 240
+_THINKS_CHARS: Final = 60
 _RESULT_CHARS: Final = 160
 _DIFF_LINES: Final = 40
 _LIVE_TOOLS: Final = 5
@@ -56,7 +57,8 @@ class Narration:
         self._last_kind = ""
         self._blocks = Blocks()
         self._message_id: str | None = None
-        self._thought = ""
+        self._thought = ""  # its beginning, which is told
+        self._thinks = ""  # its end, which is seen while it goes on
         self._tools: dict[str, Tool] = {}
         self._plan: tuple[PlanEntry, ...] = ()
         self._told_why = False
@@ -73,6 +75,7 @@ class Narration:
             case events.ThinkingEvent():
                 self._end_text()
                 self._thought = (self._thought + event.content)[: 4 * _THOUGHT_CHARS]
+                self._thinks = (self._thinks + event.content)[-_THINKS_CHARS:]
             case events.ToolCallEvent():
                 self._end_words()
                 title = event.title or event.name
@@ -139,7 +142,7 @@ class Narration:
         if self._plan:
             below.append(_plan_text(self._plan, _LIVE_PLAN))
         if self._thought:
-            below.append(Text(_clipped("… " + one_line(terminal.printable(self._thought)), 80), "dim italic"))
+            below.append(Text(f"… {one_line(terminal.printable(self._thinks))}", "dim italic", no_wrap=True))
         above = [] if self._blocks.empty else [_Tail(self._blocks.tail.text)]
         return Last(Group(*above, *below), lines)
 
@@ -161,7 +164,8 @@ class Narration:
 
     def _end_thought(self) -> None:
         if self._thought:
-            thought, self._thought = one_line(terminal.printable(self._thought)), ""
+            thought = one_line(terminal.printable(self._thought))
+            self._thought = self._thinks = ""
             self._say("thought", Text(_clipped(thought, _THOUGHT_CHARS), "dim italic"))
 
     def _see_end_of_tool(self, call_id: str) -> None:
@@ -173,7 +177,7 @@ class Narration:
         tool = self._tools[call_id]
         self._say("tool", _tool_text(tool, self._cwd))
         if (result := output_text(tool.result)) and (not tool.diffs or tool.status == "failed"):
-            text = one_line(terminal.printable(result.replace(self._cwd + "/", "") if self._cwd else result))
+            text = terminal.printable(one_line(result.replace(f"{self._cwd}/", "") if self._cwd else result))
             self._say("tool", Text(_clipped(f"  ⎿ {text}", _RESULT_CHARS), "dim"))
         self._show_edits(call_id)
         del self._tools[call_id]

@@ -5,18 +5,16 @@ Loads rich. A patch that goes to a pipe is no matter of this module: it goes as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from difflib import unified_diff
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 from rich.text import Text
 
 from clawdforge.cli import terminal
+from clawdforge.cli.diffs import edit_lines
 from clawdforge.client.events import ToolDiff
 
-# Comparing takes time that grows with the square of the lines, where they differ much.
-_COMPARED_LINES: Final = 2_000
 _STYLES: Final = {"@@": "cyan", "+++": "bold", "---": "bold", "+": "green", "-": "red"}
 _HEADS: Final = ("diff ", "index ", "new file", "deleted file", "old mode", "new mode", "rename ", "similarity ")
 
@@ -32,20 +30,12 @@ def coloured(lines: Iterable[str]) -> Text:
 
 def edit(diff: ToolDiff, path: str, limit: int) -> Text:
     """What an edit of an agent changes, in at most `limit` lines and one that counts the others."""
-    shown = _changes(diff, path)
+    shown = edit_lines(diff, path)
     text = coloured(islice(shown, limit))
     left = sum(1 for _ in shown)
     if left:
         text.append(f"\n… {left} more line{'s' if left > 1 else ''}", "dim")
     return text
-
-
-def _changes(diff: ToolDiff, path: str) -> Iterator[str]:
-    old, new = (diff.old_text or "").splitlines(), (diff.new_text or "").splitlines()
-    before = "/dev/null" if diff.old_text is None else path
-    if max(len(old), len(new)) > _COMPARED_LINES and old:
-        return iter((f"--- {before}", f"+++ {path}", f"@@ {len(old)} lines become {len(new)} @@"))
-    return unified_diff(old, new, before, path, lineterm="")
 
 
 def _style(line: str) -> str:

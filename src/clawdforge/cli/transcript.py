@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import unified_diff
 from typing import Any, Final
 
 from clawdforge.cli import terminal
+from clawdforge.cli.diffs import edit_lines
 from clawdforge.cli.summary import one_line, output_text, seconds_text, tool_line
 from clawdforge.client import events
-from clawdforge.client.events import Event, ToolCallEvent, ToolDiff
+from clawdforge.client.events import Event, ToolCallEvent
 from clawdforge.wire.events import Event as WireEvent
 from clawdforge.wire.fold import Fold
 
@@ -96,16 +96,11 @@ def _tool(event: ToolCallEvent, cwd: str | None) -> Iterator[str]:
     line = tool_line(event.kind, event.title or event.name, event.locations, cwd)
     yield f"\n- {_MARKS.get(event.status, '…')} {line}\n"
     for diff in event.diffs:
-        yield _fenced("diff", "\n".join(_changes(diff, cwd)))
+        path = diff.path.removeprefix(f"{cwd}/") if cwd else diff.path
+        yield _fenced("diff", "\n".join(edit_lines(diff, path)))
     if not event.diffs and (result := output_text(event.result)):
         cut = "…" if len(result) > _RESULT_CHARS else ""
         yield _fenced("", result[:_RESULT_CHARS] + cut)
-
-
-def _changes(diff: ToolDiff, cwd: str | None) -> Iterator[str]:
-    path = diff.path.removeprefix(f"{cwd}/") if cwd else diff.path
-    old, new = (diff.old_text or "").splitlines(), (diff.new_text or "").splitlines()
-    return unified_diff(old, new, "/dev/null" if diff.old_text is None else path, path, lineterm="")
 
 
 def _fenced(language: str, text: str) -> str:
