@@ -16,13 +16,18 @@ KEYS: Final = {"Idempotency-Supported": "true"}
 class RawServer:
     """Answers each request with the next bytes, and hangs up. The last ones are said to all that come after.
 
+    Args:
+        answers: the bytes.
+        stall: say nothing more instead of hanging up.
+
     Attributes:
         url: where it listens.
         requests: the heads of the requests so far, as text, with their bodies.
     """
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: bytes, stall: bool = False) -> None:
         self._answers = list(answers)
+        self._stall = stall
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[str] = []
@@ -54,13 +59,15 @@ class RawServer:
                     connection.close()
                     return
                 self.requests.append(request)
-                self._start(_say, connection, self._answers.pop(0) if self._answers[1:] else self._answers[0])
+                said = self._answers.pop(0) if self._answers[1:] else self._answers[0]
+                self._start(_say, connection, said, self._stall)
 
 
-def _say(connection: socket.socket, answer: bytes) -> None:
+def _say(connection: socket.socket, answer: bytes, stall: bool) -> None:
     with connection, suppress(OSError):
         connection.sendall(answer)
-        connection.shutdown(socket.SHUT_WR)
+        if not stall:
+            connection.shutdown(socket.SHUT_WR)
         while connection.recv(65_536):
             """What the client still sends must not make a reset of this end."""
 

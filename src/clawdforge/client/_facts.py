@@ -12,7 +12,7 @@ from clawdforge.client._call import Call
 from clawdforge.client._core import Core
 from clawdforge.client._log import log
 from clawdforge.client._steps import Flow
-from clawdforge.errors import ForgeError
+from clawdforge.errors import ForgeError, ForgeNotFoundError
 
 if TYPE_CHECKING:
     from clawdforge.wire.sessions import SessionCreated
@@ -69,7 +69,9 @@ class SessionFacts:
 
     def _info(self) -> SessionCreated:
         if self._created is None:
-            raise ForgeError("this session is not open yet: use it in a `with` block")
+            raise ForgeError(
+                "this session is not open yet: use it in a `with` block, or make it by create_session()"
+            )
         return self._created
 
     def _open_id(self) -> str:
@@ -102,6 +104,8 @@ class SessionFacts:
         try:
             if self._created is not None:
                 yield from _flow.ask(self._core, _calls.close_session(self._created.session_id))
+        except ForgeNotFoundError:
+            log.info("session %s is gone already", self.session_id)
         except ForgeError as error:
             if on_its_way is None:
                 raise

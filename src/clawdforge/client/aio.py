@@ -207,7 +207,8 @@ class AsyncForge:
             schema=_asking.schema_of(schema),
             **options,
         )
-        return AsyncSession(self._wire, self._core, opening=call, schema=schema)
+        core = self._core.with_options(options.get("timeout_secs"), None)
+        return AsyncSession(self._wire, core, opening=call, schema=schema)
 
     async def create_session(
         self,

@@ -285,7 +285,8 @@ class Forge:
             schema=_asking.schema_of(schema),
             **options,
         )
-        return Session(self._wire, self._core, opening=call, schema=schema)
+        core = self._core.with_options(options.get("timeout_secs"), None)
+        return Session(self._wire, core, opening=call, schema=schema)
 
     def create_session(
         self,

@@ -114,7 +114,8 @@ class Session(SessionFacts):
         Args:
             prompt: what the agent shall do; megabytes are fine.
             files: tokens of uploads, which the agent finds in its workspace.
-            timeout_secs: the turn's deadline, 1 to 86400 s; the Forge's default where None.
+            timeout_secs: the turn's deadline, 1 to 86400 s; where None what `Forge.session` was given, else the
+                Forge's default.
             schema: what the answer shall be: a JSON Schema, or a dataclass, a TypedDict or a pydantic model, of
                 which `result` is then an instance.
             on_event: told each event as it comes.

@@ -15,12 +15,14 @@ from clawdforge import (
     ForgeLimitError,
     ForgeNotFoundError,
     ForgeProtocolError,
+    ForgeTimeoutError,
     ForgeTransportError,
     ForgeUnavailableError,
     PermissionRequestEvent,
     TextEvent,
     UnknownEvent,
 )
+from clawdforge.client import _call
 from harness.raw_server import RawServer, answer, frame, frames, stream
 from harness.twins import Twin
 
@@ -376,3 +378,12 @@ async def test_a_permission_that_cannot_be_answered(twin: Twin, permission_id: s
         async with twin(base_url=server.url) as forge:
             await (await forge.create_session()).turn("hi", on_permission=asked.append)
     assert asked == []
+
+
+async def test_an_answer_that_stalls_in_its_midst(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it has come: the caller's time is over."""
+    monkeypatch.setattr(_call, "READ_S", 0.03)
+    with RawServer(answer({"ok": True})[:-5], stall=True) as server:
+        async with twin(base_url=server.url, http_timeout_margin=0) as forge:
+            with pytest.raises(ForgeTimeoutError, match=r"no answer within 0\.03 s"):
+                await forge.healthz()
