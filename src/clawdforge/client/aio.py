@@ -36,8 +36,8 @@ T = TypeVar("T")
 class AsyncForge:
     """As `Forge`, for `async with`. Needs the extra `async`.
 
-    One AsyncForge may be used by many tasks at once. Its connections belong to the event loop that it is used in, and
-    end with it; in another loop, as of the next `asyncio.run`, it makes new ones.
+    One AsyncForge may be used by many tasks at once. Its connections belong to the event loop that it is used in,
+    and end with it; in another loop, as of the next `asyncio.run`, it makes new ones.
 
     Args:
         session: an `httpx2.AsyncClient` to send through, with your own proxies, certificates and transports. It is

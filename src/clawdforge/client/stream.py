@@ -23,9 +23,9 @@ OnPermission = Callable[[PermissionRequestEvent], Decision | None]
 class EventStream(Iterator[Event]):
     """Events of a session, one after the other, each once, whatever happens to the connection.
 
-    It is begun by asking for the first event. Whatever ended the reading, a `break`, an exception or Ctrl-C: who asks
-    for another event gets the one after the last. As a context manager it is closed at the end of the block; so it
-    is when nobody holds it any more. To be read by one thread at a time.
+    It is begun by asking for the first event. Whatever ended the reading, a `break`, an exception or Ctrl-C, who
+    asks for another event gets the one after the last. As a context manager it is closed at the end of the block;
+    so it is when nobody holds it any more. To be read by one thread at a time.
     """
 
     def __init__(
