@@ -9,7 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, Protocol, Self, TypeAlias, TypeVar
@@ -118,15 +118,14 @@ class Following(Generic[S]):
 
     def _read(self) -> None:
         try:
-            stream = self._open()
-            with closing(stream):
-                self._stream = stream
-                for event in stream:
-                    self._begun.set()
-                    self._room.acquire()
-                    if self._left:
-                        return
-                    self._coming.put(event)
+            self._stream = stream = self._open()
+            for event in stream:
+                self._begun.set()
+                self._room.acquire()
+                if self._left:
+                    stream.close()
+                    return
+                self._coming.put(event)
             self._coming.put(Ended(stream))
         except BaseException as error:  # noqa: BLE001  # raised again by whoever takes it
             self._coming.put(Ended(error=error))
