@@ -91,6 +91,13 @@ class Host:
         self.agent_uid: int | None = None
         self.actors: list[Actor] = []
         self.failing: BaseException | None = None
+        self._started = asyncio.Condition()
+
+    async def actor(self, number: int) -> Actor:
+        """The one that is started as this, counted from 1, once it is: a turn is accepted before that."""
+        async with asyncio.timeout(DEADLINE_S), self._started:
+            await self._started.wait_for(lambda: len(self.actors) >= number)
+        return self.actors[number - 1]
 
     def agent_cwd(self, workspace: Path) -> str:
         return str(workspace)
@@ -102,8 +109,11 @@ class Host:
     async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:
         if self.failing is not None:
             raise self.failing
-        self.actors.append(Actor(request, owner))
-        return self.actors[-1]
+        started = Actor(request, owner)
+        async with self._started:
+            self.actors.append(started)
+            self._started.notify_all()
+        return started
 
 
 class SlowStore:

@@ -38,7 +38,7 @@ async def test_a_fault_at_the_end_of_a_turn(tmp_path: Path, monkeypatch: pytest.
         assert (await Turns(room.store).get(row, 1)).stop_reason == "interrupted"
         await asked.accepted
         assert first.ended == [True]
-        second = room.host.actors[-1]
+        second = await room.host.actor(2)
         await second.prompted()
         second.say("well")
         second.finish()

@@ -53,10 +53,9 @@ async def test_a_key_whose_run_is_removed_runs_nothing_and_says_why(tmp_path: Pa
     async with rooms(tmp_path) as room, asyncio.timeout(DEADLINE_S):
         asked = await room.sessions.run(APP, RunRequest(prompt="once", agent="fake"), once=once)
         await asked.accepted
-        while not room.host.actors:
-            await asyncio.sleep(0)
-        await room.host.actors[0].prompted()
-        room.host.actors[0].finish()
+        agent = await room.host.actor(1)
+        await agent.prompted()
+        agent.finish()
         await asked.answer
         await room.store.write(RemoveSession(asked.session_id))
         with pytest.raises(Problem, match="Idempotency-Key has made is removed") as told:
