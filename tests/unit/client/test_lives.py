@@ -167,7 +167,9 @@ def local_ports(gateway: FakeGateway) -> set[int]:
 
 def forked(work: Callable[[], None]) -> int:
     """Does something in a child, and returns how that ended."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn where there are threads
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:
