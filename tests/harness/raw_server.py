@@ -28,6 +28,8 @@ class RawServer:
     def __init__(self, *answers: bytes, stall: bool = False) -> None:
         self._answers = list(answers)
         self._stall = stall
+        self._closing = False
+        self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[str] = []
@@ -40,9 +42,8 @@ class RawServer:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # A connection wakes the thread, which sees that this was the last.
-        with suppress(OSError), socket.create_connection(self._listener.getsockname()) as last:
-            last.shutdown(socket.SHUT_WR)
+        self._closing = True
+        socket.create_connection(self._listener.getsockname()).close()  # wakes the listener
         for thread in self._threads:
             thread.join(10)
 
@@ -54,22 +55,24 @@ class RawServer:
         with self._listener:
             while True:
                 connection = self._listener.accept()[0]
-                connection.settimeout(10)
-                if not (request := _request(connection)):
+                if self._closing:
                     connection.close()
                     return
+                connection.settimeout(10)
+                self._start(self._talk, connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            if not (request := _request(connection)):
+                return
+            with self._lock:
                 self.requests.append(request)
-                said = self._answers.pop(0) if self._answers[1:] else self._answers[0]
-                self._start(_say, connection, said, self._stall)
-
-
-def _say(connection: socket.socket, answer: bytes, stall: bool) -> None:
-    with connection, suppress(OSError):
-        connection.sendall(answer)
-        if not stall:
-            connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65_536):
-            """What the client still sends must not make a reset of this end."""
+                answer = self._answers.pop(0) if self._answers[1:] else self._answers[0]
+            connection.sendall(answer)
+            if not self._stall:
+                connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):
+                """What the client still sends must not make a reset of this end."""
 
 
 def _request(connection: socket.socket) -> str:
