@@ -13,12 +13,15 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from clawdforge.cli.root import cli as command_line
 from clawdforge.server.settings import Settings, load
@@ -160,15 +163,44 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[^\w.-]", each)[0] for each in requirements}
 
 
+def wanted(*extras: str) -> set[str]:
+    """All that an install with these extras names, by itself or by extras of its own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked, seen, found = list(extras), set(), list(project["dependencies"])
+    while asked:
+        seen.add(extra := asked.pop())
+        for each in project["optional-dependencies"][extra]:
+            if own := re.fullmatch(r"clawdforge\[(.*)\]", each):
+                asked += set(own[1].split(",")) - seen
+            else:
+                found.append(each)
+    return names(found)
+
+
 @pytest.mark.parametrize("extra", ["server", "local"])
 def test_the_image_runs_on_what_the_tests_run_on(extra: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = names(project["project"]["optional-dependencies"][extra]) - {"clawdforge"}
-    if extra == "server":
-        wanted |= names(project["build-system"]["requires"])
+    built_with = names(project["build-system"]["requires"]) if extra == "server" else set()
     locked = pins(f"{extra}.txt")
-    assert wanted <= set(locked)
+    assert wanted(extra) | built_with <= set(locked)
     assert locked.items() <= pins("dev.txt").items()
+
+
+def test_the_lock_holds_all_that_any_extra_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert wanted(*extras) <= set(pins("dev.txt"))
+    assert wanted("dev") == wanted(*extras), "who develops has all of it"
+
+
+def test_what_is_locked_runs_on_the_first_release_of_python_that_is_promised() -> None:
+    """A lock is made with a later one, and then takes releases that an older Python's pip does not even see."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    locked = pins("dev.txt")
+    here = {canonicalize_name(each.name): each.metadata.get("Requires-Python", "") for each in distributions()}
+    asked = {name: wants for name, wants in here.items() if name in locked}
+    assert len(asked) > len(locked) / 2
+    assert not {name: wants for name, wants in asked.items() if not SpecifierSet(wants).contains(oldest)}
 
 
 # --- the composition ---

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import requires, version
 
 import pytest
 
@@ -76,3 +77,9 @@ def test_the_sdk_needs_requests_and_nothing_of_the_other_extras() -> None:
 
     assert "requests" in loaded
     assert not loaded & {"click", "rich", "pydantic", "fastapi", "uvicorn", "clawdforge.server", "clawdforge.cli"}
+
+
+def test_who_installs_the_sdk_alone_gets_requests_alone() -> None:
+    asked = [each for each in requires("clawdforge") or [] if "extra ==" not in each]
+
+    assert [re.split(r"[^\w.-]", each)[0] for each in asked] == ["requests"]
