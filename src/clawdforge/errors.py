@@ -33,28 +33,51 @@ from types import MappingProxyType
 from typing import Any, Final
 
 _TEXT_LIMIT: Final = 500
+_WHERE: Final = "CLAWDFORGE_URL or base_url= says where it is"
 # A message is one line of a log: nothing that an answer holds may end that line or steer a terminal.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class ForgeError(Exception):
-    """The base of all that goes wrong between an app and its gateway."""
+    """The base of all that goes wrong between an app and its gateway. Its text is its reason and its next step."""
+
+    def __str__(self) -> str:
+        return f"{self.reason.rstrip('.')}. {self.next_step}" if self.next_step else self.reason
+
+    @property
+    def reason(self) -> str:
+        """What happened, in one line, without what to do next."""
+        return str(self.args[0]) if self.args else ""
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence; "" where the reason says all."""
+        return ""
 
 
 class ForgeTransportError(ForgeError):
     """No answer came: no connection, or an answer that broke off. `__cause__` holds the finer reason.
 
-    Whether the gateway got the call and acts on it is not known.
-
     Attributes:
+        sent: False where the gateway has certainly not got the call; else whether it acts on it is not known.
         session_id: of the turn whose answer it was, or None.
         turn_index: that turn's, counted from 1, or None where it is not known.
     """
 
-    def __init__(self, message: str, *, session_id: str | None = None, turn_index: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, sent: bool = True, session_id: str | None = None, turn_index: int | None = None
+    ) -> None:
         super().__init__(message)
+        self.sent = sent
         self.session_id = session_id
         self.turn_index = turn_index
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence; "" where the reason says all."""
+        if not self.sent:
+            return f"Does a gateway listen there? `clawdforge serve` starts one; {_WHERE}."
+        return "" if self.turn_index is None else f"The turn may go on: session.get_turn({self.turn_index}) tells."
 
 
 class ForgeTimeoutError(ForgeTransportError):
@@ -63,6 +86,11 @@ class ForgeTimeoutError(ForgeTransportError):
 
 class ForgeProtocolError(ForgeError):
     """A success came back that is not the JSON object of the contract: most likely this is no gateway."""
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence."""
+        return f"Is this a gateway? {_WHERE}."
 
 
 class ForgeSchemaError(ForgeError):
@@ -76,9 +104,6 @@ class ForgeSchemaError(ForgeError):
     def __init__(self, message: str, answer: Any = None) -> None:
         super().__init__(message, answer)
         self.answer = answer
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class ForgeAPIError(ForgeError):
@@ -112,9 +137,6 @@ class ForgeAPIError(ForgeError):
         self.retry_after = retry_after
         self.body: dict[str, Any] = dict(body or {})
 
-    def __str__(self) -> str:
-        return f"{self.reason.rstrip('.')}. {self.next_step}" if self.next_step else self.reason
-
     @property
     def reason(self) -> str:
         """What happened, in one line, without what to do next."""
@@ -124,7 +146,7 @@ class ForgeAPIError(ForgeError):
 
     @property
     def next_step(self) -> str:
-        """What to do about it, in a sentence; "" where nothing general can be said."""
+        """What to do about it, in a sentence; "" where the reason says all."""
         if self.retry_after is not None:
             return f"Wait {self.retry_after} s and try again."
         return _NEXT.get(self.code or "", "")
@@ -243,12 +265,10 @@ _NEXT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "unauthorized": "Set CLAWDFORGE_TOKEN, or pass token=, to a token that `clawdforge token mint` printed.",
         "ip_not_allowed": "Call from an allowed address, or have this one allowed.",
-        "turn_in_progress": "Wait for its end, cancel() it, or pass delivery='queue'.",
         "idempotency_mismatch": "Use another key for another call.",
-        "session_closed": "Open a new one: forge.session().",
         "timeout": "Give it more time (timeout_secs=); what was seen is in .events.",
         "agent_failed": "What was seen is in .events, the agent's last words in .stderr_tail.",
-        "interrupted": "The gateway was stopped in mid turn: ask again, if doing it twice does no harm.",
+        "interrupted": "Ask again, if twice does no harm; with another idempotency_key, where you gave one.",
         "agent_unavailable": "forge.agents() tells what can run there.",
         "too_large": "Send less, or have the gateway's limits raised.",
         "storage_full": "Make room on the gateway's disk, or in the session's workspace.",

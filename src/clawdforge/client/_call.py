@@ -140,12 +140,19 @@ def tokens(files: Iterable[str | FileToken] | None) -> list[str] | None:
         return None
     if isinstance(files, str) or hasattr(files, "file_token"):
         raise TypeError("files is a list of file tokens, not one")
-    return [text("a file token", token_of(each)) for each in files]
+    found = [text("a file token", token_of(each)) for each in files]
+    for path in found:
+        if "." in path or "/" in path:
+            raise ValueError(f"files: {path!r} is no file token: upload_file() returns one")
+    return found
 
 
 def token_of(file: str | FileToken) -> str:
     """The token of an upload."""
-    return file if isinstance(file, str) else file.file_token
+    token = getattr(file, "file_token", file)
+    if not isinstance(token, str):
+        raise TypeError(f"a file token is what upload_file() returns, not {type(file).__name__}")
+    return token
 
 
 def file_path(file: str | FileToken) -> str:
@@ -158,7 +165,7 @@ def text(what: str, value: Any) -> str:
     if not value:
         raise ValueError(f"{what} is empty")
     if not isinstance(value, str):
-        raise TypeError(f"{what} is a text, not a {type(value).__name__}")
+        raise TypeError(f"{what} is a text, not {type(value).__name__}")
     if not value.strip():
         raise ValueError(f"{what} is empty")
     return value

@@ -229,7 +229,7 @@ def _workspace_file(session_id: str, path: str | WorkspaceEntry) -> str:
         if path.encoded_path is not None:
             return f"{_session(session_id)}/files/{path.encoded_path}"
         path = path.path
-    steps = "/".join(_call.segment("a step of the path", step) for step in path.split("/"))
+    steps = "/".join(_call.segment(f"a step of {path!r}", step) for step in path.split("/"))
     return f"{_session(session_id)}/files/{steps}"
 
 

@@ -37,8 +37,10 @@ def exchange(core: Core, call: Call, step: type[Send | Open] = Send) -> Flow[Rep
     ends_at = core.clock() + call.patience_s + core.margin_s
     timeout_s = call.patience_s + core.margin_s
     attempt = 0
+    sent = False
     while True:
         answer = yield from attempted(core, step(call, timeout_s))
+        sent = sent or was_sent(answer)
         if call.failure is not None:
             raise call.failure
         left_s = ends_at - core.clock()
@@ -57,7 +59,7 @@ def exchange(core: Core, call: Call, step: type[Send | Open] = Send) -> Flow[Rep
         attempt += 1
         timeout_s = left_s - wait_s
     if isinstance(answer, Fault):
-        raise transport_error(core, call, answer) from answer.cause
+        raise transport_error(core, call, answer, sent=sent) from answer.cause
     return answer
 
 
@@ -122,8 +124,13 @@ def refusal(core: Core, reply: Reply) -> ForgeAPIError:
     return _api.problem(reply, token=core.config.token)
 
 
+def was_sent(answer: Reply | Fault) -> bool:
+    """Whether the gateway may have got the call."""
+    return isinstance(answer, Reply) or answer.sent
+
+
 def transport_error(core: Core, call: Call, fault: Fault, **told: Any) -> ForgeTransportError:
-    """No answer came, as an exception."""
+    """No answer came, as an exception: of this fault, after all tries."""
     cls = ForgeTimeoutError if fault.timed_out else ForgeTransportError
     return cls(f"{call.method} {core.config.base_url}{shown(call.path)}: {fault.reason}", **told)
 

@@ -20,13 +20,17 @@ def source(given: FileLike, on_progress: OnProgress | None) -> Iterator[tuple[So
 
     Raises:
         OSError: the path cannot be opened.
-        TypeError: the file object gives text.
+        TypeError: it is neither, or the file object gives text.
     """
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
         with path.open("rb") as file:
             yield _measured(file, on_progress), path.name
         return
+    if not hasattr(given, "read"):
+        raise TypeError(
+            f"a path or a binary file is wanted, not {type(given).__name__}; io.BytesIO makes one of bytes"
+        )
     if not isinstance(given.read(0), bytes):
         raise TypeError("the file object gives text: open it in binary mode")
     name = getattr(given, "name", None)

@@ -113,7 +113,7 @@ class PromptEvents:
 
     def check(self, core: Core) -> None:
         """A prompt that was sent is sent again only where that does nothing."""
-        if self.begun and not self.cursor.after:
+        if self.begun and not self.cursor.after and not self.cursor.ended:
             self._check_known(core)
 
     def next_call(self) -> Call:
@@ -189,12 +189,13 @@ def follow(core: Core, source: Source) -> Items[Event]:
     if untold := source.cursor.untold():
         yield untold
     source.check(core)
-    failures, reached, began_s = 0, False, core.clock()
+    failures, sent, reached, began_s = 0, False, False, core.clock()
     while not source.cursor.ended:
         call = _flow.keyed(core, source.next_call())
         before, heard_bytes = source.cursor.after, source.cursor.heard_bytes
         left_s = math.inf if reached else began_s + call.patience_s + core.margin_s - core.clock()
         came = yield from _connection(core, source, call, min(left_s, _silence_s(core, call)))
+        sent = sent or _flow.was_sent(came)
         if source.cursor.after > before or (call.method == "GET" and source.cursor.heard_bytes > heard_bytes):
             failures, reached = 0, True
         if isinstance(came, Reply) and came.ok:
@@ -206,7 +207,8 @@ def follow(core: Core, source: Source) -> Items[Event]:
         wait_s = _wait_s(core, call, came, failures, reading=reading, left_s=left_s)
         if wait_s is None:
             if isinstance(came, Fault):
-                raise _broken(core, source, call, came) from came.cause
+                told = {"session_id": source.session_id, "turn_index": source.cursor.turn_index}
+                raise _flow.transport_error(core, call, came, sent=sent, **told) from came.cause
             raise _flow.refusal(core, came)
         failures += 1
         log.warning(
@@ -272,12 +274,6 @@ def _wait_s(
         safe=call.repeatable and core.gateway.honours_keys,
         left_s=left_s,
         jitter=core.jitter(),
-    )
-
-
-def _broken(core: Core, source: Source, call: Call, fault: Fault) -> ForgeTransportError:
-    return _flow.transport_error(
-        core, call, fault, session_id=source.session_id, turn_index=source.cursor.turn_index
     )
 
 

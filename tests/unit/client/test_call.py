@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,11 +66,24 @@ def test_things_of_a_wrong_type_are_type_errors() -> None:
         lambda: _calls.run("x", timeout_secs="1"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: _calls.run("x", timeout_secs=True),
         lambda: _calls.run("x", timeout_secs=1, files="ff_one"),
+        lambda: _calls.run("x", timeout_secs=1, files=[Path("report.csv")]),  # type: ignore[list-item]  # the same
         lambda: _calls.mint_token("app", "10.0.0.0/8"),
         lambda: _calls.create_session(patience_s=1, modle="x"),  # type: ignore[call-arg]  # wrong on purpose
     ):
         with pytest.raises(TypeError):
             make()
+
+
+def test_a_path_among_the_files_is_told_from_a_token() -> None:
+    for path in ("report.csv", "./report", "/etc/hosts"):
+        with pytest.raises(ValueError, match="upload_file"):
+            _calls.run("x", files=[path])
+
+
+def test_a_path_that_leads_nowhere_is_named() -> None:
+    for path in ("../secret", "/etc/hosts", "data/", "a//b"):
+        with pytest.raises(ValueError, match=f"a step of '{path}'"):
+            _calls.fetch_file("sess_1", path)
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(30.0, 30), (0.2, 1), (1.01, 2)])

@@ -45,7 +45,7 @@ def test_an_api_error_survives_pickling_and_copying(again: object, cls: type[For
 def test_the_others_survive_pickling(cls: type[ForgeError]) -> None:
     same = pickle.loads(pickle.dumps(cls("what happened")))
 
-    assert (type(same), str(same)) == (cls, "what happened")
+    assert (type(same), same.reason) == (cls, "what happened")
 
 
 ANSWER = RunResult(ok=True, result="red", duration_ms=1, stop_reason="end_turn", schema_errors=["no"])
@@ -56,6 +56,7 @@ ANSWER = RunResult(ok=True, result="red", duration_ms=1, stop_reason="end_turn",
     "error",
     [
         ForgeTransportError("cut", session_id="sess_1", turn_index=3),
+        ForgeTransportError("refused", sent=False),
         ForgeTimeoutError("late", session_id="sess_1"),
         ForgeSchemaError("the answer is no Colours", ANSWER),
         ForgeSchemaError("the answer is no Colours"),
@@ -103,7 +104,12 @@ def test_what_to_do_next_is_told() -> None:
     assert str(ForgeAPIError(429, "slow.", "rate_limited", retry_after=3)).endswith(
         "slow. Wait 3 s and try again."
     )
-    assert str(ForgeAPIError(410, "closed", "session_closed")).endswith("closed. Open a new one: forge.session().")
+    assert str(ForgeAPIError(504, "late", "timeout")).startswith("HTTP 504 timeout: late. Give it more time")
+    assert str(ForgeTransportError("refused", sent=False)).startswith("refused. Does a gateway listen there?")
+    assert str(ForgeTransportError("cut", turn_index=3)) == "cut. The turn may go on: session.get_turn(3) tells."
+    assert str(ForgeTransportError("cut")) == "cut"
+    assert str(ForgeProtocolError("a page.")).startswith("a page. Is this a gateway?")
+    assert (str(ForgeError("closed")), str(ForgeError())) == ("closed", "")
     bare = ForgeAgentError(502, "gone", "agent_failed", body={"session_id": 7, "turn_index": "x", "events": {}})
     assert (bare.session_id, bare.turn_index, bare.events, bare.stop_reason) == (None, None, [], None)
     assert (bare.stderr_tail, bare.limit) == (None, None)

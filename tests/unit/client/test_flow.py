@@ -50,8 +50,12 @@ def test_an_old_gateway_is_asked_once() -> None:
 def test_what_was_never_sent_is_tried_again_at_every_gateway() -> None:
     record = played(_flow.ask(core(honours_keys=False), _calls.run("hi", timeout_secs=9)), [REFUSED, REFUSED, OK])
     assert record.slept_s == [0.5, 1]
-    with pytest.raises(ForgeTransportError, match=r"POST http://gateway\.test/run: Connection refused"):
+    with pytest.raises(ForgeTransportError, match=r"POST http://gateway\.test/run: Connection refused") as nobody:
         played(_flow.ask(core(), _calls.run("hi", timeout_secs=9)), [REFUSED] * 3)
+    assert not nobody.value.sent
+    with pytest.raises(ForgeTransportError) as gone:
+        played(_flow.ask(core(), _calls.run("hi", timeout_secs=9)), [CUT, REFUSED, REFUSED])
+    assert gone.value.sent
 
 
 @pytest.mark.parametrize("said", ["true", "no", "TRUE", ""])

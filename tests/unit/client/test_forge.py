@@ -258,6 +258,8 @@ def test_uploads_that_cannot_be_read_never_leave(
         forge.upload_file(tmp_path)
     with pytest.raises(TypeError, match="binary mode"):
         forge.upload_file(io.StringIO("text"))  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(TypeError, match="BytesIO"):
+        forge.upload_file(b"text")  # type: ignore[arg-type]  # wrong on purpose
 
     assert len(http.calls) == 0
 

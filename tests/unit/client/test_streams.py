@@ -110,9 +110,13 @@ def test_it_gives_up_when_nothing_more_comes() -> None:
     assert (caught.value.session_id, caught.value.turn_index) == ("sess_1", 1)
     assert record.slept_s == [0.5, 1, 2, 4, 8, 8, 8, 8]
     record = Played()
-    with pytest.raises(ForgeTransportError):
-        followed(made, turn_of(made), [CUT] * 3, into=record)
+    with pytest.raises(ForgeTransportError) as caught:
+        followed(made, turn_of(made), [CUT, REFUSED, REFUSED], into=record)
     assert record.slept_s == [0.5, 1]
+    assert caught.value.sent
+    with pytest.raises(ForgeTransportError) as caught:
+        followed(made, turn_of(made), [REFUSED] * 3)
+    assert not caught.value.sent
 
 
 def test_progress_begins_the_count_anew() -> None:
