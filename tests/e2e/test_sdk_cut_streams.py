@@ -187,7 +187,7 @@ def test_a_gateway_that_is_killed_and_a_token_that_is_revoked_in_mid_stream(
 ) -> None:
     """A gateway that was killed is there again once the SDK thinks of going on."""
     monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0)
-    own = new_gateway().start()
+    own = new_gateway(settings={"heartbeat_secs": 0.02}).start()
     token = own.app("mine")._config.token
 
     def jitter() -> float:
@@ -199,10 +199,37 @@ def test_a_gateway_that_is_killed_and_a_token_that_is_revoked_in_mid_stream(
         fault_proxy(own.url) as proxy,
         forge_of(twin, core={"jitter": jitter}, base_url=proxy.url, token=token) as forge,
     ):
+        cut_while_nothing_happens(forge, proxy)
         killed_in_mid_stream(forge, own)
         killed_before_it_has_the_prompt(forge, own, proxy)
         revoked_in_mid_stream(forge, own)
         own.kill()  # or it would wait for the turn's end
+
+
+def cut_while_nothing_happens(forge: Forge, proxy: FaultProxy) -> None:
+    """More often than anything is tried again: but there are signs of life, so the stream is not given up."""
+    session = forge.create_session(agent="fake")
+    stream = session.stream(UNENDING)
+    events = [next(stream), next(stream)]
+    cuts = [Fault("rst", 320)] * 12  # each behind some signs of life
+    all_cut = threading.Event()
+
+    def decide(request: Request) -> Fault | None:
+        if request.streams and not cuts:
+            all_cut.set()
+        return cuts.pop() if request.streams and cuts else None
+
+    def cancel() -> bool:
+        return all_cut.wait(30) and stream.cancel()
+
+    proxy.decide = decide
+    proxy.sever()
+    with ThreadPoolExecutor(1) as other:
+        cancelling = other.submit(cancel)
+        events += stream
+        assert cancelling.result(30) is True
+    assert contiguous(events)
+    assert events[-1].data["stop_reason"] == "cancelled"
 
 
 def killed_in_mid_stream(forge: Forge, own: Gateway) -> None:
@@ -285,6 +312,21 @@ def test_a_request_is_asked_once_however_often_the_stream_is_cut(forge: Forge, p
         with proxy.failing(Fault("rst", at), of=lambda request: "/permissions/" in request.path):
             assert '"selected"' in session.turn(ASKING, on_permission=decide).text()
     assert len(asked) == len(set(asked)) == count + 3
+
+
+@pytest.mark.parametrize("meanwhile", ["cancelled", "closed"])
+def test_a_turn_that_ends_while_its_app_decides(app: Forge, forge: Forge, meanwhile: str) -> None:
+    session = forge.create_session(agent="fake", permissions="ask")
+    direct = app.attach_session(session.session_id)
+
+    def decide(_: Any) -> Any:
+        if meanwhile == "cancelled":
+            direct.cancel()
+        else:
+            direct.close()
+        return "allow"
+
+    assert session.turn(ASKING, on_permission=decide).stop_reason == "cancelled"
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])

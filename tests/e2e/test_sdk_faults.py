@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -186,6 +188,28 @@ def test_whatever_is_made_is_made_once(
     made = Counter((each.path.rpartition("/")[2], each.key) for each in proxy.requests if posts(each))
     assert Counter(name for name, _ in made) == {"sessions": 1, "run": 1, "files": 1, "fork": 1, "turn": 1}
     assert set(made.values()) == {2}
+
+
+@pytest.mark.guarantee
+def test_files_that_break_off_on_their_way_arrive_whole(
+    app: Forge, forge: Forge, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    content = os.urandom(3_000_000)
+    file = tmp_path / "big.bin"
+    file.write_bytes(content)
+    session = forge.create_session(agent="fake")
+    for at in (100, 2000, 1_000_000, 2_999_000):
+        proxy.break_at = [at, at]
+        upload = forge.upload_file(file)
+        assert upload.size == len(content)
+        proxy.break_at = [at, at]
+        assert session.files.put(f"{at}.bin", file).size == len(content)
+        assert proxy.break_at == []
+        with proxy.failing(Fault("rst", at), Fault("fin", 1000)):
+            assert session.files.get(f"{at}.bin") == content
+    made = [each.key for each in proxy.requests if each.path == "/files"]
+    assert len(made) == len(set(made)) == 4  # of each, one came whole
+    session.close()
 
 
 def everything(forge: Forge, session: Session, other: Session) -> dict[str, Callable[[], Any]]:

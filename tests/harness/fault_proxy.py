@@ -81,6 +81,8 @@ class FaultProxy:
         hidden: headers that are taken out of the answers, in lower case.
         slice_bytes: how much is sent at once; None for as much as there is.
         answer_bytes: how long the last answer was.
+        break_at: a request is reset once so many of its bytes have come; the gateway gets no more of it either;
+            each number counts for one.
         stalled: set once an answer stalls.
     """
 
@@ -91,6 +93,7 @@ class FaultProxy:
         self.hidden: frozenset[str] = frozenset()
         self.slice_bytes: int | None = None
         self.answer_bytes = 0
+        self.break_at: list[int] = []
         self.stalled = threading.Event()
         self._released, self._release = socket.socketpair()
         self._listener = _bound(0)
@@ -205,6 +208,10 @@ class FaultProxy:
                 if not data:
                     return
                 asked += data
+                if self.break_at and len(asked) >= self.break_at[0]:
+                    upstream.sendall(asked[: self.break_at.pop(0)])
+                    _end(client, "rst")
+                    return
                 while (request := _taken(asked)) is not None:
                     self.requests.append(request)
                     answer = _Answer(self, client, fault := self.decide(request))
