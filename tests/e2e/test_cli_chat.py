@@ -126,9 +126,7 @@ def test_a_question_that_is_answered_elsewhere_is_no_more(command: Command) -> N
 def test_nobody_answers_before_they_are_asked(command: Command) -> None:
     with command.terminal("chat", "--agent", "fake") as terminal:
         terminal.until(SIGN)
-        terminal.type("[[SLEEP 0.3]][[SAY now]][[WRITE a.txt one]]" + ENTER)
-        terminal.until("a.txt one]]")
-        terminal.type("1")  # ahead of the question
+        terminal.type("[[SAY now]][[WRITE a.txt one]]" + ENTER + "1")  # ahead of the question
         terminal.until("Esc cancels the turn")
         assert until_asked(command.forge, the_session(command))
         terminal.type("n")
@@ -317,6 +315,29 @@ def test_from_a_pipe_ctrl_c_cancels_the_turn_and_ends_it_all(command: Command, g
     assert b"resume: " in err
     (turn,) = command.forge.attach_session(the_session(command)).turns()
     assert turn["stop_reason"] == "cancelled"
+
+
+def test_commands_of_a_chat_and_of_its_agent(command: Command) -> None:
+    with command.terminal("chat", "--agent", "fake") as terminal:
+        terminal.until(SIGN)
+        say(terminal, "[[COMMANDS]][[SAY told]]")
+        say(terminal, "/fake something", "turn 2: /fake something")
+        terminal.until(SIGN)
+        say(terminal, "/help", "/fake: the agent's own. Does nothing")
+        terminal.until(SIGN)
+        say(terminal, "/cancel", "No turn is running.")
+        terminal.until(SIGN)
+        for wrong, says in (
+            ("/diff x", "'x' is no number of a turn"),
+            ("/diff 9", "✗ HTTP 404"),
+            ("/attach", "/attach FILE"),
+            ("/attach no.txt", "No such file"),
+            ("/files 'x", "No closing quotation"),
+        ):
+            say(terminal, wrong, says)
+            terminal.until(SIGN)
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
 
 
 def test_what_excludes_each_other_is_said(command: Command) -> None:

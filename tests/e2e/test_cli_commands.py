@@ -16,6 +16,7 @@ from clawdforge import ForgeAPIError
 from clawdforge.client.session import Session
 from harness.command import Command, command_of
 from harness.gateway import Gateway
+from harness.terminal import CTRL_C
 
 
 @pytest.fixture
@@ -61,14 +62,20 @@ def test_ctrl_c_cancels_a_turn_too(command: Command, gateway: Gateway) -> None:
     assert session.get_turn(1)["stop_reason"] == "cancelled"
 
 
-def test_a_run_on_a_terminal_gives_a_glance_of_what_goes_on_and_then_its_result(command: Command) -> None:
-    prompt = '[[SAY I look.]][[TOOL Look {}]][[SLEEP 0.3]][[JSON {"a": [1]}]]'
-    with command.terminal("run", "--agent", "fake", prompt) as terminal:
+def test_a_run_on_a_terminal_gives_a_glance_of_what_goes_on(command: Command) -> None:
+    with command.terminal("run", "--agent", "fake", "[[SAY I look.]][[TOOL Look {}]][[HANG]]") as terminal:
         terminal.until("fake works · ")
         terminal.until("✓ Look")
-        assert terminal.end() == 0
+        terminal.type(CTRL_C)
+        terminal.until("Error: interrupted; ")
+        assert terminal.end() == 130
+    assert [line for line in terminal.screen if "Error" not in line and line] == [], "nothing of it is left"
 
-    assert json.loads("\n".join(terminal.screen)) == {"a": [1]}, "nothing else is left on it"
+
+def test_a_run_on_a_terminal_ends_with_its_result_alone(command: Command) -> None:
+    with command.terminal("run", "--agent", "fake", '[[TOOL Look {}]][[JSON {"a": [1]}]]') as terminal:
+        assert terminal.end() == 0
+    assert json.loads("\n".join(terminal.screen)) == {"a": [1]}
 
 
 def test_a_result_that_is_json_is_printed_as_json(command: Command) -> None:
