@@ -51,6 +51,11 @@ def test_every_public_name_is_in_the_reference(built: Path) -> None:
     assert names - told == {"clawdforge.__version__", "clawdforge.testing.fake_agent"}
 
 
+@pytest.mark.parametrize("kind", [clawdforge.RunOptions, clawdforge.SessionOptions, clawdforge.TurnOptions])
+def test_every_option_is_told_of_where_it_can_be_given(kind: type[dict[str, object]]) -> None:
+    assert set(re.findall(r"^ {8}(\w+):", kind.__doc__ or "", re.MULTILINE)) == set(kind.__annotations__)
+
+
 def test_every_call_is_in_the_reference(built: Path) -> None:
     rooms: Any = None  # the document is made of the routes alone
     paths = json.loads(application(rooms).document())["paths"]

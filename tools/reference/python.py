@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import clawdforge
 from clawdforge import testing
-from clawdforge.client import options
 
 GROUPS: Final = (  # the first room that holds a name is its group's
     ("clawdforge.client.events", "Events"),
@@ -30,8 +29,6 @@ def page() -> str:
             if not isinstance(value, str | ModuleType):
                 group = TWINS if name.startswith("Async") else _group(value)
                 groups[group].append(_directive(f"{module.__name__}.{name}", value))
-    for each in (options.AgentOptions, options.Deadlines):  # what all the options have in common
-        groups[_group(each)].append(_directive(f"{each.__module__}.{each.__name__}", each))
     parts = ["\n"]
     for title, directives in groups.items():
         parts += [f"## {title}", "```{eval-rst}", *directives, "```", ""]

@@ -34,8 +34,10 @@ class RunResult(Generic[T]):
     """Answer of `POST /run`.
 
     `result` is the agent's final text without an enclosing code fence, parsed where it is JSON, else the text.
-    `ok` is False where the agent did nothing, refused, or was cancelled: see `stop_reason`. `usage` holds the
-    fields of `wire.usage.Usage`; `model` is the one that was chosen, else the one that the agent told.
+    `ok` is False where the agent did nothing (`empty`), refused, or was cancelled: see `stop_reason`. `usage` has
+    the fields of `wire.usage.Usage`; `model` is the one that was chosen, else the one that the agent told.
+    `schema_valid` says whether the result fits the schema that was asked for (None: none was), `schema_errors` why
+    it does not, `schema_repaired` that it was asked for once more.
     """
 
     ok: bool

@@ -130,8 +130,8 @@ class TurnCancelled:
 class TurnResult(Generic[T]):
     """Answer of a turn: the session's events of this turn, folded (see `wire.fold`).
 
-    `events` is the list as it came; types and fields that this version does not know are kept. `usage` holds the
-    fields of `wire.usage.Usage`; `model` is the one that was chosen, else the one that the agent told.
+    `events` is the list as it came; types and fields that this version does not know are kept. `text()` is the
+    answer that a person reads, `result` that by a `schema`, where there is one. The rest is as `RunResult` has it.
     """
 
     ok: bool
