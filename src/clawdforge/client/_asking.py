@@ -6,9 +6,10 @@ key, and does nothing twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from clawdforge.client import _api, _call, _calls, _flow
 from clawdforge.client._call import Call
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from clawdforge.wire.turns import TurnResult
 
 R = TypeVar("R", "RunResult[Any]", "TurnResult[Any]")
+# Else the twins' libraries would each make something of their own of it.
+_KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,11 @@ def answer(core: Core, prompted: Prompted) -> Flow[Any]:
 
 
 def _known(core: Core, call: Call, key: str | None) -> Call:
-    return call.with_key(core.new_key() if key is None else _call.text("idempotency_key", key))
+    if key is None:
+        return call.with_key(core.new_key())
+    if not _KEY.fullmatch(_call.text("idempotency_key", key)):
+        raise ValueError("idempotency_key is one word of 1 to 255 printable ASCII characters")
+    return call.with_key(key)
 
 
 def schema_of(schema: Any) -> Mapping[str, Any] | None:

@@ -1,0 +1,28 @@
+"""Prompts on their way: their keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from clawdforge.client import _asking
+from clawdforge.client._config import resolve
+from clawdforge.client._core import Core
+
+CORE = Core(resolve("http://gateway.test", "cf_x", {}), new_key=lambda: "made")
+
+
+@pytest.mark.parametrize("key", ["invoice-4711", "!~", "x" * 255])
+def test_a_key_of_the_app_s_own_is_sent_as_it_is(key: str) -> None:
+    prompted = _asking.run(CORE, "hi", schema=None, timeout_secs=None, idempotency_key=key)
+    assert prompted.call.headers["Idempotency-Key"] == key
+
+
+def test_a_prompt_without_one_gets_one() -> None:
+    prompted = _asking.turn(CORE, "sess_1", "hi", schema=None, inherited=None, timeout_secs=None)
+    assert prompted.call.key == "made"
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", "a\nb", "a\0", "clé", "\udcff", "x" * 256])
+def test_what_is_no_key_is_not_sent(key: str) -> None:
+    with pytest.raises(ValueError, match="idempotency_key"):
+        _asking.run(CORE, "hi", schema=None, timeout_secs=None, idempotency_key=key)
