@@ -51,7 +51,7 @@ def _measured(file: BinaryIO, on_progress: OnProgress | None) -> Source:
 def target(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file that takes this path at the end of the block, whole; where the block fails nothing has changed."""
     place = Path(path)
-    part = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}")
+    part = place.with_name(f".{secrets.token_hex(8)}.part")  # its own name may be as long as names can be
     try:
         with part.open("xb") as file:
             yield file

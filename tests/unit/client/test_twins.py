@@ -501,14 +501,14 @@ async def files_of_the_workspace(on: Stage) -> None:
     told.clear()
     assert await files.get("big.bin", lambda *now: told.append(now)) == b"x" * 700_000
     assert told[-1] == (700_000, 700_000)
-    target = on.folder / "target"
+    target = on.folder / ("ü" * 127)
     target.write_text("before")
     with pytest.raises(ForgeNotFoundError):
         await files.download("nothing", target)
     assert target.read_text() == "before"
     await files.download("src/a.txt", target, lambda *now: told.append(now))
     assert target.read_text() == "hello"
-    assert sorted(each.name for each in on.folder.iterdir()) == ["mine.bin", "target"]
+    assert sorted(each.name for each in on.folder.iterdir()) == ["mine.bin", target.name]
     await files.delete("big.bin")
     with pytest.raises(ForgeInvalidError):
         await files.delete("src")
