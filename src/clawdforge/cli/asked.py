@@ -49,8 +49,8 @@ def answer(open_stream: Callable[[], AnswerStream[R]], label: str) -> R:
         Interrupted: by Ctrl-C.
         ForgeError: the SDK's, as its `result()` raises them.
     """
-    with _view(label) as view:
-        watched = watch(Following(open_stream), view)
+    with Following(open_stream) as following, _view(label) as view:
+        watched = watch(following, view)
     return ended(watched).result()
 
 

@@ -99,7 +99,7 @@ class Conversation:
                 return self._ask(request, narration.asked_for(request), following)
 
         talk.talked = True
-        with keyboard.silent(), screen:
+        with following, keyboard.silent(), screen:
             watched = watch(following, screen, ask)
         if watched.ended is not None and watched.ended.error is not None:
             raise watched.ended.error

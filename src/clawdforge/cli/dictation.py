@@ -39,7 +39,8 @@ class Dictation:
     def _turn(self, prompt: str) -> None:
         self._talk.talked = True
         view = Quiet() if self._as_json else _Printed()
-        watched = watch(Following(lambda: self._talk.session.stream(prompt)), view, self._refuse)
+        with Following(lambda: self._talk.session.stream(prompt)) as following:
+            watched = watch(following, view, self._refuse)
         if isinstance(view, _Printed):
             view.end()
         result = ended(watched).result()

@@ -9,10 +9,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Final, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from clawdforge.client.events import Event
 from clawdforge.errors import ForgeError
@@ -56,7 +55,9 @@ Item: TypeAlias = Event | CtrlC | CancelFailed | Ended[S]
 
 
 class Following(Generic[S]):
-    """Opens a stream and reads it. Used in a `with` block; the turn goes on where that is left early.
+    """Opens a stream and reads it, in a `with` block of the main thread.
+
+    Within the block a Ctrl-C comes as `CtrlC` and interrupts nothing. A turn that has not ended then goes on.
 
     Args:
         open_stream: called in the thread that reads.
@@ -70,12 +71,15 @@ class Following(Generic[S]):
         self._stream: S | None = None
         self._begun = threading.Event()  # by its first event, without which it cannot be cancelled
         self._left = False
+        self._on_ctrl_c: Any = signal.default_int_handler
 
     def __enter__(self) -> Self:
+        self._on_ctrl_c = signal.signal(signal.SIGINT, lambda *_: self._coming.put(CtrlC()))
         threading.Thread(target=self._read, name="reads a stream", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._on_ctrl_c)
         self._left = True
         self._room.release()
 
@@ -100,15 +104,6 @@ class Following(Generic[S]):
     def cancel(self) -> None:
         """Has the turn cancelled, without waiting for that. What goes wrong comes as `CancelFailed`."""
         threading.Thread(target=self._cancel, name="cancels a turn", daemon=True).start()
-
-    @contextmanager
-    def catching_ctrl_c(self) -> Iterator[None]:
-        """Within it, a Ctrl-C comes as `CtrlC` and interrupts nothing. For the main thread."""
-        before = signal.signal(signal.SIGINT, lambda *_: self._coming.put(CtrlC()))
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
     def _come(self, timeout_s: float) -> Item[S] | None:
         try:

@@ -72,29 +72,28 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
     """Watches a stream to its end. The first Ctrl-C has the turn cancelled, the second leaves it to itself.
 
     Args:
-        following: the stream.
+        following: the stream, which is being followed.
         view: shown to.
         ask: puts requests that wait for an answer to a person. None: they are left to others, and to their expiry.
     """
     cancelled, waited_s = False, 0.0
-    with following.catching_ctrl_c(), following:
-        while True:
-            item = following.take(WAIT_S)
-            if isinstance(item, Ended):
-                return Watched(item, cancelled)
-            if item is None:
-                view.tick()
-                waited_s += WAIT_S if cancelled and not following.begun else 0
-                if waited_s > _BEGIN_S:
-                    return Watched(None, cancelled)
-            elif isinstance(item, CancelFailed):
-                view.note(f"It could not be cancelled: {item.error}")
-            elif isinstance(item, CtrlC) and cancelled:
+    while True:
+        item = following.take(WAIT_S)
+        if isinstance(item, Ended):
+            return Watched(item, cancelled)
+        if item is None:
+            view.tick()
+            waited_s += WAIT_S if cancelled and not following.begun else 0
+            if waited_s > _BEGIN_S:
                 return Watched(None, cancelled)
-            elif isinstance(item, CtrlC) or not _take(item, view, ask):
-                cancelled = True
-                following.cancel()
-                view.cancelling()
+        elif isinstance(item, CancelFailed):
+            view.note(f"It could not be cancelled: {item.error}")
+        elif isinstance(item, CtrlC) and cancelled:
+            return Watched(None, cancelled)
+        elif isinstance(item, CtrlC) or not _take(item, view, ask):
+            cancelled = True
+            following.cancel()
+            view.cancelling()
 
 
 def _take(event: Event, view: View, ask: Ask | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -72,6 +72,13 @@ class Seen:
         self.all.append("cancelling")
 
 
+def watch(
+    open_stream: Callable[[], Stage], seen: Seen, ask: watching.Ask | None = None
+) -> watching.Watched[Stage]:
+    with Following(open_stream) as following:
+        return watching.watch(following, seen, ask)
+
+
 def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -127,7 +134,7 @@ def test_what_waits_can_be_looked_for() -> None:
 def test_a_turn_is_watched_to_its_end() -> None:
     stage, seen = Stage(event("text", content="a"), event("turn_end", stop_reason="end_turn", ok=True)), Seen()
 
-    watched = watching.watch(Following(lambda: stage), seen)
+    watched = watch(lambda: stage, seen)
 
     assert watched == watching.Watched(Ended(stage), False)
     assert seen.all == ["text", "turn_end"]
@@ -137,14 +144,14 @@ def test_while_nothing_comes_time_goes_by() -> None:
     stage, seen = Stage(goes_on=True), Seen()
     seen.tick = stage.may_end.set  # type: ignore[method-assign]
 
-    assert watching.watch(Following(lambda: stage), seen).ended == Ended(stage)
+    assert watch(lambda: stage, seen).ended == Ended(stage)
 
 
 def test_ctrl_c_cancels_the_turn_and_goes_on_watching() -> None:
     stage, seen = Stage(event("text", content="a"), goes_on=True), Seen()
     seen.take = lambda _: press_ctrl_c()  # type: ignore[method-assign]
 
-    watched = watching.watch(Following(lambda: stage), seen)
+    watched = watch(lambda: stage, seen)
 
     assert watched == watching.Watched(Ended(stage), True)
     assert stage.cancelled.is_set()
@@ -162,7 +169,7 @@ def test_ctrl_c_ahead_of_the_first_event_counts_too() -> None:
 
     pressed = iter([press_ctrl_c])
     seen.tick = lambda: next(pressed, may_open.set)()  # type: ignore[method-assign]
-    watched = watching.watch(Following(open_late), seen)
+    watched = watch(open_late, seen)
 
     assert watched.cancelled
     assert stage.cancelled.is_set()
@@ -174,7 +181,7 @@ def test_a_turn_of_which_nothing_comes_is_left_some_time_after_ctrl_c(monkeypatc
     pressed = iter([press_ctrl_c])
     seen.tick = lambda: next(pressed, lambda: None)()  # type: ignore[method-assign]
 
-    watched = watching.watch(Following(lambda: stage), seen)
+    watched = watch(lambda: stage, seen)
     stage.may_end.set()
 
     assert watched == watching.Watched(None, True)
@@ -190,7 +197,7 @@ def test_the_second_ctrl_c_leaves_the_turn_to_itself() -> None:
         press_ctrl_c()
 
     seen.note = note  # type: ignore[method-assign]
-    watched = watching.watch(Following(lambda: stage), seen)
+    watched = watch(lambda: stage, seen)
     stage.may_end.set()
 
     assert watched == watching.Watched(None, True)
@@ -205,7 +212,7 @@ def test_what_waits_for_an_answer_is_asked_and_what_does_not_is_shown() -> None:
         asked.append(about)
         return True
 
-    watched = watching.watch(Following(lambda: stage), seen, ask)
+    watched = watch(lambda: stage, seen, ask)
 
     assert not watched.cancelled
     assert asked == [stage.happened[0]]
@@ -215,7 +222,7 @@ def test_what_waits_for_an_answer_is_asked_and_what_does_not_is_shown() -> None:
 def test_where_nobody_can_be_asked_it_is_said_that_it_waits() -> None:
     stage, seen = Stage(request("allow_once"), request(expires_at=None)), Seen()
 
-    assert not watching.watch(Following(lambda: stage), seen).cancelled
+    assert not watch(lambda: stage, seen).cancelled
     assert seen.all[1] == "It asks, and waits for whoever answers: edit Write a.txt"
     assert len(seen.all) == 3
 
@@ -223,7 +230,7 @@ def test_where_nobody_can_be_asked_it_is_said_that_it_waits() -> None:
 def test_who_is_asked_may_want_the_turn_cancelled() -> None:
     stage = Stage(request("allow_once"), goes_on=True)
 
-    assert watching.watch(Following(lambda: stage), Seen(), lambda _: False).cancelled
+    assert watch(lambda: stage, Seen(), lambda _: False).cancelled
     assert stage.cancelled.is_set()
 
 
