@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import hypothesis
 import pytest
 import responses
 
@@ -16,6 +18,10 @@ from clawdforge import AsyncForge, Forge
 from clawdforge.client import _retry
 from clawdforge.testing import FakeGateway
 from harness.twins import Twin
+
+# How long an example takes is the machine's matter.
+hypothesis.settings.register_profile("timeless", deadline=None)
+hypothesis.settings.load_profile("timeless")
 
 URL = "http://gateway.test:8800"
 TOKEN = "cf_unit-test-token-0123456789"
@@ -149,3 +155,11 @@ def gateway() -> Iterator[FakeGateway]:
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried at once: how long a Forge waits is told by the tests of its flows."""
     monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0.001)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """For what recurses as deep as Python lets it: there, nothing that others have left could be finalized."""
+    gc.disable()
+    yield
+    gc.enable()

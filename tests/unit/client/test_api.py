@@ -11,6 +11,8 @@ from clawdforge import ForgeAPIError, ForgeAuthError, ForgeProtocolError
 from clawdforge.client import _api
 from clawdforge.client._api import Reply
 
+pytestmark = pytest.mark.usefixtures("no_collection")
+
 
 def reply(status: int, body: Any = b"", **headers: str) -> Reply:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -8,6 +8,8 @@ from clawdforge import ForgeProtocolError
 from clawdforge.client._cursor import Cursor
 from harness.raw_server import frame
 
+pytestmark = pytest.mark.usefixtures("no_collection")
+
 
 def seqs(cursor: Cursor, *pieces: bytes) -> list[int]:
     return [event.seq for piece in pieces for event in cursor.take(piece)]

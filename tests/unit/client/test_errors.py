@@ -104,7 +104,6 @@ def test_what_to_do_next_is_told() -> None:
     assert str(ForgeAPIError(429, "slow.", "rate_limited", retry_after=3)).endswith(
         "slow. Wait 3 s and try again."
     )
-    assert str(ForgeAPIError(504, "late", "timeout")).startswith("HTTP 504 timeout: late. Give it more time")
     assert str(ForgeTransportError("refused", sent=False)).startswith("refused. Does a gateway listen there?")
     assert str(ForgeTransportError("cut", turn_index=3)) == "cut. The turn may go on: session.get_turn(3) tells."
     assert str(ForgeTransportError("cut")) == "cut"
@@ -114,6 +113,9 @@ def test_what_to_do_next_is_told() -> None:
     assert (bare.session_id, bare.turn_index, bare.events, bare.stop_reason) == (None, None, [], None)
     assert (bare.stderr_tail, bare.limit) == (None, None)
     assert ForgeTurnTimeoutError(504, "late", "timeout").phase is None
+    for phase, option in (("total", "timeout_secs"), ("idle", "idle_timeout_secs"), ("new", "timeout_secs")):
+        late = ForgeTurnTimeoutError(504, "late", "timeout", body={"phase": phase})
+        assert f"more time ({option}=)" in str(late)
 
 
 def test_an_app_can_make_one_for_its_own_tests() -> None:
@@ -123,6 +125,7 @@ def test_an_app_can_make_one_for_its_own_tests() -> None:
     assert str(error) == "HTTP 404: session not found"
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_a_detail_as_deep_as_python_allows_still_has_a_message() -> None:
     detail: list[object] = []
     for _ in range(100_000):

@@ -26,7 +26,7 @@ from clawdforge.client import _call
 from harness.raw_server import RawServer, answer, frame, frames, stream
 from harness.twins import Twin
 
-pytestmark = pytest.mark.usefixtures("short_waits")
+pytestmark = pytest.mark.usefixtures("short_waits", "no_collection")
 TOKEN = "cf_unit-test-token-0123456789"
 SESSION = {"ok": True, "session_id": "sess_1", "agent": "claude", "created_at": 5, "cwd": "/w", "agent_cwd": "/x"}
 START = frame(1, "turn_start", prompt="hi", files=[])

@@ -9,6 +9,7 @@ from clawdforge.client import _retry
 from clawdforge.client._steps import Fault
 from harness.flows import CUT, LATE, REFUSED, reply
 
+pytestmark = pytest.mark.usefixtures("no_collection")
 ENDED = {"code": "rate_limited", "stop_reason": "budget_exceeded"}
 AGAIN = 0.5
 
