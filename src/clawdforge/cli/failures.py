@@ -40,6 +40,7 @@ Exit codes:
   6    the agent's answer is none: it refused, was cancelled, did nothing, or
        its result does not fit the schema
   130  interrupted by Ctrl-C
+  141  whoever reads stdout has hung up
 """
 
 _NEXT: Final = {
