@@ -227,6 +227,12 @@ class ForgeTurnTimeoutError(ForgeTurnError):
         value = self.body.get("phase")
         return value if isinstance(value, str) else None
 
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence."""
+        option = f"{self.phase}_timeout_secs" if self.phase in ("startup", "idle") else "timeout_secs"
+        return f"Give it more time ({option}=); what was seen is in .events."
+
 
 class ForgeAgentError(ForgeTurnError):
     """The agent crashed, spoke nonsense, refused to start, or its model failed (502 `agent_failed`)."""
@@ -266,7 +272,6 @@ _NEXT: Final[Mapping[str, str]] = MappingProxyType(
         "unauthorized": "Set CLAWDFORGE_TOKEN, or pass token=, to a token that `clawdforge token mint` printed.",
         "ip_not_allowed": "Call from an allowed address, or have this one allowed.",
         "idempotency_mismatch": "Use another key for another call.",
-        "timeout": "Give it more time (timeout_secs=); what was seen is in .events.",
         "agent_failed": "What was seen is in .events, the agent's last words in .stderr_tail.",
         "interrupted": "Ask again, if twice does no harm; with another idempotency_key, where you gave one.",
         "agent_unavailable": "forge.agents() tells what can run there.",

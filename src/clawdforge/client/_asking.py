@@ -41,13 +41,17 @@ class Prompted:
     read: Callable[[Mapping[str, Any]], Any]
 
 
-def run(core: Core, prompt: str, *, schema: Any, timeout_secs: float | None, **options: Any) -> Prompted:
-    """A run. `options` are those of `_calls.run`.
+def run(
+    core: Core, prompt: str, *, schema: Any, timeout_secs: float | None, asks: bool = False, **options: Any
+) -> Prompted:
+    """A run. `options` are those of `_calls.run`; one that `asks` its app means so, where it names no policy.
 
     Raises:
         ValueError, TypeError: it cannot be sent.
     """
     options["model"] = core.model if options.get("model") is None else options["model"]
+    if asks and options.get("permissions") is None:
+        options["permissions"] = "ask"
     key = options.pop("idempotency_key", None)
     call = _calls.run(prompt, schema=schema_of(schema), timeout_secs=timeout_secs, **options)
     return Prompted(_known(core, call, key), None, lambda body: _typed(schema, _api.run_result(body)))

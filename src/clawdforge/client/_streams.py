@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 from urllib.parse import unquote
 
 from clawdforge.client import _api, _call, _calls, _flow, _retry
@@ -22,6 +22,7 @@ from clawdforge.client._log import log
 from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Shut, Sleep, Step, Tell
 from clawdforge.client.events import Event, PermissionRequestEvent
 from clawdforge.errors import ForgeConflictError, ForgeError, ForgeTransportError, ForgeUnavailableError
+from clawdforge.wire.permissions import Decision
 from clawdforge.wire.sse import MEDIA_TYPE
 
 SILENCE_S: Final = 60
@@ -329,6 +330,8 @@ def _asked(
     decision = yield Tell(on_permission, request)
     if decision is None:
         return
+    if decision not in get_args(Decision):
+        raise TypeError(f"on_permission returns one of {get_args(Decision)} or None, not {decision!r}")
     call = _calls.answer_permission(source.session_id, request.permission_id, decision=decision)
     try:
         yield from _flow.ask(core, call)

@@ -128,6 +128,7 @@ class AsyncForge:
             schema=schema,
             files=files,
             timeout_secs=self._core.limit_secs(timeout_secs),
+            asks=on_permission is not None,
             **options,
         )
         result: RunResult[Any] = await self._wire.perform(
@@ -171,7 +172,13 @@ class AsyncForge:
         from clawdforge.client import _streams, aio_stream
 
         prompted = _asking.run(
-            self._core, prompt, schema=schema, files=files, timeout_secs=timeout_secs, **options
+            self._core,
+            prompt,
+            schema=schema,
+            files=files,
+            timeout_secs=timeout_secs,
+            asks=on_permission is not None,
+            **options,
         )
         return aio_stream.AsyncTurnStream(self._wire, self._core, _streams.PromptEvents(prompted), on_permission)
 

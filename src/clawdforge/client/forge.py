@@ -150,8 +150,8 @@ class Forge:
             files: tokens of uploads, which the agent finds in its workspace.
             timeout_secs: the deadline, 1 to 86400 s; `default_timeout_secs` where None.
             on_event: told each event as it comes.
-            on_permission: asked what an agent shall be answered that wants to use a tool, where `permissions` is
-                `ask`; None leaves that to others.
+            on_permission: asked what an agent shall be answered that wants to use a tool. `permissions` is then
+                `ask`, where it says nothing else. What it answers by None is left to others.
             **options: see `RunOptions`: `agent`, `model`, `system`, `effort`, `permissions`, …
 
         Returns:
@@ -170,6 +170,7 @@ class Forge:
             schema=schema,
             files=files,
             timeout_secs=self._core.limit_secs(timeout_secs),
+            asks=on_permission is not None,
             **options,
         )
         result: RunResult[Any] = self._wire.perform(_turns.answer(self._core, prompted, on_event, on_permission))
@@ -221,7 +222,13 @@ class Forge:
         from clawdforge.client import _streams, stream
 
         prompted = _asking.run(
-            self._core, prompt, schema=schema, files=files, timeout_secs=timeout_secs, **options
+            self._core,
+            prompt,
+            schema=schema,
+            files=files,
+            timeout_secs=timeout_secs,
+            asks=on_permission is not None,
+            **options,
         )
         return stream.TurnStream(self._wire, self._core, _streams.PromptEvents(prompted), on_permission)
 

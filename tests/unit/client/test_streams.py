@@ -353,7 +353,13 @@ def test_what_somebody_else_has_answered_is_left_alone() -> None:
     taken = reply({"code": "permission_answered"}, 409)
     assert seqs(heard({"expires_at": 5}, lambda _: "allow", [taken])) == [1, 2, 9]
     with pytest.raises(ForgeInvalidError):
-        heard({"expires_at": 5}, lambda _: "eat", [reply(status=422)])
+        heard({"expires_at": 5}, lambda _: "allow", [reply(status=422)])
+
+
+@pytest.mark.parametrize("decision", [True, "yes", "", {}])
+def test_a_decision_that_is_none_is_not_sent(decision: Any) -> None:
+    with pytest.raises(TypeError, match="on_permission returns one of"):
+        heard({"expires_at": 5}, lambda _: decision, [])
 
 
 def test_functions_are_told_in_order_and_the_result_is_asked_for() -> None:

@@ -410,15 +410,19 @@ async def permissions_in_code(on: Stage) -> None:
     assert (await session.turn("hi", on_permission=decide)).text() == "done"
     stream = session.stream("hi", on_permission=decide)
     assert "permission_answer" in [each.type for each in await every(stream)]
-    run = await on.forge.run("hi", on_permission=decide, permissions="ask")
+    # A run that has somebody to ask asks.
+    run = await on.forge.run("hi", on_permission=decide)
     assert run.result == "done"
-    assert await every(on.forge.stream("hi", on_permission=decide, permissions="ask").text_deltas()) == ["done"]
+    assert await every(on.forge.stream("hi", on_permission=decide).text_deltas()) == ["done"]
     assert heard == ["allow", "reject"] * 4
     assert [each.title for each in asked] == ["ls", "rm"] * 4
     assert {option.kind for option in asked[0].options} == {"allow_once", "allow_always", "reject_once"}
     # Under another policy nobody is asked.
     await (await on.forge.create_session(permissions="allow")).turn("hi", on_permission=decide)
+    await on.forge.run("hi", on_permission=decide, permissions="allow")
     assert len(asked) == 8
+    with pytest.raises(TypeError, match="on_permission returns one of"):
+        await on.forge.run("hi", on_permission=lambda _: True)
 
 
 @scenario
