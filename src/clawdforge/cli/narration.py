@@ -24,6 +24,7 @@ _THOUGHT_CHARS: Final = 240
 _THINKS_CHARS: Final = 60
 _RESULT_CHARS: Final = 160
 _DIFF_LINES: Final = 40
+_ASKED_DIFF_LINES: Final = 400  # of an edit that somebody decides about
 _LIVE_TOOLS: Final = 5
 _LIVE_PLAN: Final = 8
 _MARKS: Final = {"completed": ("✓", "green"), "failed": ("✗", "red"), "in_progress": ("●", "yellow")}
@@ -184,12 +185,12 @@ class Narration:
 
     def _show_what_is_asked(self, call_id: str) -> None:
         """All that somebody must see who decides: the edits of a tool call, else what it is given."""
-        self._show_edits(call_id)
+        self._show_edits(call_id, _ASKED_DIFF_LINES)
         tool = self._tools.get(call_id)
         if tool is not None and not tool.diffs and (args := args_text(tool.args, tool.title)):
             self._say("tool", Text(f"  {one_line(terminal.printable(args))}", "dim"))
 
-    def _show_edits(self, call_id: str) -> None:
+    def _show_edits(self, call_id: str, limit: int = _DIFF_LINES) -> None:
         """The edits of a tool call, unless they were shown when it was asked for."""
         tool = self._tools.get(call_id)
         if tool is None:
@@ -197,7 +198,7 @@ class Narration:
         for diff in tool.diffs:
             if diff not in tool.shown:
                 path = diff.path.removeprefix(f"{self._cwd}/") if self._cwd else diff.path
-                self._say("tool", patches.edit(diff, path, _DIFF_LINES))
+                self._say("tool", patches.edit(diff, path, limit))
         self._tools[call_id] = replace(tool, shown=frozenset(tool.diffs))
 
     def _answered(self, event: events.PermissionAnswerEvent) -> None:

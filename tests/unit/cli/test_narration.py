@@ -136,6 +136,13 @@ def test_an_edit_that_is_asked_for_is_shown_ahead_of_the_question_and_not_again(
     assert printed(*narration.drain()) == "✓ edit Write\n"
 
 
+def test_who_is_asked_sees_more_of_an_edit() -> None:
+    diff = {"path": "a", "old_text": None, "new_text": "x\n" * 300}
+
+    assert told(tool("completed", diffs=[diff])).count("+x") == 37
+    assert told(tool(diffs=[diff]), request("allow_once")).count("+x") == 300
+
+
 def test_who_is_asked_sees_what_a_tool_is_given() -> None:
     call = tool(kind="execute", title="Terminal", args={"command": f"rm -rf {CWD}/../x"})
 
