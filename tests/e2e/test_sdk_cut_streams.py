@@ -198,7 +198,12 @@ def test_a_gateway_that_is_killed_and_a_token_that_is_revoked_in_mid_stream(
     own = new_gateway(settings={"heartbeat_secs": 0.02}).start()
     token = own.app("mine")._config.token
 
+    doomed: list[Gateway] = []
+
     def jitter() -> float:
+        for each in doomed:
+            each.kill()
+        doomed.clear()
         if not own.running:
             proxy.target = own.start().url
         return 0
@@ -209,7 +214,7 @@ def test_a_gateway_that_is_killed_and_a_token_that_is_revoked_in_mid_stream(
     ):
         cut_while_nothing_happens(forge, proxy)
         killed_in_mid_stream(forge, own)
-        killed_before_it_has_the_prompt(forge, own, proxy)
+        killed_before_the_first_event(forge, own, proxy, doomed)
         revoked_in_mid_stream(forge, own)
         own.kill()  # or it would wait for the turn's end
 
@@ -258,22 +263,26 @@ def killed_in_mid_stream(forge: Forge, own: Gateway) -> None:
     assert session.turn("hi").ok
 
 
-def killed_before_it_has_the_prompt(forge: Forge, own: Gateway, proxy: FaultProxy) -> None:
+def killed_before_the_first_event(forge: Forge, own: Gateway, proxy: FaultProxy, doomed: list[Gateway]) -> None:
+    """The next one knows the prompt by its key, and how it ended."""
     session = forge.create_session(agent="fake")
+    stream = session.stream(f"{UNENDING} {session.session_id}")
     proxy.requests.clear()
 
     def decide(_: Request) -> Fault | None:
-        if len(proxy.requests) > 1:
-            return None
-        own.kill()
-        return Fault("rst", unheard=True)
+        return Fault("rst", 10) if len(proxy.requests) == 1 else None
 
     proxy.decide = decide
-    stream = session.stream("hi")
-    assert text(list(stream)) == "turn 1: hi"
-    assert stream.result().turn_index == 1
+    doomed.append(own)
+    events = list(stream)
+    assert contiguous(events)
+    assert (events[-1].type, events[-1].data["stop_reason"]) == ("turn_end", "interrupted")
+    with pytest.raises(ForgeInterruptedError):
+        stream.result()
     assert proxy.count("POST", "/turn") == 3
     assert len({request.key for request in proxy.requests}) == 1
+    assert own.heard(session.session_id) <= 1
+    assert session.state()["turn_count"] == 1
 
 
 def revoked_in_mid_stream(forge: Forge, own: Gateway) -> None:
