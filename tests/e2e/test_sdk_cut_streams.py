@@ -224,7 +224,7 @@ def cut_while_nothing_happens(forge: Forge, proxy: FaultProxy) -> None:
     session = forge.create_session(agent="fake")
     stream = session.stream(UNENDING)
     events = [next(stream), next(stream)]
-    cuts = [Fault("rst", 320)] * 12  # each behind some signs of life
+    cuts = [Fault("rst", 300)] * 10  # each behind some signs of life
     all_cut = threading.Event()
 
     def decide(request: Request) -> Fault | None:
