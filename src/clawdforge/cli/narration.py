@@ -165,7 +165,7 @@ class Narration:
 
     def _end_thought(self) -> None:
         if self._thought:
-            thought = one_line(terminal.printable(self._thought))
+            thought = one_line(terminal.printable(self._thought)).replace("**", "")
             self._thought = self._thinks = ""
             self._say("thought", Text(_clipped(thought, _THOUGHT_CHARS), "dim italic"))
 

@@ -6,6 +6,7 @@ Must not print, and loads nothing: a line is cut and coloured by whoever shows i
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ _TEXT_CHARS: Final = 2_000
 _LOOKED_AT_CHARS: Final = 8_000
 # Under these names agents tell what a tool wrote, beside its exit code and the like.
 _OUTPUTS: Final = ("output", "stdout", "text", "content", "result", "error", "message")
+# Under these names agents tell what decides about a tool call.
+_TELLING: Final = ("command", "url")
 
 
 def summary(event: Event) -> str:
@@ -100,11 +103,22 @@ def one_line(text: str) -> str:
 
 
 def args_text(args: Any, title: str) -> str:
-    """What a tool was given, as JSON; "" where its title says all of it."""
+    """What a tool was given: its command or address where there is one, else JSON; "" where its title says it."""
     if args is None or args == {}:
         return ""
+    if isinstance(args, Mapping):
+        for name in _TELLING:
+            if said := _words(args.get(name)):
+                return "" if said in title else f"{name}: {said}"
     values = args.values() if isinstance(args, Mapping) else [args]
     return "" if all(isinstance(each, str) and each in title for each in values) else _json(args)
+
+
+def _words(value: Any) -> str:
+    """A command, as a shell would take it; "" where this is none."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return shlex.join(value)
+    return value if isinstance(value, str) else ""
 
 
 def seconds_text(duration_ms: int) -> str:

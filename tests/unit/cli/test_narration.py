@@ -63,7 +63,7 @@ def test_what_real_agents_have_told_can_be_told(recorded: Path) -> None:
 
 def test_a_thought_is_short() -> None:
     said = told(
-        event("thinking", content="I  wonder\n"), event("thinking", content="why " * 500), text("Because.")
+        event("thinking", content="**I  wonder**\n"), event("thinking", content="why " * 500), text("Because.")
     )
 
     thought, _, answer = said.rpartition("\n\n")
@@ -146,7 +146,7 @@ def test_who_is_asked_sees_more_of_an_edit() -> None:
 def test_who_is_asked_sees_what_a_tool_is_given() -> None:
     call = tool(kind="execute", title="Terminal", args={"command": f"rm -rf {CWD}/../x"})
 
-    assert told(call, request("allow_once")).startswith('  {"command":"rm -rf /workspace/../x"}\n')
+    assert told(call, request("allow_once")).startswith("  command: rm -rf /workspace/../x\n")
     assert "command" not in told(call, request("allow_once", expires_at=None))
 
 

@@ -75,8 +75,11 @@ def test_of_a_long_title_one_sees_that_it_is_cut() -> None:
         (None, "x", ""),
         ({}, "x", ""),
         ({"command": "ls -l"}, "`ls -l`", ""),
-        ({"command": "ls -l; rm a"}, "ls -l", '{"command":"ls -l; rm a"}'),
-        ({"url": "http://x", "count": 1}, "http://x", '{"url":"http://x","count":1}'),
+        ({"command": "ls -l; rm a", "timeout": 5}, "ls -l", "command: ls -l; rm a"),
+        ({"command": ["sh", "-c", "rm a"], "cwd": "/w"}, "List /w", "command: sh -c 'rm a'"),
+        ({"url": "http://x", "count": 1}, "http://x", ""),
+        ({"url": "http://x"}, "Fetch", "url: http://x"),
+        ({"command": 5, "x": "y"}, "y", '{"command":5,"x":"y"}'),
         (["rm", "a"], "rm a", '["rm","a"]'),
     ],
 )
