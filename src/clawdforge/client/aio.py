@@ -12,7 +12,6 @@ from clawdforge.client import _api, _asking, _bodies, _calls, _config, _flow, _l
 from clawdforge.client._call import Call
 from clawdforge.client._calls import Files
 from clawdforge.client._core import Core
-from clawdforge.client._httpx import AsyncWire
 from clawdforge.client.aio_session import AsyncSession
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ class AsyncForge:
         session: httpx2.AsyncClient | None = None,
         retries: int = 2,
     ) -> None:
+        from clawdforge.client._httpx import AsyncWire  # so the class can be looked at without its extra
+
         _log.show(os.environ)
         self._config = config = _config.resolve(base_url, token, os.environ)
         self._core = Core(config, http_timeout_margin, retries, default_timeout_secs, default_model)

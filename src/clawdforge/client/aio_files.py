@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from clawdforge.client import _local, _workspace
 from clawdforge.client._bodies import OnProgress
 from clawdforge.client._core import Core
-from clawdforge.client._httpx import AsyncWire
 from clawdforge.client._local import FileLike
 
 if TYPE_CHECKING:
+    from clawdforge.client._httpx import AsyncWire
     from clawdforge.wire.workspace import FilePut, WorkspaceEntry
 
 

@@ -12,11 +12,11 @@ from clawdforge.client._call import Call
 from clawdforge.client._calls import Files
 from clawdforge.client._core import Core
 from clawdforge.client._facts import SessionFacts
-from clawdforge.client._httpx import AsyncWire
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from clawdforge.client._httpx import AsyncWire
     from clawdforge.client.aio_files import AsyncSessionFiles
     from clawdforge.client.aio_stream import AsyncEventStream, AsyncTurnStream, OnPermission
     from clawdforge.client.events import Event

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from clawdforge.client import _streams
 from clawdforge.client._core import Core
-from clawdforge.client._httpx import AsyncWire
 from clawdforge.client._streams import PromptEvents, SessionEvents
 from clawdforge.client.events import Event, PermissionRequestEvent, TextEvent
 from clawdforge.wire.permissions import Decision
+
+if TYPE_CHECKING:
+    from clawdforge.client._httpx import AsyncWire
 
 R = TypeVar("R")
 OnPermission = Callable[[PermissionRequestEvent], Decision | Awaitable[Decision | None] | None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
@@ -69,7 +68,14 @@ def test_without_its_extra_the_asynchronous_twin_says_what_to_install(monkeypatc
     monkeypatch.delitem(sys.modules, "clawdforge.client._httpx", raising=False)
 
     with pytest.raises(ImportError, match=r"pip install 'clawdforge\[async\]'"):
-        importlib.import_module("clawdforge.client._httpx")
+        clawdforge.AsyncForge()
+
+
+def test_without_its_extra_all_names_are_there_to_be_looked_at() -> None:
+    code = "import sys; sys.modules['httpx2'] = None; from clawdforge import *; print(AsyncForge.run.__doc__)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert told == "As `Forge.run`.\n"
 
 
 def test_the_sdk_needs_requests_and_nothing_of_the_other_extras() -> None:
