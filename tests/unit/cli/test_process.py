@@ -162,6 +162,18 @@ def test_the_other_commands_need_no_more_than_the_extra_cli(live_gateway: Any, t
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
 
 
+def test_no_module_of_the_command_line_needs_more_to_be_loaded(tmp_path: Path) -> None:
+    code = (
+        "import importlib, pkgutil, clawdforge.cli as cli\n"
+        "names = [each.name for each in pkgutil.iter_modules(cli.__path__)]\n"
+        "for name in names: importlib.import_module(f'clawdforge.cli.{name}')\n"
+        "print('chat' in names)"
+    )
+    done = bare_python(code, *CLI_PACKAGES, *SDK_PACKAGES, path=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_the_sdk_needs_no_more_than_requests(live_gateway: Any, tmp_path: Path) -> None:
     done = bare_python(
         "from clawdforge import Forge; print(Forge().run('x').result)", *SDK_PACKAGES, path=tmp_path
