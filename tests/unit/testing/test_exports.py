@@ -32,3 +32,14 @@ def test_the_fake_gateway_needs_nothing_but_the_contract() -> None:
     ours = {each.split(".")[1] for each in loaded if each.startswith("clawdforge.")}
     assert ours == {"testing", "wire"}
     assert not {"requests", "httpx2", "asyncio", "pydantic", "pytest"} & set(loaded)
+
+
+def test_without_the_extra_all_names_are_there_and_own_gateway_says_what_to_install() -> None:
+    code = (
+        "import pathlib, sys; sys.modules['pydantic'] = None\n"
+        "from clawdforge.testing import *\n"
+        "try: own_gateway({}, pathlib.Path('nowhere')).__enter__()\n"
+        "except ImportError as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "own_gateway needs its extra: pip install 'clawdforge[server]'\n"

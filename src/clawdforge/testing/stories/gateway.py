@@ -14,13 +14,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clawdforge.client.forge import Forge
-from clawdforge.server.sandbox import probe
-from clawdforge.server.sandbox.base import Network, WallUnavailable
-from clawdforge.server.settings import Settings
 from clawdforge.testing.stories import processes
+
+if TYPE_CHECKING:
+    from clawdforge.server.sandbox.base import Network
 
 _STARTS_WITHIN_S: Final = 30
 _ENDS_WITHIN_S: Final = 15
@@ -43,6 +43,7 @@ def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
 
     Raises:
         GatewayFailed: it did not start.
+        ImportError: the extra `server` is not installed.
     """
     admin_token = secrets.token_urlsafe(32)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CLAWDFORGE_")}
@@ -78,6 +79,12 @@ def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
 
 def _network(root: Path) -> Network:
     """`none` where there is a wall that can hold it."""
+    try:
+        from clawdforge.server.sandbox import probe
+        from clawdforge.server.sandbox.base import WallUnavailable
+        from clawdforge.server.settings import Settings
+    except ModuleNotFoundError:
+        raise ImportError("own_gateway needs its extra: pip install 'clawdforge[server]'") from None
     try:
         probe.wall("bwrap", root, Settings.model_fields["agent_uid"].default, "none").close()
     except WallUnavailable:
