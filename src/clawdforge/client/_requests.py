@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3 import HTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from clawdforge.client._api import Reply
@@ -113,6 +114,8 @@ class Wire:
             stream=True,  # so that a body that breaks off leaves no socket: requests itself would lose it
             proxies=self._proxies,
         )
+        if isinstance(response.raw, HTTPResponse):
+            response.raw.enforce_content_length = True  # urllib3 1 takes a body that broke off for the whole one
         if _is_cut(response):
             response.close()
             raise requests.ConnectionError("the answer broke off in its head")
@@ -200,7 +203,7 @@ def _reader(response: requests.Response) -> Callable[[], bytes]:
     raw = response.raw
     if hasattr(raw, "read1"):
         return lambda: bytes(raw.read1(_PIECE_BYTES, decode_content=True))
-    pieces = response.iter_content(None)  # urllib3 1: of a chunked body, piece by piece as well
+    pieces = response.iter_content(_PIECE_BYTES)  # urllib3 1: of a chunked body, piece by piece as well
     return lambda: next(pieces, b"")
 
 
@@ -267,7 +270,9 @@ def _fault(error: BaseException, timeout_s: float) -> Fault:
 
 
 def _deeper(error: BaseException) -> BaseException | None:
-    # Not `__context__`: that would lead on into whatever the app was handling when it made the call.
+    if isinstance(error, NewConnectionError):
+        return error.__cause__ or error.__context__  # which is all that urllib3 1 tells
+    # Else not `__context__`: that would lead on into whatever the app was handling when it made the call.
     wrapped = (each for each in error.args if isinstance(each, BaseException))
     reason = getattr(error, "reason", None)
     return error.__cause__ or next(wrapped, reason if isinstance(reason, BaseException) else None)

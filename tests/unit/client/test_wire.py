@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -17,6 +18,9 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
 
 from clawdforge import Forge, ForgeAPIError, ForgeError, ForgeTransportError
 from clawdforge.client import _calls, _requests
@@ -255,6 +259,31 @@ def test_an_older_urllib3_reads_a_stream_too(gateway: FakeGateway, monkeypatch: 
     gateway.answers("a", "b")
     with Forge(base_url=gateway.url, token=gateway.token) as forge:
         assert "".join(forge.stream("hi").text_deltas()) == "ab"
+
+
+def test_a_body_that_breaks_off_is_none_for_an_older_urllib3_either() -> None:
+    class Old(HTTPAdapter):
+        def send(self, *args: Any, **options: Any) -> requests.Response:
+            response = super().send(*args, **options)
+            response.raw.enforce_content_length = False
+            return response
+
+    url, thread = answer_and_hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+    with requests.Session() as session:
+        session.mount("http://", Old())
+        with pytest.raises(ForgeTransportError), Forge(base_url=url, session=session) as forge:
+            forge.healthz()
+    thread.join(10)
+
+
+def test_an_older_urllib3_tells_why_there_is_no_connection_by_its_context_alone() -> None:
+    with pytest.raises(NewConnectionError) as caught:
+        try:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        except OSError:
+            raise NewConnectionError(HTTPConnection("127.0.0.1"), "nobody there")  # noqa: B904  # as it does
+    fault = _requests._fault(requests.ConnectionError(caught.value), 1)
+    assert (fault.reason, fault.sent) == ("Connection refused", False)
 
 
 def test_a_flow_opens_one_answer_at_a_time(live_server: Live) -> None:
