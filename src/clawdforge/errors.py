@@ -105,6 +105,11 @@ class ForgeSchemaError(ForgeError):
         super().__init__(message, answer)
         self.answer = answer
 
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence."""
+        return "What came is in .answer."
+
 
 class ForgeAPIError(ForgeError):
     """The gateway answered with an error.

@@ -115,7 +115,7 @@ def from_error(error: Exception, url: str) -> Failure:
         hint = "Check --url and CLAWDFORGE_URL: is this a clawdforge gateway?"
         return Failure(f"{url} answers, but not as a gateway: {error.reason}", Exit.GATEWAY, hint)
     if isinstance(error, ForgeSchemaError):
-        return NoAnswer(str(error))
+        return NoAnswer(error.reason)
     if isinstance(error, ForgeError):
         return Failure(str(error), Exit.REFUSED)
     return Failure(str(error), Exit.USAGE, "See the command's --help.")
