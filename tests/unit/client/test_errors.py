@@ -107,7 +107,7 @@ def test_what_to_do_next_is_told() -> None:
     assert str(ForgeTransportError("refused", sent=False)).startswith("refused. Does a gateway listen there?")
     assert str(ForgeTransportError("cut", turn_index=3)) == "cut. The turn may go on: session.get_turn(3) tells."
     assert str(ForgeTransportError("cut")) == "cut"
-    assert str(ForgeSchemaError("the answer is no City", ANSWER)) == "the answer is no City. What came is in .answer."
+    assert str(ForgeSchemaError("no City", ANSWER)) == "no City. What came is in .answer."
     assert str(ForgeProtocolError("a page.")).startswith("a page. Is this a gateway?")
     assert (str(ForgeError("closed")), str(ForgeError())) == ("closed", "")
     bare = ForgeAgentError(502, "gone", "agent_failed", body={"session_id": 7, "turn_index": "x", "events": {}})
