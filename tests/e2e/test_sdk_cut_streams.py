@@ -195,7 +195,7 @@ def test_a_gateway_that_is_killed_and_a_token_that_is_revoked_in_mid_stream(
 ) -> None:
     """A gateway that was killed is there again once the SDK thinks of going on."""
     monkeypatch.setattr(_retry, "FIRST_WAIT_S", 0)
-    own = new_gateway(settings={"heartbeat_secs": 0.02}).start()
+    own = new_gateway(settings={"heartbeat_secs": 0.02, "drain_timeout_secs": 0}).start()
     token = own.app("mine")._config.token
 
     doomed: list[Gateway] = []
@@ -216,7 +216,7 @@ def test_a_gateway_that_is_killed_and_a_token_that_is_revoked_in_mid_stream(
         killed_in_mid_stream(forge, own)
         killed_before_the_first_event(forge, own, proxy, doomed)
         revoked_in_mid_stream(forge, own)
-        own.kill()  # or it would wait for the turn's end
+        own.stop()  # and with it the turn that nobody may follow any more
 
 
 def cut_while_nothing_happens(forge: Forge, proxy: FaultProxy) -> None:
