@@ -21,9 +21,10 @@ _CODE_THEME: Final = "ansi_dark"
 
 
 class _Heading(Heading):
-    """At the left, as all else."""
+    """At the left, as all else, and without a frame."""
 
-    LEVEL_ALIGN: ClassVar = dict.fromkeys(Heading.LEVEL_ALIGN, "left")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.text
 
 
 class _Code(CodeBlock):
