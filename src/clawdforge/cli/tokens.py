@@ -136,7 +136,8 @@ def _admin_token(caller: Caller) -> str:
         raise Failure(
             f"no admin token: {path} cannot be read ({reason})",
             Exit.AUTH,
-            "Set CLAWDFORGE_ADMIN_TOKEN, or name its file with --admin-token-file. `clawdforge serve` makes one.",
+            "Set CLAWDFORGE_DATA_DIR to the gateway's, or CLAWDFORGE_ADMIN_TOKEN, or name the token's file:\n"
+            "       clawdforge token --admin-token-file FILE … (`clawdforge serve` makes it)",
         ) from None
     if not found:
         raise Failure(f"no admin token: {path} is empty", Exit.AUTH)

@@ -212,13 +212,7 @@ def follow(core: Core, source: Source) -> Items[Event]:
                 raise _flow.transport_error(core, call, came, sent=sent, **told) from came.cause
             raise _flow.refusal(core, came)
         failures += 1
-        log.warning(
-            "the stream of %s was cut (%s): it goes on after event %d in %.1f s",
-            source.session_id or _flow.shown(call.path),
-            came.reason if isinstance(came, Fault) else f"HTTP {came.status}",
-            source.cursor.after,
-            wait_s,
-        )
+        _log_again(source, call, came, wait_s, cut=source.cursor.after > 0 or (sent and isinstance(came, Fault)))
         yield Sleep(wait_s)
 
 
@@ -276,6 +270,16 @@ def _wait_s(
         left_s=left_s,
         jitter=core.jitter(),
     )
+
+
+def _log_again(source: Source, call: Call, came: Reply | Fault, wait_s: float, *, cut: bool) -> None:
+    why = came.reason if isinstance(came, Fault) else f"HTTP {came.status}"
+    if not cut:
+        log.info("%s %s is tried again in %.1f s: %s", call.method, _flow.shown(call.path), wait_s, why)
+        return
+    what = source.session_id or _flow.shown(call.path)
+    after = source.cursor.after
+    log.warning("the stream of %s was cut (%s): it goes on after event %d in %.1f s", what, why, after, wait_s)
 
 
 def heard(

@@ -275,14 +275,19 @@ def test_signs_of_life_keep_a_quiet_stream_going() -> None:
 
 
 def test_a_cut_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "clawdforge")
+    caplog.set_level(logging.INFO, "clawdforge")
     made = core()
     followed(made, turn_of(made), [OPENED, START, CUT, reply(status=503), OPENED, END])
     followed(made, run_of(made), [CUT, OPENED, START + END])
+    followed(made, run_of(made), [REFUSED, OPENED, START + END])
+    followed(made, run_of(made), [reply(status=429, Retry_After="2"), OPENED, START + END])
     assert [record.getMessage() for record in caplog.records] == [
         "the stream of sess_1 was cut (Connection reset by peer): it goes on after event 1 in 0.5 s",
         "the stream of sess_1 was cut (HTTP 503): it goes on after event 1 in 1.0 s",
         "the stream of /run was cut (Connection reset by peer): it goes on after event 0 in 0.5 s",
+        # What was not begun is not cut.
+        "POST /run is tried again in 0.5 s: Connection refused",
+        "POST /run is tried again in 2.5 s: HTTP 429",
     ]
 
 
