@@ -20,7 +20,7 @@ from harness.gateway import Gateway
 from harness.tenants import close_all
 from harness.terminal import Terminal
 
-_STEERING = ("CLAWDFORGE_", "XDG_", "NO_COLOR", "FORCE_COLOR")
+_STEERING = ("CLAWDFORGE_", "XDG_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 
 @dataclass(frozen=True)
