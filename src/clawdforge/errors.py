@@ -248,6 +248,12 @@ class ForgeAgentError(ForgeTurnError):
         value = self.body.get("stderr_tail")
         return value if isinstance(value, str) else None
 
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence."""
+        words = ", the agent's last words in .stderr_tail" if self.stderr_tail else ""
+        return f"What was seen is in .events{words}."
+
 
 class ForgeInterruptedError(ForgeTurnError):
     """The gateway or its host stopped in mid turn (502 `interrupted`)."""
@@ -277,7 +283,6 @@ _NEXT: Final[Mapping[str, str]] = MappingProxyType(
         "unauthorized": "Set CLAWDFORGE_TOKEN, or pass token=, to a token that `clawdforge token mint` printed.",
         "ip_not_allowed": "Call from an allowed address, or have this one allowed.",
         "idempotency_mismatch": "Use another key for another call.",
-        "agent_failed": "What was seen is in .events, the agent's last words in .stderr_tail.",
         "interrupted": "Ask again, if twice does no harm; with another idempotency_key, where you gave one.",
         "agent_unavailable": "forge.agents() tells what can run there.",
         "too_large": "Send less, or have the gateway's limits raised.",

@@ -113,6 +113,9 @@ def test_what_to_do_next_is_told() -> None:
     bare = ForgeAgentError(502, "gone", "agent_failed", body={"session_id": 7, "turn_index": "x", "events": {}})
     assert (bare.session_id, bare.turn_index, bare.events, bare.stop_reason) == (None, None, [], None)
     assert (bare.stderr_tail, bare.limit) == (None, None)
+    assert bare.next_step == "What was seen is in .events."
+    said = ForgeAgentError(502, "gone", "agent_failed", body={"stderr_tail": "ouch"})
+    assert said.next_step == "What was seen is in .events, the agent's last words in .stderr_tail."
     assert ForgeTurnTimeoutError(504, "late", "timeout").phase is None
     for phase, option in (("total", "timeout_secs"), ("idle", "idle_timeout_secs"), ("new", "timeout_secs")):
         late = ForgeTurnTimeoutError(504, "late", "timeout", body={"phase": phase})
