@@ -11,7 +11,9 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, TypeVar
+from types import AsyncGeneratorType
+from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
 
 from clawdforge.client._api import Reply
 from clawdforge.client._bodies import FileBody
@@ -48,6 +50,7 @@ class AsyncWire:
         self._keeper: AsyncGenerator[None, None] | None = None
         self._place: tuple[int, Any] | None = None
         self._closed = False
+        self.held = WeakSet[_Held]()
 
     async def perform(self, flow: Flow[T]) -> T:
         """Performs a flow and returns its result."""
@@ -87,6 +90,8 @@ class AsyncWire:
         """Lets go of all connections. Safe to repeat."""
         self._closed = True
         if self._keeper is not None and self._place == _here():
+            for held in list(self.held):
+                await held.shut()
             await self._keeper.aclose()
 
     def check_open(self) -> None:
@@ -139,7 +144,7 @@ class _Held:
     def __init__(self, wire: AsyncWire) -> None:
         self._wire = wire
         self._response: httpx2.Response | None = None
-        self._pieces: AsyncIterator[bytes] | None = None
+        self._pieces: AsyncGeneratorType[bytes, None] | None = None
         self._timeout_s = 0.0
         self._handled: BaseException | None = None
 
@@ -161,7 +166,11 @@ class _Held:
 
     async def shut(self) -> None:
         """Lets go of the open answer."""
-        response, self._response, self._pieces = self._response, None, None
+        response, pieces, self._response, self._pieces = self._response, self._pieces, None, None
+        self._wire.held.discard(self)
+        if pieces is not None and not pieces.ag_running:
+            # The outermost first: an event loop's end closes all at once, and they would trip over each other.
+            await pieces.aclose()
         if response is not None:
             await response.aclose()
 
@@ -186,7 +195,9 @@ class _Held:
                     await response.aclose()
         except _FAULTS as error:
             return _fault(error, step.timeout_s, self._handled)
-        self._response, self._pieces, self._timeout_s = response, response.aiter_bytes(), step.timeout_s
+        self._response, self._timeout_s = response, step.timeout_s
+        self._pieces = cast("AsyncGeneratorType[bytes, None]", response.aiter_bytes())
+        self._wire.held.add(self)
         return Reply(response.status_code, response.headers)
 
     async def _piece(self) -> bytes | Fault:

@@ -207,6 +207,22 @@ def test_one_event_loop_after_the_other(gateway: FakeGateway) -> None:
     gc.collect()
 
 
+def test_streams_that_were_left_leave_nothing_for_the_end_of_the_loop(gateway: FakeGateway) -> None:
+    gateway.on_prompt(lambda _: hang())
+    kept: list[object] = []
+    wrong: list[object] = []
+
+    async def left() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        async with AsyncForge(**settings(gateway)) as forge:
+            for _ in range(5):
+                kept.append(stream := forge.stream("hi"))
+                await anext(stream)
+
+    asyncio.run(left())
+    assert (len(kept), wrong) == (5, [])
+
+
 async def test_one_that_nobody_holds_any_more(gateway: FakeGateway) -> None:
     await AsyncForge(**settings(gateway)).healthz()
     gc.collect()
