@@ -182,7 +182,7 @@ class _Held:
             finally:
                 await response.aclose()
         except _FAULTS as error:
-            return _fault(error, step.timeout_s, self._handled)
+            return self._fault(error, step.timeout_s)
 
     async def _open(self, step: Open) -> Reply | Fault:
         await self.shut()
@@ -194,7 +194,7 @@ class _Held:
                 finally:
                     await response.aclose()
         except _FAULTS as error:
-            return _fault(error, step.timeout_s, self._handled)
+            return self._fault(error, step.timeout_s)
         self._response, self._timeout_s = response, step.timeout_s
         self._pieces = cast("AsyncGeneratorType[bytes, None]", response.aiter_bytes())
         self._wire.held.add(self)
@@ -208,10 +208,14 @@ class _Held:
             piece = await anext(self._pieces, b"")
         except _FAULTS as error:
             await self.shut()
-            return _fault(error, self._timeout_s, self._handled)
+            return self._fault(error, self._timeout_s)
         if not piece:
             await self.shut()
         return piece
+
+    def _fault(self, error: BaseException, timeout_s: float) -> Fault:
+        self._wire.check_open()  # else that is what went wrong
+        return _fault(error, timeout_s, self._handled)
 
 
 def _here() -> tuple[int, Any]:

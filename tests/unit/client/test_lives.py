@@ -81,6 +81,20 @@ async def test_a_stream_in_the_midst_of_which_the_forge_is_closed(twin: Twin, ga
     assert connections(gateway) == 0
 
 
+async def test_whoever_reads_while_it_is_closed_is_told_so(gateway: FakeGateway) -> None:
+    gateway.on_prompt(lambda _: hang())
+    forge = AsyncForge(**settings(gateway), retries=0)
+    stream = forge.stream("hi")
+    await anext(stream)
+    reading = asyncio.create_task(every(stream))
+    waiting = asyncio.create_task(forge.run("hi"))
+    await asyncio.to_thread(gateway.wait_for_prompt, 2)
+    await forge.close()
+    for task in (reading, waiting):
+        with pytest.raises(ForgeError, match="this Forge is closed"):
+            await task
+
+
 # --- threads, processes, loops -------------------------------------------------------------------------------
 
 
