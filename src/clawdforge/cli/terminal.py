@@ -125,7 +125,9 @@ def console(*, stderr: bool = False) -> Console:
 
     # As all of rich's styles for markdown, but without grounds of their own, which suit one kind of terminal only.
     theme = Theme({"markdown.code": "cyan", "markdown.h1": "bold underline", "markdown.block_quote": "dim"})
-    return Console(stderr=stderr, theme=theme, markup=False, emoji=False, highlight=False)
+    # What rich would take for a terminal that can do everything: one that says nothing of itself.
+    environment = {**os.environ, "TERM": os.environ.get("TERM") or "dumb"}
+    return Console(stderr=stderr, theme=theme, markup=False, emoji=False, highlight=False, _environ=environment)
 
 
 def line(*parts: tuple[str, str]) -> None:
@@ -138,7 +140,7 @@ def line(*parts: tuple[str, str]) -> None:
 @contextmanager
 def waiting(label: str) -> Iterator[None]:
     """Shows, on a terminal, that something goes on and for how long."""
-    if not sys.stderr.isatty():
+    if not can_be_drawn_on(sys.stderr):
         yield
         return
     from rich.console import Console
@@ -153,7 +155,7 @@ def waiting(label: str) -> Iterator[None]:
 @contextmanager
 def download_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Yields a function to be told what is fetched, the bytes done, and all bytes (None: not known)."""
-    if not sys.stderr.isatty():
+    if not can_be_drawn_on(sys.stderr):
         yield _say_nothing
         return
     from rich.console import Console
