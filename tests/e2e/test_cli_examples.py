@@ -180,6 +180,7 @@ def serves(typed: str, command: Command) -> None:
                 assert forge.healthz()["ok"]
         finally:
             gateway.send_signal(signal.SIGTERM)
+            gateway.communicate(timeout=60)  # its last words need somebody to take them
     assert gateway.returncode == 0
 
 
