@@ -18,6 +18,12 @@ from harness.ledger import Ledger
 NEVER = "run_" + "0" * 32
 
 
+def listed(app: Forge, **query: Any) -> dict[str, Any]:
+    """A page of the app's runs."""
+    given = "&".join(f"{name}={value}" for name, value in query.items() if value is not None)
+    return ask(app, "GET", f"/runs?{given}").body
+
+
 def plain(answer: Answer) -> dict[str, Any]:
     return {name: value for name, value in answer.body.items() if name != "request_id"}
 
@@ -41,7 +47,7 @@ def test_a_run_answers_its_id_and_its_record_tells_the_same(app: Forge) -> None:
         "usage": run.usage,
         "result": {"n": [1, "é"]},
     }
-    [row] = app.list_runs()["runs"]
+    [row] = listed(app)["runs"]
     assert row == {name: value for name, value in {**record, "created_at": created_at}.items() if name != "result"}
 
 
@@ -68,7 +74,7 @@ def test_a_run_that_is_under_way_is_listed_and_found(
     marker = f"under way {id(app)}"
     running = pool.submit(app.run, f"[[SAY {marker}]][[SLEEP 1]]", agent="fake")
     gateway.until_heard(marker)
-    [row] = app.list_runs()["runs"]
+    [row] = listed(app)["runs"]
     record = app.get_run(row["run_id"])
     assert record["status"] == row["status"] == "running"
     unknown = ("ok", "stop_reason", "duration_ms", "error", "usage", "result")
@@ -80,13 +86,13 @@ def test_a_run_that_is_under_way_is_listed_and_found(
 def test_runs_are_listed_newest_first_page_by_page(app: Forge) -> None:
     runs = [app.run(f"[[SAY {number}]]", agent="fake").run_id for number in range(5)]
     newest_first = runs[::-1]
-    page = app.list_runs()
+    page = listed(app)
     assert [row["run_id"] for row in page["runs"]] == newest_first
     assert (page["ok"], page["count"], page["next_cursor"]) == (True, 5, None)
     seen: list[str] = []
     cursor = None
     for _ in range(3):
-        page = app.list_runs(limit=2, cursor=cursor)
+        page = listed(app, limit=2, cursor=cursor)
         assert page["count"] == len(page["runs"])
         seen += [row["run_id"] for row in page["runs"]]
         cursor = page["next_cursor"]
@@ -98,7 +104,7 @@ def test_sessions_are_no_runs_and_runs_are_no_sessions(app: Forge) -> None:
     session = app.create_session(agent="fake")
     session.turn("hi")
     run = app.run("hi", agent="fake")
-    assert [row["run_id"] for row in app.list_runs()["runs"]] == [run.run_id]
+    assert [row["run_id"] for row in listed(app)["runs"]] == [run.run_id]
     assert [row["session_id"] for row in app.list_sessions()["sessions"]] == [session.session_id]
     assert ask(app, "GET", f"/runs/{session.session_id}").problem() == (404, "not_found")
 
@@ -110,15 +116,15 @@ def test_another_app_s_run_is_answered_as_one_that_never_was(gateway: Gateway, a
         never = ask(stranger, "GET", f"/runs/{NEVER}")
         assert foreign.problem() == never.problem() == (404, "not_found")
         assert plain(foreign) == plain(never) == {"detail": "run not found", "code": "not_found"}
-        assert stranger.list_runs() == {"ok": True, "runs": [], "count": 0, "next_cursor": None}
+        assert listed(stranger) == {"ok": True, "runs": [], "count": 0, "next_cursor": None}
 
 
 def test_another_app_s_cursor_opens_nothing(gateway: Gateway, app: Forge) -> None:
     for _ in range(2):
         app.run("hi", agent="fake")
-    cursor = app.list_runs(limit=1)["next_cursor"]
+    cursor = listed(app, limit=1)["next_cursor"]
     with gateway.app(f"stranger-{cursor}") as stranger:
-        assert stranger.list_runs(cursor=cursor)["runs"] == []
+        assert listed(stranger, cursor=cursor)["runs"] == []
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def test_a_killed_gateway_s_run_is_found_interrupted_with_the_usage_of_what_was_
         running.result()
     gateway.start()
     with Forge(base_url=gateway.url, token=token) as again:
-        [row] = again.list_runs()["runs"]
+        [row] = listed(again)["runs"]
         assert (row["status"], row["stop_reason"]) == ("failed", "interrupted")
         assert (row["usage"]["total_tokens"], row["usage"]["source"]) == (1_000, "estimate")
         record = again.get_run(row["run_id"])
@@ -175,6 +181,6 @@ def test_a_record_goes_when_its_time_is_over_and_its_usage_stays(new_gateway: ag
     gateway = new_gateway(settings=settings).start()
     with gateway.app() as app:
         run = app.run("hi", agent="fake")
-        until(lambda: app.list_runs()["count"] == 0, "the run to be removed")
+        until(lambda: listed(app)["count"] == 0, "the run to be removed")
         assert ask(app, "GET", f"/runs/{run.run_id}").problem() == (404, "not_found")
         assert app.usage()["total"]["turns"] == 1
