@@ -50,7 +50,7 @@ class AsyncWire:
         self._keeper: AsyncGenerator[None, None] | None = None
         self._place: tuple[int, Any] | None = None
         self._closed = False
-        self.held = WeakSet[_Held]()
+        self.held: WeakSet[_Held] = WeakSet()
 
     async def perform(self, flow: Flow[T]) -> T:
         """Performs a flow and returns its result."""

@@ -27,9 +27,12 @@ def answer(
     """
     if on_event is None and on_permission is None:
         return (yield from _asking.answer(core, prompted))
-    from clawdforge.client import _streams  # with all the classes of events: not for those who follow none
+    from clawdforge.client import (  # with all the classes of events: not for those who follow none
+        _sources,
+        _streams,
+    )
 
-    source = _streams.PromptEvents(prompted)
+    source = _sources.PromptEvents(prompted)
     heard = _streams.heard(core, source, on_event, on_permission, quiet=True)
     yield from cast("Flow[None]", heard)  # quiet: it has no items
     return (yield from source.result(core))

@@ -170,7 +170,7 @@ class AsyncForge:
         **options: Unpack[RunOptions],
     ) -> AsyncTurnStream[Any]:
         """As `Forge.stream`."""
-        from clawdforge.client import _streams, aio_stream
+        from clawdforge.client import _sources, aio_stream
 
         prompted = _asking.run(
             self._core,
@@ -181,7 +181,7 @@ class AsyncForge:
             asks=on_permission is not None,
             **options,
         )
-        return aio_stream.AsyncTurnStream(self._wire, self._core, _streams.PromptEvents(prompted), on_permission)
+        return aio_stream.AsyncTurnStream(self._wire, self._core, _sources.PromptEvents(prompted), on_permission)
 
     async def upload_file(
         self, path_or_fileobj: FileLike, ttl_secs: int | None = None, on_progress: OnProgress | None = None

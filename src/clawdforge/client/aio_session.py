@@ -136,9 +136,9 @@ class AsyncSession(SessionFacts):
         **options: Unpack[TurnOptions],
     ) -> AsyncTurnStream[Any]:
         """As `Session.stream`."""
-        from clawdforge.client import _streams, aio_stream
+        from clawdforge.client import _sources, aio_stream
 
-        source = _streams.PromptEvents(self._prompted(prompt, files, timeout_secs, schema, options))
+        source = _sources.PromptEvents(self._prompted(prompt, files, timeout_secs, schema, options))
         return aio_stream.AsyncTurnStream(self._wire, self._core, source, on_permission)
 
     def _prompted(
@@ -157,10 +157,10 @@ class AsyncSession(SessionFacts):
 
     def events(self, after: int = 0, *, follow: bool = True) -> AsyncEventStream:
         """As `Session.events`."""
-        from clawdforge.client import _streams, aio_stream
+        from clawdforge.client import _sources, aio_stream
         from clawdforge.client._cursor import Cursor
 
-        source = _streams.SessionEvents(self.session_id, Cursor(after), follow)
+        source = _sources.SessionEvents(self.session_id, Cursor(after), follow)
         return aio_stream.AsyncEventStream(self._wire, self._core, source)
 
     def turns(self) -> AsyncIterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from clawdforge.client import _streams
 from clawdforge.client._core import Core
-from clawdforge.client._streams import PromptEvents, SessionEvents
+from clawdforge.client._sources import PromptEvents, SessionEvents
 from clawdforge.client.events import Event, PermissionRequestEvent, TextEvent
 from clawdforge.wire.permissions import Decision
 

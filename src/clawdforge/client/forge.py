@@ -219,7 +219,7 @@ class Forge:
         Raises:
             ValueError, TypeError: as `run` has them. What the gateway says is raised by the stream.
         """
-        from clawdforge.client import _streams, stream
+        from clawdforge.client import _sources, stream
 
         prompted = _asking.run(
             self._core,
@@ -230,7 +230,7 @@ class Forge:
             asks=on_permission is not None,
             **options,
         )
-        return stream.TurnStream(self._wire, self._core, _streams.PromptEvents(prompted), on_permission)
+        return stream.TurnStream(self._wire, self._core, _sources.PromptEvents(prompted), on_permission)
 
     def upload_file(
         self, path_or_fileobj: FileLike, ttl_secs: int | None = None, on_progress: OnProgress | None = None

@@ -186,9 +186,9 @@ class Session(SessionFacts):
         Raises:
             ValueError, TypeError: as `turn` has them. What the gateway says is raised by the stream.
         """
-        from clawdforge.client import _streams, stream
+        from clawdforge.client import _sources, stream
 
-        source = _streams.PromptEvents(self._prompted(prompt, files, timeout_secs, schema, options))
+        source = _sources.PromptEvents(self._prompted(prompt, files, timeout_secs, schema, options))
         return stream.TurnStream(self._wire, self._core, source, on_permission)
 
     def _prompted(
@@ -212,10 +212,10 @@ class Session(SessionFacts):
             after: the `seq` of the last event that is not wanted any more.
             follow: go on with what is yet to come, until the session is closed; else end with what there is.
         """
-        from clawdforge.client import _streams, stream
+        from clawdforge.client import _sources, stream
         from clawdforge.client._cursor import Cursor
 
-        source = _streams.SessionEvents(self.session_id, Cursor(after), follow)
+        source = _sources.SessionEvents(self.session_id, Cursor(after), follow)
         return stream.EventStream(self._wire, self._core, source)
 
     def turns(self) -> Iterator[dict[str, Any]]:

@@ -51,6 +51,7 @@ _LATE = {
     "aio",
     "_httpx",
     "events",
+    "_sources",
     "_streams",
     "_cursor",
     "_schema",

@@ -20,8 +20,8 @@ from clawdforge import (
 from clawdforge.client import _asking, _streams, _turns
 from clawdforge.client._core import Core
 from clawdforge.client._cursor import Cursor
+from clawdforge.client._sources import PromptEvents, SessionEvents
 from clawdforge.client._steps import Open, Read, Send, Shut, Tell
-from clawdforge.client._streams import PromptEvents, SessionEvents
 from harness.flows import CUT, LATE, REFUSED, Clock, Played, core, opened, played, reply
 from harness.raw_server import frame
 
