@@ -126,10 +126,11 @@ def test_a_call_that_is_not_tried_again_says_so_and_runs_once_at_most(
     for session, (name, fault) in zip(sessions, FAULTS.items(), strict=True):
         with proxy.failing(fault), pytest.raises(ForgeTransportError):
             session.turn("once?")
-        assert session.turn("again", delivery="queue").text().endswith(": again")
-        times = 1 if fault.unheard else 2
+        times = 0 if fault.unheard else 1
+        # The next prompt comes on another connection, and could be let in first: this one would be refused as busy.
         until(lambda: heard(gateway, session) >= times, f"{times} prompts, where it was {name}")  # noqa: B023
-        assert heard(gateway, session) == times
+        assert session.turn("again", delivery="queue").text() == f"turn {times + 1}: again"
+        assert heard(gateway, session) == times + 1
 
 
 @pytest.mark.guarantee
