@@ -95,6 +95,7 @@ if TYPE_CHECKING:
         FileToken,
     )
     from clawdforge.wire.permissions import (
+        Decision,
         PermissionAnswered,
         PermissionItem,
         PermissionOption,
@@ -121,6 +122,7 @@ __all__ = [
     "AsyncSessionFiles",
     "AsyncTurnStream",
     "CommandsEvent",
+    "Decision",
     "ErrorEvent",
     "Event",
     "EventStream",
@@ -251,6 +253,7 @@ _ROOMS: Final = {
     ),
     "clawdforge.wire.files": ("FileToken",),
     "clawdforge.wire.permissions": (
+        "Decision",
         "PermissionAnswered",
         "PermissionItem",
         "PermissionOption",

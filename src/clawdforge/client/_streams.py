@@ -18,8 +18,8 @@ from clawdforge.client._log import log
 from clawdforge.client._sources import Source
 from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Shut, Sleep, Step, Tell
 from clawdforge.client.events import Event, PermissionRequestEvent
-from clawdforge.errors import ForgeConflictError
-from clawdforge.wire.permissions import Decision
+from clawdforge.errors import ForgeConflictError, ForgeError
+from clawdforge.wire.permissions import Decision, PermissionAnswered
 from clawdforge.wire.sse import MEDIA_TYPE
 
 SILENCE_S: Final = 60
@@ -184,8 +184,21 @@ def _asked(
         return
     if decision not in get_args(Decision):
         raise TypeError(f"on_permission returns one of {get_args(Decision)} or None, not {decision!r}")
-    call = _calls.answer_permission(source.session_id, request.permission_id, decision=decision)
     try:
-        yield from _flow.ask(core, call)
+        yield from answer(core, source, request.permission_id, decision)
     except ForgeConflictError:
         log.debug("permission %s was answered by somebody else", request.permission_id)
+
+
+def answer(
+    core: Core, source: Source, permission_id: str, decision: Decision | None, option_id: str | None = None
+) -> Flow[PermissionAnswered]:
+    """Answers a request that the stream has told of.
+
+    Raises:
+        ForgeError: of a run that has not begun nothing can be answered; or the gateway says no.
+    """
+    if source.session_id is None:
+        raise ForgeError("nothing of this run has come yet: it has asked for nothing")
+    call = _calls.answer_permission(source.session_id, permission_id, decision=decision, option_id=option_id)
+    return _api.permission_answered((yield from _flow.ask(core, call)))

@@ -10,7 +10,7 @@ from clawdforge.client import _streams
 from clawdforge.client._core import Core
 from clawdforge.client._sources import PromptEvents, SessionEvents
 from clawdforge.client.events import Event, PermissionRequestEvent, TextEvent
-from clawdforge.wire.permissions import Decision
+from clawdforge.wire.permissions import Decision, PermissionAnswered
 
 if TYPE_CHECKING:
     from clawdforge.client._httpx import AsyncWire
@@ -45,6 +45,14 @@ class AsyncEventStream(AsyncIterator[Event]):
         async for event in self:
             if isinstance(event, TextEvent):
                 yield event.content
+
+    async def answer(
+        self, permission_id: str, decision: Decision | None = None, *, option_id: str | None = None
+    ) -> PermissionAnswered:
+        """As `EventStream.answer`."""
+        return await self._wire.perform(
+            _streams.answer(self._core, self._source, permission_id, decision, option_id)
+        )
 
     async def close(self) -> None:
         """As `EventStream.close`."""

@@ -14,7 +14,7 @@ from clawdforge.client._core import Core
 from clawdforge.client._requests import Wire
 from clawdforge.client._sources import PromptEvents, SessionEvents
 from clawdforge.client.events import Event, PermissionRequestEvent, TextEvent
-from clawdforge.wire.permissions import Decision
+from clawdforge.wire.permissions import Decision, PermissionAnswered
 
 R = TypeVar("R")
 OnPermission = Callable[[PermissionRequestEvent], Decision | None]
@@ -49,6 +49,22 @@ class EventStream(Iterator[Event]):
     def text_deltas(self) -> Iterator[str]:
         """The pieces of the answer's text, as they come; joined they are what a person reads."""
         return (event.content for event in self if isinstance(event, TextEvent))
+
+    def answer(
+        self, permission_id: str, decision: Decision | None = None, *, option_id: str | None = None
+    ) -> PermissionAnswered:
+        """Answers a `PermissionRequestEvent`, by a decision or by one of its options; as `Session.answer`.
+
+        To be called within the loop, or by another thread. Of a request with `on_permission`, which answers by
+        itself, this is not needed; one that its session's policy has answered (`expires_at` is None) waits for
+        nobody.
+
+        Raises:
+            ForgeConflictError: it was answered already; `body` has how, and by whom.
+            ForgeInvalidError: the agent does not offer that.
+            ForgeNotFoundError: nothing of that id was ever asked.
+        """
+        return self._wire.perform(_streams.answer(self._core, self._source, permission_id, decision, option_id))
 
     def close(self) -> None:
         """Lets go of the connection. What runs on the gateway runs on; reading on goes on after the last event."""

@@ -447,6 +447,31 @@ async def permissions_by_hand(on: Stage) -> None:
 
 
 @scenario
+async def permissions_answered_where_they_are_read(on: Stage) -> None:
+    heard: list[str] = []
+
+    def script(prompt: Any) -> Any:
+        heard.append((yield ask("ls")))
+        heard.append((yield ask("rm")))
+
+    on.gateway.on_prompt(script)
+    session = await on.forge.create_session(permissions="ask")
+    run = on.forge.stream("hi", permissions="ask")
+    with pytest.raises(ForgeError, match="nothing of this run has come yet"):
+        await run.answer("perm_1", "allow")
+    for stream in (session.stream("hi"), run):
+        answers = iter([{"decision": "allow"}, {"option_id": "reject_once"}])
+        async for each in stream:
+            if isinstance(each, PermissionRequestEvent):
+                told = await stream.answer(each.permission_id, **next(answers))
+                assert told.permission_id == each.permission_id
+    assert heard == ["allow", "reject"] * 2
+    [first, _] = [each async for each in session.events(follow=False) if isinstance(each, PermissionRequestEvent)]
+    with pytest.raises(ForgeConflictError):
+        await session.events().answer(first.permission_id, "reject")
+
+
+@scenario
 async def a_permission_that_somebody_else_answers(on: Stage) -> None:
     session = await on.forge.create_session(permissions="ask")
     on.gateway.answers(ask("ls"), "done")
