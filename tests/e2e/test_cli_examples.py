@@ -122,8 +122,7 @@ def world(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (programs / name).chmod(0o755)
     for name, content in FILES.items():
         (home / name).write_text(content)
-    for folder in (".zfunc", ".config/fish/completions"):
-        (home / folder).mkdir(parents=True)
+    (home / ".config" / "fish" / "completions").mkdir(parents=True)  # as fish makes it
     subprocess.run(["git", "init", "-q"], cwd=home, check=True)
     subprocess.run(["git", "add", "-N", "log.txt"], cwd=home, check=True)
     with command_of(gateway, home) as command:

@@ -76,6 +76,7 @@ def desk(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
+    (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)  # as fish makes it
     return tmp_path
 
 

@@ -1,24 +1,49 @@
-"""`clawdforge completion SHELL`: the script by which a shell completes these commands, and what it completes.
+"""`clawdforge completion SHELL`: the script by which a shell completes these commands.
 
-What is completed beside names of commands and options is asked of the gateway: sessions and agents. That must be
-quick and silent: whoever presses Tab wants neither an error nor to wait.
+What is completed beside names of commands and options is the business of `suggestions`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import (
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+    get_completion_class,
+)
 
 from clawdforge.cli import terminal
 from clawdforge.cli.options import Command
 
-if TYPE_CHECKING:
-    pass
-
-PATIENCE_S: Final = 2
 _SHELLS: Final = ("bash", "zsh", "fish")
+
+
+class _WholeWords(ShellComplete):
+    """For shells that replace a whole word: what completes the value of `--agent=c` begins with `--agent=`."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        found = super().get_completions(args, incomplete)
+        option, equals, _ = incomplete.partition("=")
+        if not (equals and option.startswith("-")):
+            return found
+        return [CompletionItem(f"{option}={each.value}", each.type, each.help) for each in found]
+
+
+class _Zsh(_WholeWords, ZshComplete):
+    """See the bases."""
+
+
+class _Fish(_WholeWords, FishComplete):
+    """See the bases."""
+
+
+add_completion_class(_Zsh)
+add_completion_class(_Fish)
 
 
 @click.command(cls=Command)
@@ -27,12 +52,12 @@ _SHELLS: Final = ("bash", "zsh", "fish")
 def completion(context: click.Context, shell: str) -> None:
     """Print what makes a shell complete commands.
 
-    Options, sessions and agents are completed, too.
+    Options, sessions and agents are completed, too. New shells have it; zsh needs it behind its compinit.
 
     \b
     Examples:
       clawdforge completion bash >> ~/.bashrc
-      clawdforge completion zsh > ~/.zfunc/_clawdforge
+      clawdforge completion zsh >> ~/.zshrc
       clawdforge completion fish > ~/.config/fish/completions/clawdforge.fish
     """
     root = context.find_root()

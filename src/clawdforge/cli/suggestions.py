@@ -28,7 +28,8 @@ def sessions(context: click.Context, _: click.Parameter, incomplete: str) -> lis
 
     def found(forge: Forge) -> Iterator[CompletionItem]:
         for row in forge.list_sessions(include_closed=False)["sessions"]:
-            help_ = f"{row['agent']}, {row['turn_count']} turns, {terminal.time_text(row['last_turn_at'])}"
+            used = terminal.time_text(row["last_turn_at"] or row["created_at"])
+            help_ = f"{row['agent']}; turns: {row['turn_count']}; {used}"  # no comma: fish ends there
             yield CompletionItem(row["session_id"], help=help_)
 
     return _asked(context, incomplete, found)

@@ -31,18 +31,39 @@ def test_the_script_completes_the_command_that_printed_it(script: str, shell: st
         assert subprocess.run(["bash", "-n"], input=result.stdout.encode(), check=False).returncode == 0
 
 
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+@pytest.mark.parametrize(
+    ("word", "becomes"),
+    [
+        ("--permissions=wo", ["--permissions=workspace"]),
+        ("--permis", ["--permissions"]),
+        ("--effort=x", ["--effort=xhigh"]),
+        ("--model=", []),
+    ],
+)
+def test_a_value_behind_its_option_is_completed_with_it(shell: str, word: str, becomes: list[str]) -> None:
+    words = {"COMP_WORDS": f"clawdforge run {word}", "COMP_CWORD": word if shell == "fish" else "2"}
+    env = {"_CLAWDFORGE_COMPLETE": f"{shell}_complete", **words}
+    result = CliRunner().invoke(cli, [], env=env, prog_name="clawdforge")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = result.stdout.splitlines()
+    values = told[1::3] if shell == "zsh" else [re.split("[,\t]", line)[1] for line in filter(None, told)]
+    assert values == becomes
+
+
 def context() -> click.Context:
     return click.Context(cli, obj=Caller())
 
 
 def test_sessions_that_are_open_are_completed_with_what_they_are(http: responses.RequestsMock) -> None:
-    told = {"agent": "claude", "turn_count": 2, "last_turn_at": 0}
+    told = {"agent": "claude", "turn_count": 2, "last_turn_at": None, "created_at": 0}
     rows = [{"session_id": name, **told} for name in ("sess_a", "sess_b")]
     http.get(f"{URL}/sessions?include_closed=false", json={"ok": True, "sessions": rows, "count": 2})
 
     found = suggestions.sessions(context(), cli.params[0], "sess_b")
 
-    assert [(each.value, each.help) for each in found] == [("sess_b", "claude, 2 turns, 1970-01-01 00:00:00Z")]
+    assert [(each.value, each.help) for each in found] == [("sess_b", "claude; turns: 2; 1970-01-01 00:00:00Z")]
 
 
 @pytest.mark.parametrize(
