@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from clawdforge import ForgeAPIError
 from clawdforge.client.session import Session
 from harness.command import Command, command_of
 from harness.gateway import Gateway
-from harness.terminal import CTRL_C
+from harness.terminal import CTRL_C, ESCAPE, Terminal
 
 
 @pytest.fixture
@@ -76,6 +77,65 @@ def test_a_run_on_a_terminal_ends_with_its_result_alone(command: Command) -> Non
     with command.terminal("run", "--agent", "fake", '[[TOOL Look {}]][[JSON {"a": [1]}]]') as terminal:
         assert terminal.end() == 0
     assert json.loads("\n".join(terminal.screen)) == {"a": [1]}
+
+
+WRITES = "[[SAY I write.]][[OPTIONS allow_once|reject_once]][[WRITE a.txt hello]]"
+ASKS = "  [1 y] Allow Once   [2 n] Reject Once   Esc cancels the turn"
+
+
+def test_what_a_run_asks_is_asked_on_the_terminal(command: Command) -> None:
+    with command.terminal("run", "--agent", "fake", "--permissions", "ask", f"{WRITES}[[SAY Done.]]") as terminal:
+        terminal.until("Esc cancels the turn")
+        terminal.type("y")
+        terminal.until("Allow Once")
+        assert terminal.end() == 0
+
+    seen = [line for line in terminal.screen if line]
+    assert seen[:4] == ["--- /dev/null", "+++ /workspace/a.txt", "@@ -0,0 +1 @@", "+hello"]
+    assert seen[4:] == ["? edit Write /workspace/a.txt", ASKS, "  → Allow Once", "Done."]
+
+
+def test_what_a_turn_asks_is_asked_also_where_its_prompt_comes_from_a_pipe(command: Command) -> None:
+    session = command.forge.create_session("fake", permissions="ask")
+    line = " ".join(map(shlex.quote, command.argv("session", "turn", session.session_id, "-")))
+    typed = f"echo {shlex.quote(WRITES)} | {line} > answer.txt"
+    with Terminal(["bash", "-c", typed], command.env, cwd=str(command.home)) as terminal:
+        terminal.until("Esc cancels the turn")
+        terminal.type("n")
+        terminal.until("Reject Once")
+        assert terminal.end() == 0
+
+    assert (command.home / "answer.txt").read_text() == "I write.\n"
+    assert "? edit Write a.txt" in terminal.screen
+    (answer,) = [each for each in session.get_turn(1)["events"] if each["type"] == "permission_answer"]
+    assert answer["decision"] == "reject"
+
+
+def test_escape_at_a_question_cancels_the_run(command: Command) -> None:
+    with command.terminal("run", "--agent", "fake", "--permissions", "ask", WRITES) as terminal:
+        terminal.until("Esc cancels the turn")
+        terminal.type(ESCAPE)
+        assert terminal.end() == 130
+    (run,) = command.forge.runs()
+    assert run["stop_reason"] == "cancelled"
+
+
+def test_a_run_does_not_begin_that_would_ask_nobody(command: Command) -> None:
+    done = command("run", "--agent", "fake", "--permissions", "ask", "hello")
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"there is no terminal where somebody could be asked\nNext:  " in done.stderr
+    assert [*command.forge.runs()] == []
+
+
+def test_what_a_turn_asks_without_a_terminal_waits_for_whoever_answers(command: Command) -> None:
+    session = command.forge.create_session("fake", permissions="ask")
+    with command.start("session", "turn", session.session_id, WRITES) as child:
+        assert child.stderr is not None
+        until_line(child.stderr, b"It asks, and waits for whoever answers: edit Write")
+        (asked,) = session.permissions()
+        session.answer(asked.permission_id, "allow")
+        assert child.wait(60) == 0
 
 
 def test_a_result_that_is_json_is_printed_as_json(command: Command) -> None:

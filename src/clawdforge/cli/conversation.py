@@ -9,28 +9,25 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from clawdforge.cli import asking, failures, keyboard, terminal
+from clawdforge.cli import failures, keyboard, terminal
+from clawdforge.cli.asking import Asking
 from clawdforge.cli.blocks import Blocks
-from clawdforge.cli.following import Ended, Following, Item
+from clawdforge.cli.following import Following
 from clawdforge.cli.markdown import Prose
 from clawdforge.cli.narration import Narration
 from clawdforge.cli.screen import Screen
 from clawdforge.cli.slash import Slash, Wrong
 from clawdforge.cli.summary import answer_text
-from clawdforge.cli.watching import watch
-from clawdforge.client.events import PermissionAnswerEvent, PermissionRequestEvent
+from clawdforge.cli.watching import PERSONS_SECS, watch
 from clawdforge.errors import ForgeError
 
 if TYPE_CHECKING:
     from clawdforge.cli.talk import Talk
-    from clawdforge.client.stream import TurnStream
 
-_PERSONS_SECS: Final = 3_600
-"""How long a question waits for whoever sits at the terminal, and may be at lunch."""
 _SIGN: Final = "› "
 _RECALLED_BLOCKS: Final = 6
 
@@ -90,38 +87,18 @@ class Conversation:
         screen = Screen(self._console, narration, f"{talk.session.agent} works, Ctrl-C cancels")
         following = Following(
             lambda: talk.session.stream(
-                prompt, files or None, delivery="queue", permission_timeout_secs=_PERSONS_SECS
+                prompt, files or None, delivery="queue", permission_timeout_secs=PERSONS_SECS
             )
         )
-
-        def ask(request: PermissionRequestEvent) -> bool:
-            with screen.away():
-                return self._ask(request, narration.asked_for(request), following)
-
         talk.talked = True
         with following, keyboard.silent(), screen:
-            watched = watch(following, screen, ask)
+            watched = watch(following, screen, Asking(self._console, narration, screen, following))
         if watched.ended is not None and watched.ended.error is not None:
             raise watched.ended.error
         talk.files.clear()
         if watched.ended is None:
             self._note("The turn goes on; /cancel ends it.")
         self._console.print()
-
-    def _ask(self, request: PermissionRequestEvent, what: str, following: Following[TurnStream[Any]]) -> bool:
-        """Puts a request to whoever sits here. False where they want the turn cancelled."""
-
-        def is_over() -> bool:
-            return following.has(lambda item: _ends(item, request.permission_id))
-
-        option_id = asking.ask(self._console, request, what, is_over)
-        if option_id is None:
-            return is_over()
-        try:
-            self._talk.session.answer(request.permission_id, option_id=option_id)
-        except ForgeError as error:
-            self._note(f"Your answer did not count: {error}")
-        return True
 
     @contextmanager
     def _saying_what_fails(self) -> Iterator[None]:
@@ -140,13 +117,6 @@ class Conversation:
 
     def _note(self, text: str) -> None:
         self._console.print(Text(terminal.printable(text), "dim"))
-
-
-def _ends(item: Item[TurnStream[Any]], permission_id: str) -> bool:
-    """Whether a question is no more, once this has come."""
-    return isinstance(item, Ended) or (
-        isinstance(item, PermissionAnswerEvent) and item.permission_id == permission_id
-    )
 
 
 def _history_file() -> Path:

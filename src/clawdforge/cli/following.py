@@ -24,6 +24,7 @@ class Stream(Protocol):
     """What is read: the events of a turn or a run."""
 
     def __iter__(self) -> Iterator[Event]: ...
+    def answer(self, permission_id: str, *, option_id: str) -> object: ...
     def cancel(self) -> bool: ...
     def close(self) -> None: ...
 
@@ -100,6 +101,15 @@ class Following(Generic[S]):
         while (item := self._come(0)) is not None:
             self._waiting.append(item)
         return any(map(wanted, self._waiting))
+
+    def answer(self, permission_id: str, option_id: str) -> None:
+        """Answers a request that has come.
+
+        Raises:
+            ForgeError: it did not count.
+        """
+        if self._stream is not None:  # which a request has come from
+            self._stream.answer(permission_id, option_id=option_id)
 
     def cancel(self) -> None:
         """Has the turn cancelled, without waiting for that. What goes wrong comes as `CancelFailed`."""

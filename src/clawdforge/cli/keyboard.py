@@ -66,8 +66,17 @@ def history(path: Path, completed: Callable[[str], Sequence[str]]) -> Iterator[N
 @contextmanager
 def silent() -> Iterator[None]:
     """Within it, what is typed ahead does not stand in what is drawn. It is there for the next prompt."""
-    with _changed(termios.ECHO):
+    with _keys() as descriptor, _changed(descriptor, termios.ECHO):
         yield
+
+
+def has_somebody() -> bool:
+    """Whether somebody can be asked: stderr is a terminal, and there is one to press keys at."""
+    try:
+        with _keys():
+            return sys.stderr.isatty()
+    except OSError:
+        return False
 
 
 def choose(question: Callable[[], None], keys: Collection[str], is_over: Callable[[], bool]) -> str | None:
@@ -83,8 +92,7 @@ def choose(question: Callable[[], None], keys: Collection[str], is_over: Callabl
     Returns:
         The key; None for Escape and Ctrl-C, and where the question is no more.
     """
-    descriptor = sys.stdin.fileno()
-    with _changed(termios.ECHO | termios.ICANON | termios.ISIG):
+    with _keys() as descriptor, _changed(descriptor, termios.ECHO | termios.ICANON | termios.ISIG):
         termios.tcflush(descriptor, termios.TCIFLUSH)
         question()
         while not is_over():
@@ -98,9 +106,25 @@ def choose(question: Callable[[], None], keys: Collection[str], is_over: Callabl
 
 
 @contextmanager
-def _changed(without: int) -> Iterator[None]:
-    """The terminal that is stdin, without these of its local modes."""
-    descriptor = sys.stdin.fileno()
+def _keys() -> Iterator[int]:
+    """Where keys come from: stdin, or, where that is none, the terminal that the process was started at.
+
+    Raises:
+        OSError: there is none.
+    """
+    if sys.stdin.isatty():
+        yield sys.stdin.fileno()
+        return
+    descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _changed(descriptor: int, without: int) -> Iterator[None]:
+    """This terminal, without these of its local modes."""
     before = termios.tcgetattr(descriptor)
     changed = [*before]
     changed[3] &= ~without

@@ -93,8 +93,6 @@ class Narration:
                 self._plan = event.entries
             case events.PermissionRequestEvent():
                 self._end_words()
-                if event.expires_at is not None:
-                    self._show_what_is_asked(event.tool_call_id or "")
             case events.PermissionAnswerEvent():
                 self._answered(event)
             case events.AgentStartEvent(how="replayed"):
@@ -112,9 +110,16 @@ class Narration:
                 elif not event.ok and not self._told_why:
                     self.note("(no answer)")
 
-    def asked_for(self, request: events.PermissionRequestEvent) -> str:
-        """What a request is about, in one line: its tool call, where that is known."""
-        tool = self._tools.get(request.tool_call_id or "")
+    def ask(self, request: events.PermissionRequestEvent) -> str:
+        """What a request is about, in one line; all else that somebody must see who decides is said ahead of it.
+
+        That is the edits of its tool call, or what it is given, where that is known.
+        """
+        call_id = request.tool_call_id or ""
+        self._show_edits(call_id, _ASKED_DIFF_LINES)
+        tool = self._tools.get(call_id)
+        if tool is not None and not tool.diffs and (args := args_text(tool.args, tool.title)):
+            self._say("tool", Text(f"  {one_line(terminal.printable(args))}", "dim"))
         locations = () if tool is None else tool.locations
         return tool_line(request.kind, request.title or (tool.title if tool else ""), locations, self._cwd)
 
@@ -182,13 +187,6 @@ class Narration:
             self._say("tool", Text(_clipped(f"  ⎿ {text}", _RESULT_CHARS), "dim"))
         self._show_edits(call_id)
         del self._tools[call_id]
-
-    def _show_what_is_asked(self, call_id: str) -> None:
-        """All that somebody must see who decides: the edits of a tool call, else what it is given."""
-        self._show_edits(call_id, _ASKED_DIFF_LINES)
-        tool = self._tools.get(call_id)
-        if tool is not None and not tool.diffs and (args := args_text(tool.args, tool.title)):
-            self._say("tool", Text(f"  {one_line(terminal.printable(args))}", "dim"))
 
     def _show_edits(self, call_id: str, limit: int = _DIFF_LINES) -> None:
         """The edits of a tool call, unless they were shown when it was asked for."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from clawdforge.cli import terminal
+from clawdforge.cli import keyboard, terminal
 from clawdforge.cli.caller import Caller, pass_caller
+from clawdforge.cli.failures import Exit, Failure
 from clawdforge.cli.options import Command, asking, choosing_an_agent
 from clawdforge.wire import codec
+
+_NOBODY: Final = "--permissions ask: there is no terminal where somebody could be asked"
+_ELSEWHERE: Final = (
+    "Say what it may do unasked: --permissions workspace, for one. Where a program answers, ask in a session:\n"
+    "       clawdforge session new --permissions ask, then session turn."
+)
 
 
 @click.command(cls=Command)
@@ -24,6 +31,7 @@ def run(
     paths: tuple[Path, ...],
     timeout_secs: int | None,
     agent: str | None,
+    permissions: Any,
     **options: Any,
 ) -> None:
     """Ask one thing and print the result.
@@ -31,8 +39,8 @@ def run(
     PROMPT - reads it from stdin. A result that is JSON is printed as JSON. Exits with 6 where the agent refused,
     did nothing, or its result does not fit the schema.
 
-    On a terminal it shows meanwhile what the agent does. Ctrl-C cancels the run. Nobody is asked anything here:
-    for --permissions ask, see `clawdforge chat`.
+    On a terminal it shows meanwhile what the agent does, and puts to you, with --permissions ask, what that asks
+    for. Ctrl-C cancels the run.
 
     \b
     Examples:
@@ -40,14 +48,15 @@ def run(
       git diff | clawdforge run - --agent codex --system "You review code."
       clawdforge run "Read these bills" -f may.pdf -f june.pdf --schema bills.json
     """
-    from clawdforge.cli.asked import answer, end_unless_answered  # with all the classes of events
+    from clawdforge.cli.asked import answer, deadlines, end_unless_answered  # with all the classes of events
 
+    if permissions == "ask" and not keyboard.has_somebody():
+        raise Failure(_NOBODY, Exit.USAGE, _ELSEWHERE)
     with caller.forge() as forge:
         files = [forge.upload_file(path) for path in paths] or None
-        limit_secs = forge.default_timeout_secs if timeout_secs is None else timeout_secs
-
+        options |= deadlines(permissions, timeout_secs, forge.default_timeout_secs)
         result = answer(
-            lambda: forge.stream(prompt, agent=agent, files=files, timeout_secs=limit_secs, **options),
+            lambda: forge.stream(prompt, agent=agent, files=files, permissions=permissions, **options),
             f"{agent or 'claude'} works",
         )
     if caller.as_json:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clawdforge.cli import looking, terminal
+from clawdforge.cli import keyboard, looking, terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import Group, asking, choosing_an_agent, naming_a_session, parsed_object
 from clawdforge.errors import ForgeProtocolError
@@ -71,20 +71,24 @@ def turn(
 ) -> None:
     """Send one prompt and print the agent's answer.
 
-    PROMPT - reads it from stdin. Ctrl-C cancels the turn.
+    PROMPT - reads it from stdin. Ctrl-C cancels the turn. What the agent asks for is put to you, on a terminal;
+    without one it waits until some program answers.
 
     \b
     Examples:
       clawdforge session turn sess_abc "What did we decide?"
       clawdforge session turn sess_abc - --file log.txt < question.txt
     """
-    from clawdforge.cli.asked import answer, end_unless_answered  # with all the classes of events
+    from clawdforge.cli.asked import answer, deadlines, end_unless_answered  # with all the classes of events
 
     with caller.forge() as forge:
         talk = forge.attach_session(session_id)
         files = [forge.upload_file(path) for path in paths] or None
-        limit_secs = forge.default_timeout_secs if timeout_secs is None else timeout_secs
-        result = answer(lambda: talk.stream(prompt, files, limit_secs, schema), f"{talk.agent} works")
+        policy = talk.state().get("permissions") if keyboard.has_somebody() else None
+        options: Any = deadlines(policy, timeout_secs, forge.default_timeout_secs)
+        result = answer(
+            lambda: talk.stream(prompt, files, schema=schema, **options), f"{talk.agent} works", talk.agent_cwd
+        )
     if caller.as_json:
         terminal.emit(codec.to_json(result))
     elif result.result is not None:

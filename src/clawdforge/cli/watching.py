@@ -16,6 +16,9 @@ from clawdforge.client.events import Event, PermissionRequestEvent
 WAIT_S: Final = 0.1
 """How often a view is told that nothing came."""
 
+PERSONS_SECS: Final = 3_600
+"""How long a question waits for whoever sits at the terminal, and may be at lunch."""
+
 _BEGIN_S: Final = 2.0
 """How long a turn that is to be cancelled, and of which nothing has come, is waited for. Then it is left."""
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from clawdforge.cli import asking
+from collections.abc import Callable
+
+import pytest
+
+from clawdforge.cli import asking, keyboard, terminal
+from clawdforge.client.events import PermissionRequestEvent
 from clawdforge.wire.permissions import PermissionOption
+from unit.cli.happening import option, request
 
 
 def options(*kinds: str) -> list[PermissionOption]:
@@ -31,3 +37,22 @@ def test_no_option_takes_a_letter_that_means_something() -> None:
 
     assert found.keys() & {"y", "a", "n"} == {"n"}
     assert found["n"] == "id50"
+
+
+def test_a_question_cannot_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press_y(question: Callable[[], None], *_: object) -> str:
+        question()
+        return "y"
+
+    monkeypatch.setattr(keyboard, "choose", press_y)
+    evil = "\x1b]0;x\x07\x9b2J"
+    about = request(options=[option("allow_once", evil)])
+    assert isinstance(about, PermissionRequestEvent)
+
+    assert asking.ask(terminal.console(), about, f"edit {evil}", lambda: False) == "id-allow_once"
+
+    shown = capsys.readouterr().out
+    assert shown.startswith("? edit ␛]0;x␇")
+    assert not set("\x1b\x07\x9b") & set(shown)

@@ -41,6 +41,9 @@ class Stage:
         if self.fails is not None:
             raise self.fails
 
+    def answer(self, permission_id: str, *, option_id: str) -> None:
+        self.answered = (permission_id, option_id)
+
     def cancel(self) -> bool:
         if self.cancel_fails is not None:
             raise self.cancel_fails
@@ -129,6 +132,15 @@ def test_what_waits_can_be_looked_for() -> None:
             stage.closed.wait(0.01)  # which it never is: read to its end, it has let go by itself
 
         assert [following.take(0) for _ in range(4)] == [*stage.happened, Ended(stage), None]
+
+
+def test_what_has_come_can_be_answered() -> None:
+    stage = Stage(request("allow_once"))
+    with Following(lambda: stage) as following:
+        assert following.take(PATIENCE_S) == stage.happened[0]
+        following.answer("perm_1", "id-allow_once")
+
+    assert stage.answered == ("perm_1", "id-allow_once")
 
 
 def test_a_turn_is_watched_to_its_end() -> None:

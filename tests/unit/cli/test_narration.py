@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clawdforge.cli.narration import Narration
-from clawdforge.client.events import Event
+from clawdforge.client.events import Event, PermissionRequestEvent
 from unit.cli.happening import event, option, printed, request, tool
 
 CWD = "/workspace"
@@ -23,6 +23,16 @@ def told(*happened: Event, finish: bool = True, cwd: str | None = CWD) -> str:
     if finish:
         narration.finish()
     return printed(*narration.drain())
+
+
+def asked(*happened: Event) -> str:
+    """What is told to somebody who is asked about the last of these."""
+    narration = Narration(CWD)
+    for each in happened:
+        narration.take(each)
+    assert isinstance(happened[-1], PermissionRequestEvent)
+    what = narration.ask(happened[-1])
+    return printed(*narration.drain(), what)
 
 
 def text(content: str) -> Event:
@@ -123,10 +133,12 @@ def test_an_edit_is_shown_as_a_diff() -> None:
 
 def test_an_edit_that_is_asked_for_is_shown_ahead_of_the_question_and_not_again() -> None:
     diff = {"path": f"{CWD}/a.txt", "old_text": None, "new_text": "c\n"}
-    narration = Narration(CWD)
-    for each in (text("I write."), tool(diffs=[diff]), request("allow_once")):
+    narration, about = Narration(CWD), request("allow_once")
+    for each in (text("I write."), tool(diffs=[diff]), about):
         narration.take(each)
+    assert isinstance(about, PermissionRequestEvent)
 
+    assert narration.ask(about) == "edit Write a.txt"
     assert printed(*narration.drain()) == "I write.\n\n--- /dev/null\n+++ a.txt\n@@ -0,0 +1 @@\n+c\n"
 
     narration.take(event("permission_answer", permission_id="perm_1", decision="allow", by="app:me"))
@@ -140,14 +152,14 @@ def test_who_is_asked_sees_more_of_an_edit() -> None:
     diff = {"path": "a", "old_text": None, "new_text": "x\n" * 300}
 
     assert told(tool("completed", diffs=[diff])).count("+x") == 37
-    assert told(tool(diffs=[diff]), request("allow_once")).count("+x") == 300
+    assert asked(tool(diffs=[diff]), request("allow_once")).count("+x") == 300
 
 
 def test_who_is_asked_sees_what_a_tool_is_given() -> None:
     call = tool(kind="execute", title="Terminal", args={"command": f"rm -rf {CWD}/../x"})
 
-    assert told(call, request("allow_once")).startswith("  command: rm -rf /workspace/../x\n")
-    assert "command" not in told(call, request("allow_once", expires_at=None))
+    assert asked(call, request("allow_once")).startswith("  command: rm -rf /workspace/../x\n")
+    assert "command" not in told(call, request("allow_once")), "where nobody is asked"
 
 
 def test_what_was_not_allowed_is_told_with_the_reason() -> None:
