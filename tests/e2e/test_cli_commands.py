@@ -243,6 +243,28 @@ def test_a_session_is_written_down(command: Command) -> None:
     assert [each.name for each in command.home.iterdir() if "part" in each.name] == []
 
 
+def test_a_run_is_watched_written_down_and_cancelled_by_its_id(command: Command, gateway: Gateway) -> None:
+    run_id = command.forge.run("[[WRITE a.txt one]][[SAY done]]", agent="fake").run_id
+
+    told = command("session", "watch", run_id).stdout.decode().splitlines()
+    assert [line.split("\t")[3] for line in told][-2:] == ["turn_end", "session_closed"]
+    text = command("session", "export", run_id).stdout.decode()
+    assert text.startswith(f"# Run {run_id}\n\nAgent fake, opened 20")
+    assert "+one" in text
+    document = json.loads(command("session", "export", run_id, "--json").stdout)
+    assert (document["run"]["result"], document["events"][0]["type"]) == ("done", "turn_start")
+
+    with command.start("run", "--agent", "fake", "[[HANG]] 90d1e2") as child:
+        gateway.until_heard("90d1e2")
+        running = next(run["run_id"] for run in command.forge.runs() if run["status"] == "running")
+        assert command("session", "cancel", running).stderr == b"Cancelled.\n"
+        assert child.wait(60) == 6
+    for words in (["session", "diff"], ["session", "turn"], ["session", "close"], ["chat", "--session"]):
+        done = command(*words, run_id, *(["x"] if words[-1] == "turn" else []))
+        assert done.returncode == 2
+        assert b"this is a run's, which can be watched, exported and cancelled" in done.stderr
+
+
 def test_a_file_that_cannot_be_written_is_told(command: Command) -> None:
     session = opened(command)
     done = command("session", "export", session.session_id, "-o", "no/such/folder.md")
@@ -314,7 +336,10 @@ def test_a_shell_completes_sessions_and_agents(command: Command) -> None:
         assert done.stderr == b""
         return done.stdout.decode().split()
 
-    assert completed("clawdforge", "session", "get", "sess") == [f"plain,{session.session_id}"]
+    run_id = command.forge.run("hello", agent="fake").run_id
+    assert completed("clawdforge", "session", "get", "") == [f"plain,{session.session_id}"]
+    both = [f"plain,{session.session_id}", f"plain,{run_id}"]
+    assert completed("clawdforge", "session", "watch", "") == both
     assert "plain,fake" in completed("clawdforge", "chat", "--agent", "fak")
     assert completed("clawdforge", "ses") == ["plain,session"]
     command.env["CLAWDFORGE_URL"] = "http://127.0.0.1:1"

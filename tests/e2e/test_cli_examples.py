@@ -1,6 +1,6 @@
 """What `--help` teaches is true: each of its examples is run, as it stands there, against a real gateway.
 
-Names in them stand for things that are made first: `sess_abc`, `ff_…`, `my-app`, files.
+Names in them stand for things that are made first: `sess_abc`, `run_abc`, `ff_…`, `my-app`, files.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class World:
         """The example with the names of what there is."""
         made = {
             "sess_abc": lambda: self._session(closed="session watch" in example),
+            "run_abc": self._run,
             "ff_…": self._upload,
             "my-app": lambda: self._app(known="revoke" in example),
             "/run/secrets/forge": lambda: str(self.gateway.data_dir / "admin-token"),
@@ -98,6 +99,10 @@ class World:
             if closed:
                 session.close()
             return session.session_id
+
+    def _run(self) -> str:
+        with self.forge() as forge:
+            return forge.run("[[SAY hello]]").run_id
 
     def _upload(self) -> str:
         with self.forge() as forge:

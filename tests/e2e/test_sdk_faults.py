@@ -127,7 +127,7 @@ def test_a_call_that_is_not_tried_again_says_so_and_runs_once_at_most(
         with proxy.failing(fault), pytest.raises(ForgeTransportError):
             session.turn("once?")
         times = 0 if fault.unheard else 1
-        # The next prompt comes on another connection, and could be let in first: this one would be refused as busy.
+        # The next prompt comes on another connection, and if let in first, this one would be refused as busy.
         until(lambda: heard(gateway, session) >= times, f"{times} prompts, where it was {name}")  # noqa: B023
         assert session.turn("again", delivery="queue").text() == f"turn {times + 1}: again"
         assert heard(gateway, session) == times + 1

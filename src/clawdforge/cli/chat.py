@@ -14,7 +14,7 @@ import click
 from clawdforge.cli import suggestions, terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import Exit, Failure
-from clawdforge.cli.options import Command, choosing_an_agent
+from clawdforge.cli.options import Command, choosing_an_agent, of_a_session
 from clawdforge.cli.talk import Talk
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @choosing_an_agent
 @click.option(
-    "--session", "session_id", metavar="ID", shell_complete=suggestions.sessions, help="Go on with this session."
+    "--session",
+    "session_id",
+    metavar="ID",
+    callback=of_a_session,
+    shell_complete=suggestions.sessions,
+    help="Go on with this session.",
 )
 @click.option("-c", "--continue", "last", is_flag=True, help="Go on with the open session that was used last.")
 @click.option("--close", "closes", is_flag=True, help="Close the session in the end. Else it can be gone on with.")

@@ -1,4 +1,4 @@
-"""`clawdforge session watch|diff|export`: a session, looked at from outside."""
+"""`clawdforge session watch|diff|export`: a session, or a run, looked at from outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from clawdforge.cli import terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import Interrupted
-from clawdforge.cli.options import Command, naming_a_session
+from clawdforge.cli.options import Command, naming_a_session, naming_a_session_or_run
 from clawdforge.wire import codec
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@naming_a_session
+@naming_a_session_or_run
 @click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Only events behind this one.")
 @click.option("--no-follow", "stops", is_flag=True, help="End with what there is, instead of waiting for more.")
 @pass_caller
 def watch(caller: Caller, session_id: str, after: int, stops: bool) -> None:
-    """Print what happens in a session, event by event.
+    """Print what happens in a session or run, event by event.
 
     Each is a line, with --json the event itself, until the session is closed. A cut connection is made anew, and
     no event is missed or told twice.
@@ -33,6 +33,7 @@ def watch(caller: Caller, session_id: str, after: int, stops: bool) -> None:
     \b
     Examples:
       clawdforge session watch sess_abc --after 120
+      clawdforge session watch run_abc
       clawdforge session watch sess_abc --no-follow --json | head -n 3
     """
     with caller.forge() as forge:
@@ -96,7 +97,7 @@ def diff(caller: Caller, session_id: str, turn: int | None) -> None:
 
 
 @click.command(cls=Command)
-@naming_a_session
+@naming_a_session_or_run
 @click.option(
     "--format", "form", type=click.Choice(["markdown", "json"]), default="markdown", help="Of the document."
 )
@@ -109,13 +110,14 @@ def diff(caller: Caller, session_id: str, turn: int | None) -> None:
 )
 @pass_caller
 def export(caller: Caller, session_id: str, form: str, output: Path | None) -> None:
-    """Write a session down, as markdown or JSON.
+    """Write a session or run down, as markdown or JSON.
 
     That is its prompts, answers, tool calls and edits; as JSON it is all that the gateway knows.
 
     \b
     Examples:
       clawdforge session export sess_abc > session.md
+      clawdforge session export run_abc > run.md
       clawdforge session export sess_abc --format json -o session.json
     """
     from clawdforge.cli import transcript

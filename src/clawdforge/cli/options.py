@@ -102,7 +102,23 @@ def choosing_an_agent(command: F) -> F:
 
 def naming_a_session(command: F) -> F:
     """Adds the id of a session."""
-    return click.argument("session_id", metavar="ID", shell_complete=suggestions.sessions)(command)
+    return click.argument("session_id", metavar="ID", callback=of_a_session, shell_complete=suggestions.sessions)(
+        command
+    )
+
+
+def naming_a_session_or_run(command: F) -> F:
+    """Adds the id of a session, or of a run."""
+    return click.argument("session_id", metavar="ID", shell_complete=suggestions.sessions_and_runs)(command)
+
+
+def of_a_session(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The id, unless it is a run's: that takes no prompts, and what it changed is not kept."""
+    if value is not None and value.startswith("run_"):
+        raise click.BadParameter(
+            "this is a run's, which can be watched, exported and cancelled", context, parameter
+        )
+    return value
 
 
 def asking(command: F) -> F:

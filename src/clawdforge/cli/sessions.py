@@ -9,7 +9,14 @@ import click
 
 from clawdforge.cli import keyboard, looking, terminal
 from clawdforge.cli.caller import Caller, pass_caller
-from clawdforge.cli.options import Group, asking, choosing_an_agent, naming_a_session, parsed_object
+from clawdforge.cli.options import (
+    Group,
+    asking,
+    choosing_an_agent,
+    naming_a_session,
+    naming_a_session_or_run,
+    parsed_object,
+)
 from clawdforge.errors import ForgeProtocolError
 from clawdforge.wire import codec
 
@@ -170,19 +177,20 @@ def close(caller: Caller, session_id: str) -> None:
 
 
 @session.command()
-@naming_a_session
+@naming_a_session_or_run
 @click.option(
     "--turn", "turn_index", type=click.IntRange(1), metavar="N", help="Which one. Default: the one that runs."
 )
 @pass_caller
 def cancel(caller: Caller, session_id: str, turn_index: int | None) -> None:
-    """End a turn that runs or waits.
+    """End a turn that runs or waits, or a run.
 
     It has ended when this returns; the session goes on.
 
     \b
-    Example:
+    Examples:
       clawdforge session cancel sess_abc
+      clawdforge session cancel run_abc
     """
     with caller.forge() as forge, terminal.waiting("the turn ends"):
         done = forge.attach_session(session_id).cancel(turn_index)

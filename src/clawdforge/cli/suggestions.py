@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -21,29 +22,41 @@ if TYPE_CHECKING:
     from clawdforge.client.forge import Forge
 
 _PATIENCE_S: Final = 2
+_RUNS: Final = 10
 
 
 def sessions(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """This app's open sessions, newest first."""
+    return _asked(context, incomplete, _sessions)
 
-    def found(forge: Forge) -> Iterator[CompletionItem]:
-        for row in forge.list_sessions(include_closed=False)["sessions"]:
-            used = terminal.time_text(row["last_turn_at"] or row["created_at"])
-            help_ = f"{row['agent']}; turns: {row['turn_count']}; {used}"  # no comma: fish ends there
-            yield CompletionItem(row["session_id"], help=help_)
 
-    return _asked(context, incomplete, found)
+def sessions_and_runs(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The same, and behind them its latest runs."""
+    return _asked(context, incomplete, lambda forge: chain(_sessions(forge), _runs(forge)))
 
 
 def agents(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The agents that can work there."""
+    return _asked(context, incomplete, _agents)
 
-    def found(forge: Forge) -> Iterator[CompletionItem]:
-        for row in forge.agents()["agents"]:
-            if row["available"]:
-                yield CompletionItem(row["name"], help=row["title"])
 
-    return _asked(context, incomplete, found)
+def _sessions(forge: Forge) -> Iterator[CompletionItem]:
+    for row in forge.list_sessions(include_closed=False)["sessions"]:
+        used = terminal.time_text(row["last_turn_at"] or row["created_at"])
+        help_ = f"{row['agent']}; turns: {row['turn_count']}; {used}"  # no comma: fish ends there
+        yield CompletionItem(row["session_id"], help=help_)
+
+
+def _runs(forge: Forge) -> Iterator[CompletionItem]:
+    for row in islice(forge.runs(), _RUNS):
+        help_ = f"{row['agent']}; {row['status']}; {terminal.time_text(row['created_at'])}"
+        yield CompletionItem(row["run_id"], help=help_)
+
+
+def _agents(forge: Forge) -> Iterator[CompletionItem]:
+    for row in forge.agents()["agents"]:
+        if row["available"]:
+            yield CompletionItem(row["name"], help=row["title"])
 
 
 def _asked(

@@ -25,8 +25,11 @@ _PLACE: Final = ("seq", "type", "turn_index", "ts")
 
 
 def as_json(state: Mapping[str, Any], happened: Iterable[Event]) -> Iterator[str]:
-    """One JSON document, `{"ok", "session", "events"}`: the record and the events as the gateway sent them."""
-    yield f'{{"ok": true, "session": {json.dumps(state)}, "events": ['
+    """One JSON document, `{"ok", "session", "events"}`: the record and the events as the gateway sent them.
+
+    Of a run the record is called `run`.
+    """
+    yield f'{{"ok": true, "{_what(state)}": {json.dumps(state)}, "events": ['
     comma = "\n"
     for event in happened:
         yield comma + json.dumps(dict(event.data))
@@ -36,11 +39,16 @@ def as_json(state: Mapping[str, Any], happened: Iterable[Event]) -> Iterator[str
 
 def as_markdown(state: Mapping[str, Any], happened: Iterable[Event]) -> Iterator[str]:
     """Headings for the turns, prompts as quotes, answers as they are, and what was done, with its diffs."""
-    yield f"# Session {state.get('session_id')}\n\n"
+    what = _what(state)
+    yield f"# {what.title()} {state.get(f'{what}_id')}\n\n"
     yield f"Agent {state.get('agent')}, opened {terminal.time_text(state.get('created_at'))}.\n"
     cwd = state.get("agent_cwd")
     for turn_index, told in _turns(happened):
         yield from _turn(turn_index, told, cwd if isinstance(cwd, str) else None)
+
+
+def _what(state: Mapping[str, Any]) -> str:
+    return "run" if "run_id" in state else "session"
 
 
 def _turns(happened: Iterable[Event]) -> Iterator[tuple[int, list[Event]]]:

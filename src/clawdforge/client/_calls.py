@@ -156,6 +156,11 @@ def get_session(session_id: str) -> Call:
     return Call("GET", _session(session_id), _call.READ_S)
 
 
+def record(session_id: str) -> Call:
+    """Of a session; or, by its id, of a run."""
+    return get_run(session_id) if str(session_id).startswith("run_") else get_session(session_id)
+
+
 def close_session(session_id: str) -> Call:
     return Call("DELETE", _session(session_id), _call.WRITE_S)
 

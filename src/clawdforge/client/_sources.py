@@ -62,12 +62,12 @@ class SessionEvents:
         """Nothing is to be learnt from it."""
 
     def is_over(self, core: Core) -> Flow[bool]:
-        """Of a session that is closed there is nothing to follow: what is left of it is read page by page."""
+        """Of a session that is closed, or a run that has ended, there is nothing to follow: the rest is read."""
         try:
-            state = yield from _flow.ask(core, _calls.get_session(self.session_id))
+            state = yield from _flow.ask(core, _calls.record(self.session_id))
         except (ForgeTransportError, ForgeUnavailableError):
             return False  # the gateway starts anew, perhaps
-        if state.get("closed_at") is not None:
+        if state.get("closed_at") is not None or state.get("status") in ("done", "failed"):
             self.follow = False
         return not self.follow
 

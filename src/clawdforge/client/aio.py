@@ -232,7 +232,7 @@ class AsyncForge:
 
     async def attach_session(self, session_id: str) -> AsyncSession:
         """As `Forge.attach_session`."""
-        state = {**(await self.get_session(session_id)), "session_id": session_id}
+        state = {**(await self._ask(_calls.record(session_id))), "session_id": session_id}
         return AsyncSession(self._wire, self._core, created=_api.session_created(state))
 
     async def list_sessions(self, include_closed: bool = True) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class AsyncSession(SessionFacts):
 
     async def state(self) -> dict[str, Any]:
         """As `Session.state`."""
-        return await self._wire.perform(_flow.ask(self._core, _calls.get_session(self.session_id)))
+        return await self._wire.perform(_flow.ask(self._core, _calls.record(self.session_id)))
 
     @overload
     async def turn(

@@ -309,10 +309,13 @@ class Forge:
     def attach_session(self, session_id: str) -> Session:
         """A session that is there already, by its id. Used in a `with` block, it is closed at the end of it.
 
+        By the id of a run it is that run: its `state`, `events`, `files`, `turns`, `permissions`, `answer` and
+        `cancel`, while it goes on and after. It takes no other prompt, and has no `diff`.
+
         Raises:
             ForgeNotFoundError: there is none, or it is another app's.
         """
-        state = {**self.get_session(session_id), "session_id": session_id}
+        state = {**self._ask(_calls.record(session_id)), "session_id": session_id}
         return Session(self._wire, self._core, created=_api.session_created(state))
 
     def list_sessions(self, include_closed: bool = True) -> dict[str, Any]:

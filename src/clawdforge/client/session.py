@@ -72,7 +72,7 @@ class Session(SessionFacts):
 
         Answers for a closed session too, as long as the gateway remembers it.
         """
-        return self._wire.perform(_flow.ask(self._core, _calls.get_session(self.session_id)))
+        return self._wire.perform(_flow.ask(self._core, _calls.record(self.session_id)))
 
     @overload
     def turn(

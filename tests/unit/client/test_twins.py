@@ -655,6 +655,27 @@ async def the_life_of_a_session(on: Stage) -> None:
 
 
 @scenario
+async def a_run_is_looked_at_as_a_session_is(on: Stage) -> None:
+    on.gateway.answers(write("notes.txt", "hello"), "done")
+    run_id = (await on.forge.run("hi")).run_id
+    run = await on.forge.attach_session(run_id)
+    assert (run.session_id, run.agent, (await run.state())["result"]) == (run_id, "claude", "done")
+    happened = await every(run.events())
+    assert [type(each) for each in happened if isinstance(each, TurnStartEvent | TurnEndEvent)] == [
+        TurnStartEvent,
+        TurnEndEvent,
+    ]
+    assert await every(run.events(after=happened[-1].seq)) == []
+    assert await run.files.get("notes.txt") == b"hello"
+    assert [each["turn_index"] for each in await every(run.turns())] == [1]
+    assert await run.permissions() == [] and not await run.cancel()
+    with pytest.raises(ForgeNotFoundError):
+        await run.turn("hi")
+    with pytest.raises(ForgeNotFoundError, match="run not found"):
+        await on.forge.attach_session("run_1")
+
+
+@scenario
 async def a_failure_to_close_does_not_hide_another(on: Stage) -> None:
     on.gateway.refuses("internal", at="DELETE /sessions/*", times=2)
     with pytest.raises(KeyError, match="mine"):
