@@ -28,7 +28,7 @@ FETCHES = "what it installs comes from elsewhere"
 PLAYS = "the agent must be installed; tests/agents plays the stories with it"
 NOT_RUN = {
     "clawdforge agents install local": FETCHES,
-    "clawdforge agents --data-dir ./data install claude": FETCHES,
+    "clawdforge agents install claude --data-dir ./data": FETCHES,
     "clawdforge agents test claude": PLAYS,
     "clawdforge agents test codex --story write --story killed": PLAYS,
 }

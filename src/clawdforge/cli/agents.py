@@ -7,7 +7,7 @@ is installed is the business of `clawdforge.server.agents`; how it is tried, of 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 import click
 
@@ -20,19 +20,28 @@ from clawdforge.wire import codec
 from clawdforge.wire.agents import AgentInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from clawdforge.server.agents.catalog import AgentEntry
     from clawdforge.server.settings import Settings
 
+P = ParamSpec("P")
+
+
+def _located(command: Callable[P, None]) -> Callable[P, None]:
+    """Which gateway's: before the name of a command or behind it, where it counts more."""
+    command = click.option(
+        "--config", type=EXISTING_FILE, metavar="FILE", help="The gateway's settings, as TOML."
+    )(command)
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The gateway's data directory, where agents are installed.",
+    )(command)
+
 
 @click.group(cls=Group, invoke_without_command=True)
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The gateway's data directory, where agents are installed.",
-)
-@click.option("--config", type=EXISTING_FILE, metavar="FILE", help="The gateway's settings, as TOML.")
+@_located
 @click.pass_context
 def agents(context: click.Context, data_dir: Path | None, config: Path | None) -> None:
     """List the agents that clawdforge knows: available here, or why not.
@@ -62,17 +71,18 @@ def agents(context: click.Context, data_dir: Path | None, config: Path | None) -
 
 @agents.command()
 @click.argument("name")
+@_located
 @pass_caller
 @click.pass_context
-def install(context: click.Context, caller: Caller, name: str) -> None:
+def install(context: click.Context, caller: Caller, name: str, data_dir: Path | None, config: Path | None) -> None:
     """Install the agent NAME below the gateway's data directory, and check what was fetched.
 
     \b
     Examples:
       clawdforge agents install local
-      clawdforge agents --data-dir ./data install claude
+      clawdforge agents install claude --data-dir ./data
     """
-    settings, entry = _named(context, name)
+    settings, entry = _named(context, name, config, data_dir)
     from clawdforge.server.agents import available
     from clawdforge.server.agents import install as installer
 
@@ -94,9 +104,17 @@ def install(context: click.Context, caller: Caller, name: str) -> None:
 @agents.command(cls=trial.StoriesCommand)
 @click.argument("name")
 @click.option("--story", "names", metavar="STORY", multiple=True, help="Play this one only. May be repeated.")
+@_located
 @pass_caller
 @click.pass_context
-def test(context: click.Context, caller: Caller, name: str, names: tuple[str, ...]) -> None:
+def test(
+    context: click.Context,
+    caller: Caller,
+    name: str,
+    names: tuple[str, ...],
+    data_dir: Path | None,
+    config: Path | None,
+) -> None:
     """Have the agent NAME play the stories of what an app relies on, and say which of them work.
 
     The agent is started as the gateway would start it, on a gateway of its own that is gone afterwards, and talks
@@ -110,9 +128,9 @@ def test(context: click.Context, caller: Caller, name: str, names: tuple[str, ..
     Examples:
       clawdforge agents test claude
       clawdforge agents test codex --story write --story killed
-      clawdforge agents --config clawdforge.toml test mine --story json
+      clawdforge agents test mine --story json --config clawdforge.toml
     """
-    settings, entry = _named(context, name)
+    settings, entry = _named(context, name, config, data_dir)
     from clawdforge.server.agents import available
 
     version = available.info(entry, settings.data_dir).version
@@ -121,14 +139,16 @@ def test(context: click.Context, caller: Caller, name: str, names: tuple[str, ..
         context.exit(Exit.GATEWAY)
 
 
-def _named(context: click.Context, name: str) -> tuple[Settings, AgentEntry]:
+def _named(
+    context: click.Context, name: str, config: Path | None, data_dir: Path | None
+) -> tuple[Settings, AgentEntry]:
     """The settings, and the agent of that name.
 
     Raises:
         Failure: there is none.
     """
-    config, data_dir = context.meta[__name__]
-    settings = load_settings(config, data_dir=data_dir)
+    groups_config, groups_data_dir = context.meta[__name__]
+    settings = load_settings(config or groups_config, data_dir=data_dir or groups_data_dir)
     entries = catalog_of(settings)
     if name not in entries:
         raise Failure(f"no agent is called {name!r}; known are: {', '.join(sorted(entries))}", Exit.USAGE)

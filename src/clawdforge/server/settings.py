@@ -122,6 +122,13 @@ class Settings(BaseSettings):
     durability: Literal["full", "process"] = "full"  #: `process` may lose the last commits when the power fails
     audit_prompts: bool = False  #: whether the audit keeps prompts
 
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        """What runs from there, an agent or npm, has a working directory of its own."""
+        home = value.parts[:1] == ("~",)
+        return (Path.home() / Path(*value.parts[1:]) if home else value).absolute()
+
     @field_validator("allow_cidrs", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:

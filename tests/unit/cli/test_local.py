@@ -109,11 +109,15 @@ def stand_in_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stand_in_npm")
-def test_an_agent_is_installed_and_listed_from_then_on(invoke: Invoke, tmp_path: Path) -> None:
-    place = ["--data-dir", tmp_path / "data"]
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_agent_is_installed_and_listed_from_then_on(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = ["--data-dir", "data" if relative else tmp_path / "data"]
     before = invoke("agents", *place).stdout
 
-    result = invoke("agents", *place, "install", "claude")
+    result = invoke("agents", "install", "claude", *place)
 
     assert (result.exit_code, result.stdout) == (0, "")
     assert "clawdforge run --agent claude" in result.stderr
