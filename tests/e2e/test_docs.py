@@ -109,6 +109,11 @@ def typed(words: list[str], gateway: Gateway, desk: Path) -> str:
     return done.stdout
 
 
+def test_the_readme_has_what_those_who_come_back_look_for() -> None:
+    headings = re.findall(r"^## (.+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"Two commands", "Multi-turn / Sessions (v0.2)", "HTTP"} <= set(headings)
+
+
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_the_python_of_a_page_runs(gateway: Gateway, desk: Path, page: str) -> None:
     said = typed([sys.executable, "-P", "-W", "error", pages.__file__, page], gateway, desk)
@@ -121,8 +126,9 @@ def test_the_shell_lines_of_a_page_run(gateway: Gateway, desk: Path, script: Sni
     typed(["bash", "-eu", "-c", lines], gateway, desk)
 
 
-def test_the_stream_of_the_docs_is_cut_and_found_again(gateway: Gateway, desk: Path) -> None:
-    [script] = [each for each in pages.scripts("docs/streaming.md") if each.code.startswith("ask()")]
+@pytest.mark.parametrize("page", ["README.md", "docs/streaming.md"])
+def test_the_stream_of_a_page_is_cut_and_found_again(gateway: Gateway, desk: Path, page: str) -> None:
+    [script] = [each for each in pages.scripts(page) if each.code.startswith("ask()")]
     env = environment(gateway, desk)
     done = subprocess.run(
         ["bash", "-eu", "-c", script.code.replace("http://127.0.0.1:8800", gateway.url)],
