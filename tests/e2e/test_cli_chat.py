@@ -97,6 +97,18 @@ def test_what_the_agent_asks_is_asked_and_answered_by_a_key(command: Command) ->
         command.forge.attach_session(the_session(command)).files.get("b.txt")
 
 
+def test_of_a_long_diff_the_beginning_is_shown(command: Command) -> None:
+    with command.terminal("chat", "--agent", "fake", "--permissions", "allow") as terminal:
+        terminal.until(SIGN)
+        say(terminal, "[[SH seq 1 1000 > long.txt]]")
+        say(terminal, "/diff", "606 more lines: clawdforge session diff sess_")
+        terminal.until(SIGN)
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+    assert "+394" in terminal.screen
+    assert "+395" not in terminal.screen
+
+
 def test_escape_at_a_question_cancels_the_turn(command: Command) -> None:
     for key in (ESCAPE, CTRL_C):
         with command.terminal("chat", "--agent", "fake", "--close") as terminal:

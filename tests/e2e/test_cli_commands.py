@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from clawdforge import ForgeAPIError
 from clawdforge.client.session import Session
 from harness.command import Command, command_of
 from harness.gateway import Gateway
-from harness.terminal import CTRL_C, ESCAPE, Terminal
+from harness.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, Terminal
 
 
 @pytest.fixture
@@ -138,6 +139,16 @@ def test_what_a_turn_asks_without_a_terminal_waits_for_whoever_answers(command: 
         assert child.wait(60) == 0
 
 
+def test_a_prompt_can_be_typed_and_left(command: Command) -> None:
+    for keys, code, says in ((f"hello{ENTER}{CTRL_D}", 0, "turn 1: hello"), (CTRL_C, 130, "Error: interrupted")):
+        with command.terminal("run", "--agent", "fake", "-") as terminal:
+            terminal.until("Ctrl-D on a line of its own ends it.")
+            terminal.type(keys)
+            assert terminal.end() == code
+        assert [line for line in terminal.screen if line][-1].endswith(says)
+    assert len([*command.forge.runs()]) == 1
+
+
 def test_a_result_that_is_json_is_printed_as_json(command: Command) -> None:
     for name in ("a.txt", "b.txt"):
         (command.home / name).write_text(name)
@@ -178,7 +189,7 @@ def test_what_has_happened_is_told_without_waiting_for_more(command: Command) ->
     ]
     with command.terminal("session", "watch", session.session_id, "--no-follow") as terminal:
         assert terminal.end() == 0
-    assert any(line.endswith("text               turn 2: two") for line in terminal.screen)
+    assert any(re.fullmatch(r"[0-9:]{8} +\d+ +2 text +turn 2: two", line) for line in terminal.screen)
     assert all(len(line) <= 100 for line in terminal.screen)
 
 
@@ -322,6 +333,9 @@ def test_what_was_asked_lately_is_listed(command: Command) -> None:
     assert command("logs", f"{first.session_id}#1").stdout.endswith(b"\nturn 1: two\n")
     run_id = next(run["run_id"] for run in command.forge.runs() if run["ok"])
     assert command("logs", run_id).stdout.endswith(b"\nturn 1: one\n")
+    with pytest.raises(ForgeAPIError) as caught:
+        command.forge.run("[[SAY so far]][[EXIT 3]]", agent="fake")
+    assert command("logs", str(caught.value.session_id)).stdout.endswith(b"\nso far\n")
     for wrong, code in (("nonsense#x", 2), ("run_nothing", 4)):
         assert command("logs", wrong).returncode == code
 

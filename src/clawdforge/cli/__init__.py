@@ -9,20 +9,26 @@ import io
 import os
 import sys
 
+_INTERRUPTED = 130  # as `failures.Exit` has it, which may not have been loaded
+
 
 def main() -> None:
     """Runs the console script and ends the process with one of the exit codes of `clawdforge --help`."""
-    _prepare()
-    from clawdforge.cli.root import cli
-
+    try:
+        _prepare()
+        from clawdforge.cli.root import cli
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     cli(prog_name="clawdforge")
 
 
 def main_cf() -> None:
     """The same for the console script `cf`."""
-    _prepare()
-    from clawdforge.cli.short import cf
-
+    try:
+        _prepare()
+        from clawdforge.cli.short import cf
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     cf(prog_name="cf")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from clawdforge.cli import keyboard, terminal
-from clawdforge.cli.failures import Interrupted, NoAnswer
+from clawdforge.cli.failures import MAY_GO_ON, Interrupted, NoAnswer
 from clawdforge.cli.following import Following, S, Stream
 from clawdforge.cli.watching import PERSONS_SECS, Quiet, Watched, watch
 
@@ -88,7 +88,7 @@ def ended(watched: Watched[S]) -> S:
         BaseException: what the stream raised.
     """
     if watched.ended is None:
-        raise Interrupted()
+        raise Interrupted(MAY_GO_ON)
     if watched.cancelled:
         raise Interrupted("interrupted; what the gateway was asked to do has ended there, too")
     if watched.ended.error is not None:

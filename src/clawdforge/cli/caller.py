@@ -21,11 +21,16 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Caller:
-    """Who types, where to, and how the answer shall look. None: what `identity` says."""
+    """Who types, where to, and how the answer shall look. None: what `identity` says.
+
+    Attributes:
+        has_asked: whether the gateway may have been asked for something.
+    """
 
     url: str | None = None
     token: str | None = field(default=None, repr=False)
     as_json: bool = False
+    has_asked: bool = False
 
     @contextmanager
     def forge(self, token: str | None = None, **options: Any) -> Iterator[Forge]:
@@ -40,7 +45,7 @@ class Caller:
         url = self.url or ""
         try:
             with Forge(base_url=self.place(), token=token or self.app_token(), **options) as forge:
-                url = forge.base_url
+                url, self.has_asked = forge.base_url, True
                 yield forge
         except (ForgeError, ValueError, TypeError) as error:
             raise failures.from_error(error, url) from error

@@ -13,6 +13,7 @@ from clawdforge.errors import (
     ForgeProtocolError,
     ForgeSchemaError,
     ForgeTransportError,
+    ForgeTurnError,
 )
 
 
@@ -43,6 +44,7 @@ Exit codes:
   141  whoever reads stdout has hung up
 """
 
+MAY_GO_ON: Final = "interrupted; what the gateway was asked to do may go on there"
 _NEXT: Final = {
     "ip_not_allowed": "Call from an allowed address, or have this one allowed (CLAWDFORGE_ALLOW_CIDRS).",
     "turn_in_progress": "Wait until the session's running turn has ended.",
@@ -100,7 +102,7 @@ class NoAnswer(Failure):
 class Interrupted(Failure):
     """Ctrl-C: one line, and no claim that anything is wrong."""
 
-    def __init__(self, message: str = "interrupted; what the gateway was asked to do may go on there") -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(message, Exit.INTERRUPTED)
 
 
@@ -154,4 +156,12 @@ def _hint(error: ForgeAPIError) -> str:
         )
     if error.retry_after is not None:
         return f"Wait {error.retry_after} s and try again."
-    return _NEXT.get(error.code or "", "")
+    return "\n       ".join(filter(None, (_NEXT.get(error.code or ""), _seen(error))))
+
+
+def _seen(error: ForgeAPIError) -> str:
+    """Where that is which came of a turn before it failed."""
+    if not isinstance(error, ForgeTurnError) or not error.session_id or not error.events:
+        return ""
+    is_run = error.session_id.startswith("run_")
+    return f"What it said before: clawdforge logs {error.session_id}{'' if is_run else f'#{error.turn_index}'}"

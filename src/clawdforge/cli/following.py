@@ -5,6 +5,7 @@ What comes, and each Ctrl-C, stand in one line: one thread draws, asks and answe
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections import deque
@@ -16,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar
 from clawdforge.client.events import Event
 from clawdforge.errors import ForgeError
 
+_LOG: Final = logging.getLogger("clawdforge")
 _AHEAD: Final = 1_000
 """How many events may wait to be looked at; while there are so many, no more are read."""
 
@@ -45,6 +47,13 @@ class CancelFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """The SDK has something to say: that the connection was cut, for one."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended(Generic[S]):
     """The last that comes: the stream has been read to its end, or could not be opened or read on."""
 
@@ -52,7 +61,18 @@ class Ended(Generic[S]):
     error: BaseException | None = None
 
 
-Item: TypeAlias = Event | CtrlC | CancelFailed | Ended[S]
+Item: TypeAlias = Event | CtrlC | CancelFailed | Warned | Ended[S]
+
+
+class _Warnings(logging.Handler):
+    """Puts the SDK's warnings in line with all else that comes."""
+
+    def __init__(self, coming: SimpleQueue[Any]) -> None:
+        super().__init__(logging.WARNING)
+        self._coming = coming
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._coming.put(Warned(record.getMessage()))
 
 
 class Following(Generic[S]):
@@ -73,14 +93,18 @@ class Following(Generic[S]):
         self._begun = threading.Event()  # by its first event, without which it cannot be cancelled
         self._left = False
         self._on_ctrl_c: Any = signal.default_int_handler
+        self._warnings = _Warnings(self._coming)
 
     def __enter__(self) -> Self:
         self._on_ctrl_c = signal.signal(signal.SIGINT, lambda *_: self._coming.put(CtrlC()))
+        if not _LOG.handlers:  # who wants to see the log (`CLAWDFORGE_LOG`) has all of it
+            _LOG.addHandler(self._warnings)
         threading.Thread(target=self._read, name="reads a stream", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._on_ctrl_c)
+        _LOG.removeHandler(self._warnings)
         self._left = True
         self._room.release()
 

@@ -64,7 +64,7 @@ def logs(caller: Caller, id_: str | None, limit: int, failed: bool) -> None:
         [
             (
                 row.id,
-                terminal.time_text(row.at),
+                terminal.when_text(row.at),
                 row.agent if row.model is None else f"{row.agent} {row.model}",
                 row.status,
                 "-" if row.duration_ms is None else f"{row.duration_ms / 1000:.1f}",
@@ -123,10 +123,16 @@ def _asked(record: dict[str, Any], name: str, at: Any, agent: Any) -> Asked:
 def _record(forge: Forge, name: str) -> dict[str, Any]:
     session_id, mark, index = name.partition("#")
     if not mark:
-        return forge.get_run(name)
+        run = forge.get_run(name)
+        # Of one that failed the result is none, but something may have been said.
+        return run if run.get("result") is not None else {**run, "events": _said(forge, name)}
     if not (index.isascii() and index.isdigit()):
         raise click.BadParameter(f"{name!r} is none of the list: run_… or sess_…#N")
     return forge.attach_session(session_id).get_turn(int(index))
+
+
+def _said(forge: Forge, run_id: str) -> Any:
+    return forge.attach_session(run_id).get_turn(1).get("events")
 
 
 def _show(caller: Caller, record: dict[str, Any]) -> None:

@@ -52,12 +52,16 @@ def _show(event: Event) -> None:
     from clawdforge.cli.summary import summary
 
     turn = "-" if event.turn_index is None else str(event.turn_index)
-    cells = (terminal.time_text(event.ts // 1000), str(event.seq), turn, event.type, summary(event))
     if not terminal.can_be_drawn_on(sys.stdout):
-        terminal.say("\t".join(cells))
+        terminal.say(
+            "\t".join((terminal.time_text(event.ts // 1000), str(event.seq), turn, event.type, summary(event)))
+        )
         return
-    when, seq, turn, type_, what = map(terminal.printable, cells)
-    terminal.line((f"{when} {seq:>5} {turn:>3} ", "dim"), (f"{type_:<18} ", "bold"), (what, ""))
+    when, type_, what = (
+        terminal.clock_text(event.ts / 1000),
+        *map(terminal.printable, (event.type, summary(event))),
+    )
+    terminal.line((f"{when} {event.seq:>5} {turn:>3} ", "dim"), (f"{type_:<18} ", "bold"), (what, ""))
 
 
 @click.command(cls=Command)
@@ -81,11 +85,13 @@ def diff(caller: Caller, session_id: str, turn: int | None) -> None:
     if caller.as_json:
         terminal.emit(codec.to_json(changed))
     elif terminal.wants_colours(sys.stdout):
-        from clawdforge.cli.patches import coloured
+        from clawdforge.cli.patches import pieces
 
         for line in diffs.stat_lines(changed):
             terminal.line((terminal.printable(line), "dim"))
-        terminal.console().print(coloured(diffs.patch_lines(changed)), soft_wrap=True)
+        console = terminal.console()
+        for piece in pieces(diffs.patch_lines(changed)):
+            console.print(piece, soft_wrap=True)
     elif sys.stdout.isatty():
         terminal.say("\n".join([*diffs.stat_lines(changed), *diffs.patch_lines(changed)]))
     else:

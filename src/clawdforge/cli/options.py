@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from clawdforge.cli import suggestions
+from clawdforge.cli import suggestions, terminal
 from clawdforge.cli.caller import Caller
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,6 +156,8 @@ def asking(command: F) -> F:
 def _prompt(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The prompt itself, or all of stdin for `-`."""
     if value == "-" and not context.resilient_parsing:
+        if sys.stdin.isatty():
+            terminal.note("The prompt, please; Ctrl-D on a line of its own ends it.")
         try:
             value = sys.stdin.buffer.read().decode("utf-8")
         except UnicodeDecodeError as error:

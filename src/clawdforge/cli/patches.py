@@ -5,7 +5,7 @@ Loads rich. A patch that goes to a pipe is no matter of this module: it goes as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -15,8 +15,16 @@ from clawdforge.cli import terminal
 from clawdforge.cli.diffs import edit_lines
 from clawdforge.client.events import ToolDiff
 
+_PIECE_LINES: Final = 200
 _STYLES: Final = {"@@": "cyan", "+++": "bold", "---": "bold", "+": "green", "-": "red"}
 _HEADS: Final = ("diff ", "index ", "new file", "deleted file", "old mode", "new mode", "rename ", "similarity ")
+
+
+def pieces(lines: Iterable[str]) -> Iterator[Text]:
+    """A patch in pieces, coloured: of a long one the first can be seen while the last is not made yet."""
+    left = iter(lines)
+    while piece := list(islice(left, _PIECE_LINES)):
+        yield coloured(piece)
 
 
 def coloured(lines: Iterable[str]) -> Text:

@@ -35,7 +35,8 @@ class Root(Group):
         except failures.Failure as error:
             failure = error
         except KeyboardInterrupt:
-            failure = failures.Interrupted()
+            asked = ctx.ensure_object(Caller).has_asked
+            failure = failures.Interrupted(failures.MAY_GO_ON if asked else "interrupted")
         except BrokenPipeError:
             terminal.hush_if_broken()  # whoever read has enough, as `head` does
             raise click.exceptions.Exit(failures.Exit.PIPE) from None

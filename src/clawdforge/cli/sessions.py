@@ -148,9 +148,9 @@ def list_(caller: Caller, open_only: bool) -> None:
                 str(row.get("session_id")),
                 str(row.get("agent")),
                 str(row.get("turn_count")),
-                terminal.time_text(row.get("created_at")),
-                terminal.time_text(row.get("last_turn_at")),
-                terminal.time_text(row.get("closed_at")),
+                terminal.when_text(row.get("created_at")),
+                terminal.when_text(row.get("last_turn_at")),
+                terminal.when_text(row.get("closed_at")),
             )
             for row in rows
             if isinstance(row, dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from clawdforge.cli.talk import Talk
 from clawdforge.client.events import CommandsEvent
 
 _LISTED: Final = 200
+_DIFF_LINES: Final = 400
 
 
 class Wrong(Exception):
@@ -87,7 +89,11 @@ class Slash:
         diff = self._talk.session.diff(_number(_at_most_one(words)))
         for line in stat_lines(diff):
             self._line(line)
-        self._console.print(patches.coloured(patch_lines(diff)))
+        shown = patch_lines(diff)
+        self._console.print(patches.coloured(islice(shown, _DIFF_LINES)), soft_wrap=True)
+        if left := sum(1 for _ in shown):
+            all_of_it = f"clawdforge session diff {self._talk.session.session_id} --turn {diff.turn_index}"
+            self._line(f"… {left} more lines: {all_of_it}")
 
     def _files(self, words: list[str]) -> None:
         listed = self._talk.session.files.list(_at_most_one(words) or "")

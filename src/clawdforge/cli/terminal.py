@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+_LEAST_WIDTH: Final = 20  # of a table's last column
 
 
 def printable(text: str) -> str:
@@ -79,27 +82,56 @@ def time_text(value: Any) -> str:
         return str(value)
 
 
+def clock_text(epoch_s: float) -> str:
+    """The time of day where the reader is: `09:43:45`."""
+    return time.strftime("%H:%M:%S", time.localtime(epoch_s))
+
+
+def when_text(value: Any) -> str:
+    """Epoch seconds for a list: on a terminal how long ago that was, else `time_text`."""
+    return age_text(value, time.time()) if sys.stdout.isatty() else time_text(value)
+
+
+def age_text(value: Any, now_s: float) -> str:
+    """How long ago that was: `now`, `5m`, `3h`, `12d`; what is not past, as UTC."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= now_s:
+        return time_text(value)
+    minutes = int(now_s - value) // 60
+    if minutes < 60:
+        return f"{minutes}m" if minutes else "now"
+    return f"{minutes // 60}h" if minutes < 48 * 60 else f"{minutes // (24 * 60)}d"
+
+
 def record(fields: Mapping[str, Any]) -> None:
-    """Prints an object, one field a line."""
+    """Prints an object, one field a line; on a terminal what is called `…_at` as a time."""
     for name, value in fields.items():
-        say(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        told = time_text(value) if sys.stdout.isatty() and name.endswith("_at") else value
+        say(f"{name}: {told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)}")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows under headings: aligned on a terminal, else tab-separated lines, the headings first."""
+    """Prints rows under headings: aligned on a terminal, else tab-separated lines, the headings first.
+
+    On a terminal only the last column is wrapped: no id is torn. Where they do not fit, a row is of several lines.
+    """
+    cells = [[_cell(cell) for cell in row] for row in (headings, *rows)]
     if not sys.stdout.isatty():
-        for row in (headings, *rows):
-            print("\t".join(_cell(cell) for cell in row), flush=True)
+        for row in cells:
+            print("\t".join(row), flush=True)
         return
-    from rich.table import Table
+    from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
-    grid = Table(box=None, pad_edge=False)
-    for heading in headings:
-        grid.add_column(heading, overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(_cell(cell)) for cell in row))
-    console().print(grid)
+    paper = console()
+    *widths, last = [max(map(cell_len, column)) + 2 for column in zip(*cells, strict=True)]
+    fits = sum(widths) + min(last - 2, _LEAST_WIDTH) <= paper.width
+    indent = sum(widths) if fits else 2
+    for number, row in enumerate(cells):
+        start = "".join(map(set_cell_size, row, widths)) if fits else f"{row[0]}\n  "
+        rest = row[-1] if fits else "  ".join(row[1:])
+        wrapped = Text(rest).wrap(paper, max(1, paper.width - indent))
+        text = start + ("\n" + " " * indent).join(line.plain.rstrip() for line in wrapped)
+        paper.print(Text(text, "" if number else "bold"), soft_wrap=True)
 
 
 def _cell(text: str) -> str:
@@ -134,7 +166,7 @@ def line(*parts: tuple[str, str]) -> None:
     """Prints one line on a terminal, in parts with their styles. What is too long for it is cut."""
     from rich.text import Text
 
-    console().print(Text.assemble(*parts, no_wrap=True, overflow="ellipsis"))
+    console().print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager

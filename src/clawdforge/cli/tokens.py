@@ -97,9 +97,9 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(row.get("name")),
         ", ".join(map(str, networks)) if isinstance(networks, list) and networks else "any",
-        terminal.time_text(row.get("created_at")),
-        terminal.time_text(row.get("last_used_at")),
-        terminal.time_text(row.get("revoked_at")),
+        terminal.when_text(row.get("created_at")),
+        terminal.when_text(row.get("last_used_at")),
+        terminal.when_text(row.get("revoked_at")),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias
 
 from clawdforge.cli import terminal
-from clawdforge.cli.following import CancelFailed, CtrlC, Ended, Following, S
+from clawdforge.cli.following import CancelFailed, CtrlC, Ended, Following, S, Warned
 from clawdforge.client.events import Event, PermissionRequestEvent
 
 WAIT_S: Final = 0.1
@@ -79,7 +79,7 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
         view: shown to.
         ask: puts requests that wait for an answer to a person. None: they are left to others, and to their expiry.
     """
-    cancelled, waited_s = False, 0.0
+    cancelled, waited_s, warned = False, 0.0, False
     while True:
         item = following.take(WAIT_S)
         if isinstance(item, Ended):
@@ -89,6 +89,10 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
             waited_s += WAIT_S if cancelled and not following.begun else 0
             if waited_s > _BEGIN_S:
                 return Watched(None, cancelled)
+        elif isinstance(item, Warned):
+            if not warned:  # once for all that is tried until something comes again
+                view.note(f"{item.text[:1].upper()}{item.text[1:]}")
+            warned = True
         elif isinstance(item, CancelFailed):
             view.note(f"It could not be cancelled: {item.error}")
         elif isinstance(item, CtrlC) and cancelled:
@@ -97,6 +101,8 @@ def watch(following: Following[S], view: View, ask: Ask | None = None) -> Watche
             cancelled = True
             following.cancel()
             view.cancelling()
+        else:
+            warned = False
 
 
 def _take(event: Event, view: View, ask: Ask | None) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clawdforge.cli import diffs
+from clawdforge.cli import diffs, patches
 from clawdforge.cli.summary import answer_text
 from clawdforge.wire.diffs import FileDiff, TurnDiff
 
@@ -52,6 +52,15 @@ def test_the_list_tells_each_file_and_what_its_patch_does_not() -> None:
         "  M big (too large to be shown)",
         "  ? odd (no patch)",
     ]
+
+
+def test_a_long_patch_is_shown_in_pieces() -> None:
+    lines = [f"+{number}" for number in range(450)]
+
+    shown = [piece.plain for piece in patches.pieces(lines)]
+
+    assert [len(each.split("\n")) for each in shown] == [200, 200, 50]
+    assert "\n".join(shown) == "\n".join(lines)
 
 
 @pytest.mark.parametrize(

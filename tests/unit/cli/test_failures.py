@@ -81,3 +81,14 @@ def test_of_an_answer_that_is_none_stdout_gets_nothing_more(capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("Error: none\nNext:  ")
+
+
+@pytest.mark.parametrize(
+    ("session_id", "hint"),
+    [("run_1", "\n       What it said before: clawdforge logs run_1"), ("sess_1", "clawdforge logs sess_1#3")],
+)
+def test_where_that_is_which_was_seen_of_a_turn_is_told(session_id: str, hint: str) -> None:
+    seen = {"session_id": session_id, "turn_index": 3, "events": [{"type": "text", "content": "so far"}]}
+    error = errors.class_for(502, "agent_failed")(502, "it crashed", "agent_failed", body=seen)
+
+    assert from_error(error, "http://x").hint.endswith(hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -141,6 +142,22 @@ def test_what_has_come_can_be_answered() -> None:
         following.answer("perm_1", "id-allow_once")
 
     assert stage.answered == ("perm_1", "id-allow_once")
+
+
+def test_of_a_connection_that_is_made_anew_one_word_is_said() -> None:
+    class Cut(Stage):
+        def __iter__(self) -> Iterator[Event]:
+            for each in self.happened:
+                for again in range(3):
+                    logging.getLogger("clawdforge").warning("it was cut %d", again)
+                logging.getLogger("clawdforge").info("no matter")
+                yield each
+
+    stage, seen = Cut(event("text", content="a"), event("mode", mode="b")), Seen()
+
+    watch(lambda: stage, seen)
+
+    assert seen.all == ["It was cut 0", "text", "It was cut 0", "mode"]
 
 
 def test_a_turn_is_watched_to_its_end() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import clawdforge
+from clawdforge import cli
 
 Process = Callable[..., "subprocess.CompletedProcess[bytes]"]
 SOURCE = str(Path(clawdforge.__file__).parents[1])
@@ -76,6 +77,21 @@ def test_ctrl_c_is_130_with_one_line(live_gateway: Any) -> None:
     assert child.returncode == 130
     assert out == b""
     assert err == b"Error: interrupted; what the gateway was asked to do may go on there\n"
+
+
+@pytest.mark.parametrize("program", [cli.main, cli.main_cf])
+def test_ctrl_c_while_it_loads_is_130_without_a_word(
+    program: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press_ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_prepare", press_ctrl_c)
+    with pytest.raises(SystemExit) as ended:
+        program()
+
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_stdin_is_the_prompt(live_gateway: Any, process: Process) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -43,6 +45,29 @@ def test_times_are_utc_and_nonsense_is_no_crash(value: Any, shown: str) -> None:
     assert terminal.time_text(value) == shown
 
 
+@pytest.mark.parametrize(
+    ("ago_s", "shown"),
+    [
+        (0, "now"),
+        (59, "now"),
+        (60, "1m"),
+        (3_599, "59m"),
+        (3_600, "1h"),
+        (47 * 3_600, "47h"),
+        (48 * 3_600, "2d"),
+        (-1, "2023-11-14 22:13:21Z"),
+        (1_700_000_000, "19675d"),
+        (1_700_000_001, "1969-12-31 23:59:59Z"),
+    ],
+)
+def test_an_age_is_short_and_what_is_not_past_is_a_time(ago_s: int, shown: str) -> None:
+    assert terminal.age_text(1_700_000_000 - ago_s, 1_700_000_000.5) == shown
+
+
+def test_an_age_of_nothing_is_nothing() -> None:
+    assert [terminal.age_text(value, 9) for value in (None, "soon", True)] == ["-"] * 3
+
+
 def test_without_a_terminal_there_is_no_sign_of_life(capsys: pytest.CaptureFixture[str]) -> None:
     with terminal.waiting("x"):
         pass
@@ -53,11 +78,11 @@ def test_without_a_terminal_there_is_no_sign_of_life(capsys: pytest.CaptureFixtu
 
 
 def in_terminal(
-    arguments: list[str], program: tuple[str, ...] = ("-m", "clawdforge"), **env: str
+    arguments: list[str], program: tuple[str, ...] = ("-m", "clawdforge"), columns: int = 100, **env: str
 ) -> tuple[int, str]:
     """Runs Python with a terminal as its stdout and stderr; returns its exit code and what it wrote there."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
+    termios.tcsetwinsize(theirs, (24, columns))
     command = [sys.executable, *program, *arguments]
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", **env}
@@ -122,6 +147,45 @@ def test_names_in_a_table_cannot_steer_the_terminal(live_gateway: Any) -> None:
     assert code == 0
     assert "[red]␛[31mred" in written
     assert "\x1b[31m" not in written
+
+
+SESSION = "sess_0123456789abcdef0123456789abcdef"
+SESSIONS = [{"session_id": SESSION, "agent": "claude", "turn_count": 1, "created_at": 0, "last_turn_at": 0}]
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_table_tears_no_id_however_narrow_the_terminal_is(live_gateway: Any, columns: int) -> None:
+    live_gateway.body = json.dumps({"ok": True, "count": 1, "sessions": SESSIONS}).encode()
+
+    _, written = in_terminal(["session", "list"], columns=columns, NO_COLOR="1")
+
+    lines = re.sub(r"\x1b\[[0-9]*m", "", written).splitlines()
+    assert all(len(line) <= columns and line == line.rstrip() for line in lines)
+    told = [line.split() for line in lines]
+    if columns == 80:
+        assert told[0][:3] == ["SESSION", "AGENT", "TURNS"]
+        assert told[1][:3] == [SESSION, "claude", "1"]
+        assert lines[0].index("TURNS") == lines[1].index("1  ")
+    else:
+        assert told[0] == ["SESSION"]
+        assert (told[-2], told[-1][:2]) == ([SESSION], ["claude", "1"])
+
+
+def test_a_record_tells_times_on_a_terminal(live_gateway: Any) -> None:
+    live_gateway.body = b'{"ok": true, "created_at": 0, "closed_at": null, "turn_count": 0}'
+
+    _, written = in_terminal(["session", "get", "sess_1"])
+
+    assert written.splitlines() == ["created_at: 1970-01-01 00:00:00Z", "closed_at: -", "turn_count: 0"]
+
+
+def test_a_line_that_is_too_long_is_cut() -> None:
+    script = "from clawdforge.cli import terminal; terminal.line(('ab cd ' * 20, 'dim'), ('ef', ''))"
+
+    _, written = in_terminal([], program=("-c", script), columns=40, NO_COLOR="1")
+
+    (line,) = re.sub(r"\x1b\[[0-9]*m", "", written).splitlines()
+    assert (len(line), line[-3:]) == (40, "b …")
 
 
 @pytest.mark.parametrize(
