@@ -42,7 +42,8 @@ class Fold:
 
     def text(self) -> str:
         """The `text` events' contents, joined."""
-        return "".join(event["content"] for event in self.result() if event["type"] == events.TEXT)
+        self._join()
+        return "".join([event["content"] for event in self._folded if event["type"] == events.TEXT])
 
     @property
     def tool_calls(self) -> int:

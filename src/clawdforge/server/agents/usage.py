@@ -11,7 +11,7 @@ Must not estimate: what is not told is None. Source: https://agentclientprotocol
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any, Final, Literal
 
 from clawdforge.wire.agents import NAME_LIMIT_CHARS
@@ -57,40 +57,50 @@ class Meter:
         self._counts = counts
         self._tokens_before = Tokens()
         self._cost_before_usd = 0.0
-        self._told = Told()
+        self._tokens: Tokens | None
+        self._cost_usd: float | None
+        self._context_tokens: int | None
+        self._model: str | None
+        self._forget()
 
     def prompted(self) -> None:
         """A prompt is sent: how full the context was before it says nothing about it."""
-        self._told = replace(self._told, context_tokens=None)
+        self._context_tokens = None
 
     def update(self, update: Mapping[str, Any]) -> None:
         """A `usage_update` came."""
         if (used := count(update.get("used"))) is not None:
-            self._told = replace(self._told, context_tokens=used)
+            self._context_tokens = used
         if (cost_usd := _cost_usd(update.get("cost"))) is not None:
-            self._told = replace(self._told, cost_usd=cost_usd)
+            self._cost_usd = cost_usd
 
     def answered(self, result: Mapping[str, Any]) -> None:
         """The answer to the prompt came."""
         quota = _object(_object(result.get("_meta")).get("quota"))
-        tokens = _tokens(result.get("usage")) or _gemini_tokens(quota)
-        self._told = replace(self._told, tokens=tokens, model=_gemini_model(quota))
+        self._tokens = _tokens(result.get("usage")) or _gemini_tokens(quota)
+        self._model = _gemini_model(quota)
 
     def take(self) -> Told:
         """What was told since it was last taken: once for each prompt, at its end.
 
         Money, and tokens of the session, that were told between two prompts or not at all are the later one's.
         """
-        told, self._told = self._told, Told()
-        if told.tokens is not None and self._counts == "session":
-            before, self._tokens_before = self._tokens_before, told.tokens
-            told = replace(told, tokens=_since(before, told.tokens))
-        if (cost_usd := told.cost_usd) is not None:
+        tokens, cost_usd = self._tokens, self._cost_usd
+        if tokens is not None and self._counts == "session":
+            tokens, self._tokens_before = _since(self._tokens_before, tokens), tokens
+        if cost_usd is not None:
             # A counter that has gone back was begun anew.
             counted = self._cost_before_usd if self._cost_before_usd <= cost_usd else 0.0
-            self._cost_before_usd = cost_usd
-            told = replace(told, cost_usd=round(cost_usd - counted, COST_DIGITS))
+            cost_usd, self._cost_before_usd = round(cost_usd - counted, COST_DIGITS), cost_usd
+        told = Told(tokens, cost_usd, self._context_tokens, self._model)
+        self._forget()
         return told
+
+    def _forget(self) -> None:
+        self._tokens = None
+        self._cost_usd = None
+        self._context_tokens = None
+        self._model = None
 
 
 def _since(before: Tokens, now: Tokens) -> Tokens:
@@ -101,7 +111,9 @@ def _since(before: Tokens, now: Tokens) -> Tokens:
 
 def _tokens(usage: Any) -> Tokens | None:
     """ACP's own counts; None where there is none that can be one."""
-    told = {ours: count(_object(usage).get(theirs)) for ours, theirs in _NAMES.items()}
+    if not isinstance(usage, dict):
+        return None
+    told = {ours: count(usage.get(theirs)) for ours, theirs in _NAMES.items()}
     return _summed({name: number for name, number in told.items() if number is not None})
 
 

@@ -148,8 +148,6 @@ class SessionLog:
         for draft in outside:
             self._placed(draft, None, self._clock_ms())
         self._batch_bytes += sum(map(_weight, (*drafts, *outside)))
-        if any(isinstance(change, AddSession) for change in changes):
-            self._held = False
         return self._write(changes, flush=True)
 
     def _placed(self, draft: Draft, turn_index: int | None, ts: int) -> None:
@@ -178,11 +176,13 @@ class SessionLog:
         self.place()
         batch, size = self._batch, self._batch_bytes
         self._batch, self._batch_bytes = [], 0
-        # A session's row comes before its events, everything else after them.
-        first = [change for change in changes if isinstance(change, AddSession)]
-        rest = [change for change in changes if not isinstance(change, AddSession)]
-        append = [AppendEvents(self._session_id, batch)] if batch else []
-        future = self._store.write(*first, *append, *rest, flush=flush)
+        append = (AppendEvents(self._session_id, batch),) if batch else ()
+        if changes and isinstance(changes[0], AddSession):
+            # A session's row comes before its events, everything else after them.
+            self._held = False
+            future = self._store.write(changes[0], *append, *changes[1:], flush=flush)
+        else:
+            future = self._store.write(*append, *changes, flush=flush)
         self._unstored_bytes += size
         self._writing += 1
         self._weigh()
@@ -239,4 +239,4 @@ class _Open:
 
 def _weight(draft: Draft) -> int:
     """About how many bytes an event holds; only what can be large is looked at."""
-    return _EVENT_BYTES + sum(len(value) for value in draft.data.values() if isinstance(value, str))
+    return _EVENT_BYTES + sum([len(value) for value in draft.data.values() if isinstance(value, str)])

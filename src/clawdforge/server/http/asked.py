@@ -26,14 +26,13 @@ T = TypeVar("T", bound=TurnResult | RunResult)
 LetIn = Callable[[bool], Awaitable[Asked[T]]]
 Found = tuple[bytes, Any]
 
-_PREFER: Final = b"prefer"
+_STREAM: Final = sse.MEDIA_TYPE.encode()
 _ASYNC: Final = b"respond-async"
 
 
 def wants_stream(request: Request) -> bool:
     """Whether the caller names server-sent events as what it accepts."""
-    named = (kind.partition(";")[0].strip() for kind in request.headers.get("accept", "").lower().split(","))
-    return sse.MEDIA_TYPE in named
+    return _STREAM in _named(request, b"accept")
 
 
 async def answer(
@@ -85,5 +84,10 @@ async def _streamed(
 
 def _wants_async(request: Request) -> bool:
     """Source: RFC 7240. Other preferences are passed over."""
-    values = b",".join(value for name, value in request.scope["headers"] if name == _PREFER)
-    return any(each.partition(b";")[0].strip().lower() == _ASYNC for each in values.split(b","))
+    return _ASYNC in _named(request, b"prefer")
+
+
+def _named(request: Request, header: bytes) -> list[bytes]:
+    """The words of a header that lists some, without their parameters, in lower case."""
+    values = b",".join([value for name, value in request.scope["headers"] if name == header])
+    return [each.partition(b";")[0].strip() for each in values.lower().split(b",")]

@@ -31,6 +31,8 @@ class Api:
         self.document: Callable[[], bytes] = cache(self._document)
         self._told = {"title": title, "version": version, "description": description}
         self._table = tuple(routes)
+        methods = {method for route in routes for method in route.serves}
+        self._of_method = {each: [route for route in routes if each in route.serves] for each in methods}
         self._front = Front(self._dispatch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,19 +40,16 @@ class Api:
         await self._front(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        served: set[str] = set()
-        for route in self._table:
-            found = route.path_regex.match(scope["path"])
-            if found is not None:
+        method, path = scope["method"], scope["path"]
+        for route in self._of_method.get(method, ()):
+            if (found := route.path_regex.match(path)) is not None:
                 scope["route"] = route
-                if scope["method"] in route.serves:
-                    scope["path_params"] = found.groupdict()
-                    answer = await route.endpoint(Request(scope, receive, send))
-                    await answer(scope, receive, send)
-                    return
-                served |= route.serves
-        if served:
-            raise MethodNotAllowed(scope["method"], sorted(served))
+                scope["path_params"] = found.groupdict()
+                answer = await route.endpoint(Request(scope, receive, send))
+                await answer(scope, receive, send)
+                return
+        if served := {each for route in self._table if route.path_regex.match(path) for each in route.serves}:
+            raise MethodNotAllowed(method, sorted(served))
         raise Problem("not_found", "no such path")
 
     def _document(self) -> bytes:

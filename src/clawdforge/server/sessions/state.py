@@ -136,9 +136,11 @@ def ended(
     extra: dict[str, Any] | None = None,
 ) -> TurnRow:
     """The row of a turn that has ended so. `empty`: it has neither text nor a tool call."""
-    return replace(
-        row,
-        status=end.kind.status,
+    return TurnRow(
+        row.session_id,
+        row.turn_index,
+        end.kind.status,
+        row.started_at_ms,
         stop_reason=end.stop_reason,
         ok=end.ok(empty=empty),
         duration_ms=duration_ms,

@@ -82,7 +82,8 @@ class Turn:
         """Its time begins."""
         self.started_at = time.monotonic()
         if self._deadlines.total_s is not None:
-            self._watch_total(self._deadlines.total_s)
+            total_s = self._deadlines.total_s
+            self._timers["total"] = self._loop.call_later(total_s, self._took_too_long, total_s)
 
     async def wait(self, ready: asyncio.Future[None]) -> bool:
         """Waits for what it cannot go on without. Returns False where the turn is over before."""
@@ -186,7 +187,8 @@ class Turn:
         self.on_sign()
         self._watch_idle()
         agent.prompt(prompt)
-        self.prompt = self.prompt.without_contents()
+        if self.prompt.files:
+            self.prompt = self.prompt.without_contents()
         self.told.append(Told())
         end = await self._over
         if not await self._wound_down(agent):
@@ -222,17 +224,17 @@ class Turn:
 
     async def _wound_down(self, agent: Agent) -> bool:
         """Whether the agent can take another prompt. While it has this one it is asked to stop, and waited for."""
-        if not self._agent_done.done():
-            agent.cancel()
+        if self._agent_done.done():
+            return self._agent_done.result()
+        agent.cancel()
         try:
             async with asyncio.timeout(self._deadlines.cancel_s):
                 return await self._agent_done
         except TimeoutError:
             return False
 
-    def _watch_total(self, total_s: float) -> None:
-        detail = f"the turn took longer than {total_s:g} seconds"
-        self._timers["total"] = self._loop.call_later(total_s, self.stop, state.timed_out("total", detail))
+    def _took_too_long(self, total_s: float) -> None:
+        self.stop(state.timed_out("total", f"the turn took longer than {total_s:g} seconds"))
 
     def _stop_idle(self) -> None:
         if (timer := self._timers.get("idle")) is not None:

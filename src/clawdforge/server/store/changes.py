@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from clawdforge.server.store import stored, writes
 from clawdforge.server.store.base import StorageError
-from clawdforge.server.store.rows import bound, columns, json_text, to_value, to_values
+from clawdforge.server.store.rows import bound, columns, json_text, to_text, values_of
 from clawdforge.wire.events import EncodedEvent, Event
 
 Op = Callable[[sqlite3.Connection], object]
@@ -55,14 +55,13 @@ def tidy(connection: sqlite3.Connection) -> bool:
 
 def _one(sql: str, *values: Any, unless: str | None = None) -> tuple[Op, int]:
     """One statement; `unless` is the sentence of the StorageError when it changes no row."""
-    ready = bound(values)
-    return partial(_run, sql, ready, unless), _size(ready)
+    ready, characters = bound(values)
+    return partial(_run, sql, ready, unless), ROW_OVERHEAD_BYTES + characters
 
 
 def _add(table: str, row: Any) -> tuple[Op, int]:
     """A new row of a table that has a column for each field."""
-    values = to_values(row)
-    return partial(_run, _insert(table, columns(type(row))), values, None), _size(values)
+    return _one(_insert(table, columns(type(row))), *values_of(row))
 
 
 @cache
@@ -83,10 +82,6 @@ def _all(*parts: tuple[Op, int]) -> tuple[Op, int]:
 def _run(sql: str, values: Sequence[Any], unless: str | None, connection: sqlite3.Connection) -> None:
     if connection.execute(sql, values).rowcount == 0 and unless is not None:
         raise StorageError(unless)
-
-
-def _size(values: Sequence[Any]) -> int:
-    return ROW_OVERHEAD_BYTES + sum([len(value) for value in values if type(value) is str])
 
 
 # --- sessions -----------------------------------------------------------------------------------------------
@@ -150,7 +145,7 @@ def _add_fork(change: writes.AddFork) -> tuple[Op, int]:
     )
     return _all(
         _one(
-            _ADD_FORK, row.session_id, *to_values(row), change.source_id, row.turn_count,
+            _ADD_FORK, row.session_id, *values_of(row), change.source_id, row.turn_count,
             unless="The session cannot be forked: it is gone, or its turns are others by now.",
         ),
         _one(turns, row.session_id, change.source_id),
@@ -195,7 +190,7 @@ def _start_turn(change: writes.StartTurn) -> tuple[Op, int]:
             _COUNT_TURN, row.turn_index, row.started_at_ms // 1000, row.session_id, row.turn_index - 1,
             unless=f"Turn {row.turn_index} cannot start: the session is closed, gone, or had another last turn.",
         ),
-        _one(_ADD_TURN, *to_values(row)[1:], row.session_id),
+        _one(_ADD_TURN, *values_of(row)[1:], row.session_id),
     )  # fmt: skip
 
 
@@ -214,15 +209,17 @@ def _begin_turn(change: writes.BeginTurn) -> tuple[Op, int]:
     )  # fmt: skip
 
 
+_END_TURN: Final = (
+    "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?,"
+    " model = ?, extra = ?"
+    f" WHERE session_key = {_KEY} AND turn_index = ? AND status IN ('queued', 'running')"
+)
+
+
 def _end_turn(change: writes.EndTurn) -> tuple[Op, int]:
     row = change.row
-    sql = (
-        "UPDATE turns SET status = ?, stop_reason = ?, ok = ?, duration_ms = ?, error = ?, detail = ?, usage = ?,"
-        " model = ?, extra = ?"
-        f" WHERE session_key = {_KEY} AND turn_index = ? AND status IN ('queued', 'running')"
-    )
     return _one(
-        sql, row.status, row.stop_reason, row.ok, row.duration_ms, row.error, row.detail, row.usage,
+        _END_TURN, row.status, row.stop_reason, row.ok, row.duration_ms, row.error, row.detail, row.usage,
         row.model, row.extra, row.session_id, row.turn_index,
         unless=f"Turn {row.turn_index} cannot end: it has ended.",
     )  # fmt: skip
@@ -247,7 +244,7 @@ def _append_events(change: writes.AppendEvents) -> tuple[Op, int]:
 
 
 def _checked(event: Event) -> EncodedEvent:
-    to_value(event.type)
+    to_text(event.type)
     json_text(lambda: event.encoded().data)
     return event.encoded()
 

@@ -44,33 +44,40 @@ def columns(cls: type[Any]) -> tuple[str, ...]:
     return _COLUMNS[cls]
 
 
-def to_values(row: Any) -> tuple[Any, ...]:
-    """A row's values, ready to be bound, in the order of `columns`.
+def values_of(row: Any) -> tuple[Any, ...]:
+    """A row's values, in the order of `columns`; not yet `bound`."""
+    return _VALUES[type(row)](row)
+
+
+def bound(values: Iterable[Any]) -> tuple[list[Any], int]:
+    """Values, ready to be bound, and how many characters of text they hold.
 
     Raises:
         StorageError: one of them cannot be stored.
     """
-    return bound(_VALUES[type(row)](row))
+    ready: list[Any] = []
+    characters = 0
+    for value in values:
+        if type(value) not in _AS_THEY_ARE:
+            text = to_text(value)
+            characters += len(text)
+            ready.append(text)
+        else:
+            ready.append(value)
+    return ready, characters
 
 
-def bound(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Values, ready to be bound. Raises as `to_values`."""
-    return tuple([value if type(value) in _AS_THEY_ARE else to_value(value) for value in values])
-
-
-def to_value(value: Any) -> Any:
-    """One value, ready to be bound.
+def to_text(value: Any) -> str:
+    """A text, an object or an array as the text that is stored.
 
     Raises:
         StorageError: it is a text with NUL or half a surrogate pair, or an object that is no JSON.
     """
-    if isinstance(value, str):
-        if "\0" in value:
-            raise StorageError("Text with a NUL character cannot be stored.")
-        return _encodable(value)
-    if isinstance(value, (dict, tuple)):
+    if not isinstance(value, str):
         return json_text(lambda: codec.text(value))
-    return value
+    if "\0" in value:
+        raise StorageError("Text with a NUL character cannot be stored.")
+    return _encodable(value)
 
 
 def json_text(encode: Callable[[], str]) -> str:
