@@ -101,12 +101,7 @@ class LocalHost:
 
     def check(self, options: AgentOptions) -> None:
         """Refuses what cannot be started (see `base.AgentHost`)."""
-        entry = self._entries.get(options.agent)
-        if entry is None:
-            known = ", ".join(sorted(self._entries))
-            raise invalid(f"no agent is called {options.agent!r}; known are: {known}", "agent")
-        launch.check_options(entry, options)
-        self._argv(entry)
+        self._argv(self._entry(options))
 
     def copy_memory(
         self, agent: str, session_id: str, to_session_id: str, limits: Limits, go_on: Callable[[], None]
@@ -120,19 +115,18 @@ class LocalHost:
 
     async def open(self, request: OpenAgent, owner: AgentOwner) -> Agent:
         """Starts an agent (see `base.AgentHost`)."""
-        self.check(request.options)
+        entry = self._entry(request.options)
         began = time.monotonic()
         try:
-            return await self._open(request, owner)
+            return await self._open(entry, request, owner)
         except Forgetful as lost:
             rest_s = request.startup_timeout_s - (time.monotonic() - began)
             if rest_s <= 0:
                 raise
             _log.warning("the agent of %s could not recall its conversation: %s", request.session_id, lost)
-            return await self._open(replace(request, memory=None, startup_timeout_s=rest_s), owner)
+            return await self._open(entry, replace(request, memory=None, startup_timeout_s=rest_s), owner)
 
-    async def _open(self, request: OpenAgent, owner: AgentOwner) -> AcpAgent:
-        entry = self._entries[request.options.agent]
+    async def _open(self, entry: AgentEntry, request: OpenAgent, owner: AgentOwner) -> AcpAgent:
         home = AgentHome(self._data_dir, request.session_id, self._wall.agent_uid)
         prepared = await self._prepared(entry, request, home)
         agent = await AcpAgent.open(
@@ -194,6 +188,15 @@ class LocalHost:
             full = limits.workspace(may_hold_bytes, held_bytes)
             detail = f"{full.detail}: it takes turns again when they hold less"
             raise Problem("storage_full", detail, limit=full.limit)
+
+    def _entry(self, options: AgentOptions) -> AgentEntry:
+        """The agent that these options are for, and can be given to. Raises Problem `invalid`."""
+        entry = self._entries.get(options.agent)
+        if entry is None:
+            known = ", ".join(sorted(self._entries))
+            raise invalid(f"no agent is called {options.agent!r}; known are: {known}", "agent")
+        launch.check_options(entry, options)
+        return entry
 
     def _argv(self, entry: AgentEntry) -> tuple[str, ...]:
         try:

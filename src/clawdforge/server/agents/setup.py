@@ -21,6 +21,7 @@ from clawdforge.wire.agents import AgentOptions
 
 PROTOCOL_VERSION: Final = 1
 AUTH_REQUIRED: Final = -32000
+_VERSION: Final = version("clawdforge")  # once: it reads the disk for a millisecond
 
 
 class Refused(Exception):
@@ -111,7 +112,7 @@ async def _initialize(peer: rpc.Peer) -> Mapping[str, Any]:
         {
             "protocolVersion": PROTOCOL_VERSION,
             "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
-            "clientInfo": {"name": "clawdforge", "title": "clawdforge", "version": version("clawdforge")},
+            "clientInfo": {"name": "clawdforge", "title": "clawdforge", "version": _VERSION},
         },
     )
     told: Mapping[str, Any] = answer if isinstance(answer, dict) else {}

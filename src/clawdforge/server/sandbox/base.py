@@ -22,6 +22,8 @@ AGENT_FILES: Final = "/run/session"
 AGENT_TMP: Final = "/tmp"  # noqa: S108 - the agent's own, behind its wall
 AGENT_ID: Final = 1000
 """The uid and gid that an agent sees itself have, where a wall can make it see anything."""
+AGENT_NAME: Final = "agent"
+"""How the user and the group of that number are called there."""
 
 MIB: Final = 1024 * 1024
 

@@ -16,6 +16,7 @@ import resource
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from clawdforge.server.sandbox.base import (
     AGENT_FILES,
     AGENT_HOME,
     AGENT_ID,
+    AGENT_NAME,
     AGENT_TMP,
     AGENT_WORKSPACE,
     Enclosed,
@@ -156,7 +158,8 @@ class Bubblewrap:
     def _becoming(self) -> Iterator[str]:
         """From a root without a name to the agent, which can never be more again."""
         if self.as_root is not None:
-            yield from (self.as_root.setpriv, "--reuid", str(AGENT_ID), "--regid", str(AGENT_ID))
+            # By name, which our /etc knows: a number is first looked for as a name, everywhere there is.
+            yield from (self.as_root.setpriv, "--reuid", AGENT_NAME, "--regid", AGENT_NAME)
             yield from ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--")
 
 
@@ -187,13 +190,13 @@ def _root(space: Space, etc: Path) -> Iterator[str]:
     yield from ("--remount-ro", "/")
 
 
-def _system(name: str) -> Iterator[str]:
-    """A directory beside /usr: on most systems a link into it."""
+@cache
+def _system(name: str) -> tuple[str, ...]:
+    """A directory beside /usr: on most systems a link into it. It stays what it is."""
     path = Path(name)
     if path.is_symlink():
-        yield from ("--symlink", str(path.readlink()), name)
-    elif path.is_dir():
-        yield from ("--ro-bind", name, name)
+        return ("--symlink", str(path.readlink()), name)
+    return ("--ro-bind", name, name) if path.is_dir() else ()
 
 
 def _above(paths: Sequence[str]) -> list[str]:

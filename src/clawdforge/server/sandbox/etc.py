@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_ID
+from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_ID, AGENT_NAME
 from clawdforge.server.sandbox.shown import ETC
 
 LIVE: Final = ("/etc/resolv.conf",)
 """Shown as they are at each start: a machine that moves to another network gets other ones."""
 _MADE: Final = {
-    "passwd": f"agent:x:{AGENT_ID}:{AGENT_ID}:agent:{AGENT_HOME}:/bin/sh\n",
-    "group": f"agent:x:{AGENT_ID}:\n",
+    "passwd": f"{AGENT_NAME}:x:{AGENT_ID}:{AGENT_ID}:agent:{AGENT_HOME}:/bin/sh\n",
+    "group": f"{AGENT_NAME}:x:{AGENT_ID}:\n",
 }
 
 
