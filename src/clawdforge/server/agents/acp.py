@@ -85,6 +85,7 @@ class AcpAgent:
         self._asks: dict[str, _OpenAsk] = {}
         self._cancelling = False
         self._fs: set[asyncio.Task[None]] = set()
+        self._one_file = asyncio.Lock()
         self._noise = 0
         self._start_bytes = 0
         self._failure: Failed | None = None
@@ -311,13 +312,14 @@ class AcpAgent:
         if unasked and fs.access(method, params) is not None:
             reply.error(rpc.INVALID_PARAMS, "nobody has asked for that: no prompt is open")
             return
-        ask_id = f"perm_{secrets.token_hex(8)}"
         if method == "session/request_permission":
             if (draft := self._translator.asked_about(params)) is not None:
                 self._redactor.take(draft)
-            self._ask(self._translator.permission(ask_id, params), lambda chosen: _permission(reply, chosen))
+            ask = self._translator.permission(_new_ask_id(), params)
+            self._ask(ask, lambda chosen: _permission(reply, chosen))
         elif (access := fs.access(method, params)) is not None:
-            self._ask(access.ask(ask_id), lambda chosen: self._file_access(access, reply, chosen == fs.ALLOWED))
+            ask = access.ask(_new_ask_id())
+            self._ask(ask, lambda chosen: self._file_access(access, reply, chosen == fs.ALLOWED))
         else:
             reply.error(rpc.METHOD_NOT_FOUND, f"this client does not offer {method}")
 
@@ -369,9 +371,13 @@ class AcpAgent:
         if not allowed:
             reply.error(rpc.INVALID_PARAMS, "not allowed")
             return
-        task = asyncio.create_task(access.perform(self._request.workspace, self.here(access.path), reply))
+        task = asyncio.create_task(self._perform(access, reply))
         self._fs.add(task)
         task.add_done_callback(self._fs.discard)
+
+    async def _perform(self, access: fs.FileAccess, reply: rpc.Reply) -> None:
+        async with self._one_file:  # the threads are everybody's
+            await access.perform(self._request.workspace, self.here(access.path), reply)
 
     def _send(self, line: bytes) -> None:
         self._process.send(line)
@@ -381,6 +387,10 @@ class AcpAgent:
         if isinstance(error, rpc.Gone) and self._failure is not None:
             return self._failure
         return self._failures.failed(self._failures.said("refused to start", error))
+
+
+def _new_ask_id() -> str:
+    return f"perm_{secrets.token_hex(8)}"
 
 
 def _permission(reply: rpc.Reply, chosen: str | None) -> None:

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
 from clawdforge.server.agents.keeping import Keeper
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
+from clawdforge.server.agents.pipes import Stderr, Stdout
 from clawdforge.server.agents.spawner import Command, Spawned, Spawner
 from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.sandbox.limits import Exceeded
 
-_STDERR_KEPT_BYTES: Final = 16 * 1024
 _UNSENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
-_READ_BYTES: Final = 8 * 1024
-"""So much of a flood is taken at a time, before another session gets its turn of the loop."""
 _EOF_GRACE_S: Final = 0.5
 _TERM_GRACE_S: Final = 0.5
 _DRAIN_GRACE_S: Final = 1.0
@@ -56,13 +53,14 @@ class ChildProcess:
         self._exited = asyncio.Event()
         self._sweep: asyncio.Task[None] | None = None
         self._gone: asyncio.Task[None] | None = None
-        self._stderr = bytearray()
-        self._drained = asyncio.Event()
-        self._deaf = False
+        popen = spawned.popen
+        assert popen.stdout and popen.stderr
+        self._cutter = LineCutter(owner.on_line, command.line_limit_bytes)
+        self._stdout = Stdout(popen.stdout, self._cut, self._stdout_ended)
+        self._stderr = Stderr(popen.stderr)
         self._stdin_end = _Writer()
         self._stdin: asyncio.WriteTransport
-        self._stdout: asyncio.ReadTransport
-        self._stderr_pipe: asyncio.ReadTransport
+        self._answers: list[bytes] | None = None
 
     @classmethod
     async def start(cls, spawner: Spawner, command: Command, owner: ProcessEvents) -> ChildProcess:
@@ -84,19 +82,7 @@ class ChildProcess:
     async def _start(cls, spawner: Spawner, command: Command, owner: ProcessEvents) -> ChildProcess:
         spawned = await spawner.spawn(command)
         self = cls(spawned, command, spawner, owner)
-        popen, loop = spawned.popen, self._loop
-        assert popen.stdin and popen.stdout and popen.stderr
-        cutter = LineCutter(owner.on_line, command.line_limit_bytes)
-        self._stderr_pipe, _ = await loop.connect_read_pipe(
-            lambda: _Reader(self._keep_stderr, lambda: None), popen.stderr
-        )
-        self._stdin, _ = await loop.connect_write_pipe(lambda: self._stdin_end, popen.stdin)
-        self._stdout, _ = await loop.connect_read_pipe(
-            lambda: _Reader(lambda chunk: self._cut(cutter, chunk), lambda: self._stdout_closed(cutter)),
-            popen.stdout,
-        )
-        self._stdout.max_size = _READ_BYTES  # type: ignore[attr-defined]  # asyncio's, and no method sets it
-        self._stdout.pause_reading()
+        self._stdin, _ = await self._loop.connect_write_pipe(lambda: self._stdin_end, spawned.popen.stdin)
         return self
 
     @classmethod
@@ -110,12 +96,18 @@ class ChildProcess:
             await process.end(now=True)
 
     def _listen(self) -> None:
-        self._stdout.resume_reading()
+        self._stdout.resume()
         self._loop.add_reader(self._spawned.pidfd, self._leader_exited)
         self._keeper.begin()
 
     def send(self, line: bytes) -> None:
-        """Queues a line (with its newline) for the child's stdin; never blocks."""
+        """Queues a line (with its newline) for the child's stdin; never blocks.
+
+        What answers the lines of one bite leaves together: each write wakes the child.
+        """
+        if self._answers is not None:
+            self._answers.append(line)
+            return
         if self._stdin.is_closing():
             return
         unsent = self._stdin.get_write_buffer_size()
@@ -126,25 +118,22 @@ class ChildProcess:
 
     def pause(self) -> None:
         """Stops reading stdout until `resume`: the child waits when its pipe is full."""
-        if not self._stdout.is_closing():
-            self._stdout.pause_reading()
+        self._stdout.pause()
 
     def resume(self) -> None:
         """Reads stdout on."""
-        if not self._stdout.is_closing():
-            self._stdout.resume_reading()
+        self._stdout.resume()
 
     def deafen(self) -> None:
         """Hears nothing more of what the child writes to stdout, though it may still run.
 
         A line of which the beginning was read already is not told either.
         """
-        self._deaf = True
         self._stdout.close()
 
     def stderr_tail(self) -> str:
         """The last kilobytes of stderr, as text; not yet free of secrets or control characters."""
-        return self._stderr.decode("utf-8", "replace")
+        return self._stderr.tail().decode("utf-8", "replace")
 
     @property
     def running(self) -> bool:
@@ -196,35 +185,33 @@ class ChildProcess:
         await self._tree_ended()
         exit_code = await self._spawner.reap(self._spawned)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), _DRAIN_GRACE_S)
+            await asyncio.wait_for(self._stdout.ended.wait(), _DRAIN_GRACE_S)
         self.deafen()
-        self._stderr_pipe.close()
+        self._stderr.close()
         if self._stdin_end.open:
             self._stdin.abort()
         self._owner.on_exit(exit_code, self._keeper.why(exit_code))
 
-    def _cut(self, cutter: LineCutter, chunk: bytes) -> None:
+    def _cut(self, bite: bytes) -> None:
+        self._answers = []
         try:
-            cutter.feed(chunk)
+            self._cutter.feed(bite)
         except LineTooLong as problem:
             self.deafen()
             self._owner.on_broken(f"the agent wrote {problem}")
+        finally:
+            answers, self._answers = self._answers, None
+            if answers:
+                self.send(b"".join(answers))
 
-    def _stdout_closed(self, cutter: LineCutter) -> None:
-        self._drained.set()
-        if self._deaf:
-            return
-        cutter.finish()
+    def _stdout_ended(self) -> None:
+        self._cutter.finish()
         # The end of the output comes a moment before the exit that it belongs to.
         self._loop.call_later(_EXIT_GRACE_S, self._closed_and_alive)
 
     def _closed_and_alive(self) -> None:
         if not self._exited.is_set():
             self._owner.on_broken("the agent closed its output")
-
-    def _keep_stderr(self, chunk: bytes) -> None:
-        self._stderr += chunk
-        del self._stderr[:-_STDERR_KEPT_BYTES]
 
 
 class _Nobody:
@@ -235,20 +222,6 @@ class _Nobody:
     def on_broken(self, reason: str) -> None: ...
 
     def on_exit(self, code: int, exceeded: Exceeded | None) -> None: ...
-
-
-class _Reader(asyncio.Protocol):
-    """The reading end of a pipe."""
-
-    def __init__(self, on_chunk: Callable[[bytes], None], on_closed: Callable[[], None]) -> None:
-        self._on_chunk = on_chunk
-        self._on_closed = on_closed
-
-    def data_received(self, data: bytes) -> None:
-        self._on_chunk(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_closed()
 
 
 class _Writer(asyncio.BaseProtocol):

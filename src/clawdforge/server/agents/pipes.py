@@ -1,0 +1,137 @@
+"""What a child writes, read so that one that floods waits by its own pipe, and nobody else for it.
+
+Knows bytes and time; must not know what is said. Both readers own the end that they are given, and close it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import IO, Final
+
+_MOMENT_S: Final = 0.0003
+_FIRST_BYTES: Final = 8 * 1024
+_LEAST_BYTES: Final = 1024
+_MOST_BYTES: Final = 64 * 1024
+"""What a pipe holds, unless somebody enlarges it."""
+_ROUNDS_OFF: Final = 4
+_PIPE_LIMIT_BYTES: Final = 1024 * 1024
+_STDERR_KEPT_BYTES: Final = 16 * 1024
+_STDERR_REST_S: Final = 0.01
+
+
+class Stdout:
+    """Hands on what a child says, in bites, until its end; paused at first.
+
+    A bite is as large as can be dealt with in a moment of the loop's time. After one that had more behind it, or
+    took longer, the loop goes some rounds for others alone: a turn is a dozen of them, and each would wait for a
+    bite of whoever floods.
+
+    Attributes:
+        ended: is set once nothing more will come.
+
+    Args:
+        pipe: the reading end.
+        on_bite: gets each piece.
+        on_end: hears that the child has closed its end; not where `close` came first.
+    """
+
+    def __init__(self, pipe: IO[bytes], on_bite: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self.ended = asyncio.Event()
+        self._pipe = pipe
+        self._on_bite = on_bite
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._bite_bytes = _FIRST_BYTES
+        self._rounds_off = 0
+
+    def resume(self) -> None:
+        """Reads on."""
+        if not self._pipe.closed:
+            self._loop.add_reader(self._pipe, self._ready)
+
+    def pause(self) -> None:
+        """Reads nothing until `resume`: the child waits when its pipe is full."""
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe)
+
+    def close(self) -> None:
+        """Reads nothing more. What was not read is lost."""
+        self.pause()
+        self._pipe.close()
+        self.ended.set()
+
+    def _ready(self) -> None:
+        if self._rounds_off:
+            self._rounds_off -= 1
+            return
+        bite = self._pipe.read(self._bite_bytes)
+        if bite:
+            self._hand_on(bite)
+        elif bite is not None:  # as it is where there was nothing after all
+            self.close()
+            self._on_end()
+
+    def _hand_on(self, bite: bytes) -> None:
+        began_s = time.thread_time()
+        self._on_bite(bite)
+        if time.thread_time() - began_s > _MOMENT_S:
+            self._bite_bytes = max(_LEAST_BYTES, self._bite_bytes // 2)
+            self._rounds_off = _ROUNDS_OFF
+        elif len(bite) == self._bite_bytes:
+            self._bite_bytes = min(2 * self._bite_bytes, _MOST_BYTES)
+            self._rounds_off = _ROUNDS_OFF
+
+
+class Stderr:
+    """Keeps the last of what a child writes to stderr.
+
+    It is read some times a second at most: who floods it waits, for it is read by nobody unless the child fails.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self._pipe = pipe
+        self._kept = b""
+        self._loop = asyncio.get_running_loop()
+        self._rest: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def tail(self) -> bytes:
+        """The last kilobytes of what was written until now."""
+        self._read()
+        return self._kept
+
+    def close(self) -> None:
+        """Keeps what was written until now, and reads nothing more."""
+        self._read()
+        self._end()
+
+    def _listen(self) -> None:
+        self._rest = None
+        self._loop.add_reader(self._pipe, self._ready)
+
+    def _ready(self) -> None:
+        self._read()
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe)
+            self._rest = self._loop.call_later(_STDERR_REST_S, self._listen)
+
+    def _read(self) -> None:
+        if self._pipe.closed:
+            return
+        new = self._pipe.read(_PIPE_LIMIT_BYTES)
+        if new:
+            self._kept = (self._kept + new)[-_STDERR_KEPT_BYTES:]
+        elif new is not None:
+            self._end()
+
+    def _end(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe)
+            self._pipe.close()
