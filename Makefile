@@ -55,7 +55,7 @@ test: .venv/installed $(agents)/installed $(types)/installed .cache/models/insta
 
 docs: .venv/installed
 	@$(bin)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/docs
-	@echo 'build/docs/docs/index.html'
+	@echo 'build/docs/index.html'
 
 leaks: .venv/installed
 	@$(bin)/pytest -n 0 -v tests/leaks

@@ -46,7 +46,17 @@ def setup(app: Sphinx) -> None:
     """Pages get what is made of the index and of the code when they are read."""
     app.connect("source-read", _complete)
     app.connect("autodoc-process-docstring", _as_markdown, priority=1)  # before napoleon
+    app.connect("build-finished", _open_at_root)
     app.connect("env-get-outdated", lambda *_: [*MADE])  # code may have changed where its page has not
+
+
+def _open_at_root(app: Sphinx, error: Exception | None) -> None:
+    """Who opens the site's directory comes to its first page."""
+    page = f"{root_doc}.html"
+    (Path(app.outdir) / "index.html").write_text(
+        f'<!doctype html><meta charset="utf-8"><title>{project}</title>'
+        f'<meta http-equiv="refresh" content="0; url={page}"><a href="{page}">{project}</a>\n'
+    )
 
 
 def _complete(app: Sphinx, page: str, source: list[str]) -> None:

@@ -44,6 +44,11 @@ def headings(built: Path, page: str) -> set[str]:
     return {re.sub(r"<[^>]+>|¶", "", each) for each in re.findall(r"<h[2-5]>(.*?)</h[2-5]>", text)}
 
 
+def test_the_site_opens_at_its_root(built: Path) -> None:
+    (place,) = re.findall(r"url=([^\"]+)", (built.parent / "index.html").read_text())
+    assert "Tutorial" in (built.parent / place).read_text()
+
+
 def test_every_public_name_is_in_the_reference(built: Path) -> None:
     text = (built / "reference" / "python.html").read_text()
     told = set(re.findall(r'<dt [^>]*id="(clawdforge[.\w]+)"', text))

@@ -77,6 +77,9 @@ def desk(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(text)
     (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
     (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)  # as fish makes it
+    venv = tmp_path / "clawdforge" / "bin"  # where README and tutorial install it
+    venv.mkdir(parents=True)
+    (venv / "activate").write_text(f"PATH='{Path(sys.executable).parent}':$PATH\n")
     return tmp_path
 
 

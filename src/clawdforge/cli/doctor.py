@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clawdforge.cli import terminal
+from clawdforge.cli import failures, terminal
 from clawdforge.cli.agents import catalog_of, list_agents
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import EXISTING_FILE, Command
@@ -165,7 +165,8 @@ def _gateway(caller: Caller) -> list[Check]:
                 checks.append(Check("token", True, "taken by the gateway", needed=False))
             except ForgeAuthError as error:
                 mend = "export CLAWDFORGE_TOKEN=$(clawdforge token mint NAME)"
-                checks.append(Check("token", False, str(error), mend, needed=False))
+                checks.append(Check("token", False, error.reason, mend, needed=False))
             return checks
     except (ForgeError, ValueError) as error:
-        return [Check("gateway", False, str(error), "clawdforge serve", needed=False)]
+        said = failures.from_error(error, caller.place() or "").message
+        return [Check("gateway", False, said, "clawdforge serve", needed=False)]
