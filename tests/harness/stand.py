@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import pytest
 
-from clawdforge.server.sandbox import probe, spawning
+from clawdforge.server.sandbox import becoming, probe, spawning
 from clawdforge.server.sandbox.base import Enclosed, Limits, Space, Wall
 from clawdforge.server.sandbox.bubblewrap import Bubblewrap
 from clawdforge.server.sandbox.landlock import Landlock
@@ -134,7 +134,7 @@ def ground() -> Iterator[Ground]:
             "bwrap-user": replace(bwrap, as_root=None, program=_for_all(bwrap.program, path)),
             "landlock-root": landlock,
             "landlock-user": replace(landlock, agent_uid=None),
-            "none": NoWall(AGENT_UID if ROOT else None),
+            "none": NoWall(AGENT_UID, becoming.found(AGENT_UID)) if ROOT else NoWall(),
             "none-root": NoWall(),
         }
         try:

@@ -131,6 +131,7 @@ class Enclosed:
         cwd: where to start it, on this machine.
         fds: must be open in the child under the same numbers; ours to close, by `close`, once it has started.
         uid: the uid and gid, without other groups, under which to start it; None: the gateway's own.
+        becoming: words ahead of a command line that do just that; (): whoever starts it has to.
         restrict: to be called first by the thread that starts it: it gives up for good what the program must not
             have; so that thread is one for this start alone (`spawning.popen`). None: any thread will do.
         rlimits: are to be set on it before it is let go.
@@ -142,6 +143,7 @@ class Enclosed:
     cwd: Path
     fds: tuple[int, ...] = ()
     uid: int | None = None
+    becoming: tuple[str, ...] = ()
     restrict: Callable[[], object] | None = field(default=None, repr=False)
     rlimits: Mapping[int, int] = field(default_factory=dict)
     hold: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clawdforge.server.sandbox import rlimits
+from clawdforge.server.sandbox import becoming, rlimits
 from clawdforge.server.sandbox.base import Enclosed, Level, Space, View, in_place
 
 
@@ -18,9 +18,11 @@ class NoWall:
 
     Attributes:
         agent_uid: who agents are, where the gateway is root.
+        becoming: what makes a command theirs (`becoming.found`); () where only a fork does.
     """
 
     agent_uid: int | None = None
+    becoming: tuple[str, ...] = ()
 
     level: Level = "none"
     exit_offset: int | None = None
@@ -37,7 +39,14 @@ class NoWall:
         view = self.view(space)
         own = {"HOME": view.home, "TMPDIR": view.tmp}
         limits = rlimits.values(space.limits, own_users=False)
-        return Enclosed(tuple(argv), {**env, **own}, space.workspace, uid=self.agent_uid, rlimits=limits)
+        return Enclosed(
+            tuple(argv),
+            {**env, **own},
+            space.workspace,
+            uid=self.agent_uid,
+            becoming=self.becoming if becoming.may_be_told(env) else (),
+            rlimits=limits,
+        )
 
     def close(self) -> None:
         """There is nothing that it holds."""

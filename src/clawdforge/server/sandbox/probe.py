@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from clawdforge.server.sandbox import etc, restrict, spawning, userns
+from clawdforge.server.sandbox import becoming, etc, restrict, spawning, userns
 from clawdforge.server.sandbox.base import AGENT_ID, Level, Network, Space, Wall, WallUnavailable
 from clawdforge.server.sandbox.bubblewrap import AsRoot, Bubblewrap
 from clawdforge.server.sandbox.landlock import ABI_NEEDED, Landlock
@@ -122,7 +122,7 @@ def _landlock(_directory: Path, agent_uid: int | None) -> Wall:
 
 
 def _none(_directory: Path, agent_uid: int | None) -> Wall:
-    return NoWall(agent_uid)
+    return NoWall(agent_uid, () if agent_uid is None else becoming.found(agent_uid))
 
 
 def _bwrap_program() -> str:

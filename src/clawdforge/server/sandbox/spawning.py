@@ -29,8 +29,8 @@ def popen(enclosed: Enclosed, group: Group | None = None, **streams: Any) -> sub
         streams: what `subprocess.Popen` is to be told of stdin, stdout, stderr and their buffers.
 
     Raises:
-        OSError: it could not be started, or not be walled in; nothing is left. Where a shell comes before it, a
-            program that is not there is told by its exit code, 127.
+        OSError: it could not be started, or not be walled in; nothing is left. Where another program comes before
+            it (a shell, what becomes its user), one that is not there is told by an exit code, 127.
     """
     stopped = enclosed.hold is None and (enclosed.restrict is not None or (group is not None and group.holds))
     steps = rlimits.shell(enclosed.rlimits) if enclosed.hold is None else []
@@ -68,11 +68,11 @@ def _start(
         if enclosed.restrict is not None:
             enclosed.restrict()
         return subprocess.Popen(
-            (*before, *enclosed.argv),
+            (*enclosed.becoming, *before, *enclosed.argv),
             env=dict(enclosed.env),
             cwd=enclosed.cwd,
             pass_fds=enclosed.fds,
             start_new_session=True,
-            **as_user(enclosed.uid),
+            **as_user(None if enclosed.becoming else enclosed.uid),
             **streams,
         )
