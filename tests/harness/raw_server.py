@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
+_DRIPS_EVERY_S: Final = 0.02
 KEYS: Final = {"Idempotency-Supported": "true"}
 
 
@@ -19,16 +20,18 @@ class RawServer:
     Args:
         answers: the bytes.
         stall: say nothing more instead of hanging up.
+        drip: say this again and again instead, every now and then, for as long as the client listens.
 
     Attributes:
         url: where it listens.
         requests: the heads of the requests so far, as text, with their bodies.
     """
 
-    def __init__(self, *answers: bytes, stall: bool = False) -> None:
+    def __init__(self, *answers: bytes, stall: bool = False, drip: bytes = b"") -> None:
         self._answers = list(answers)
         self._stall = stall
-        self._closing = False
+        self._drip = drip
+        self._closing = threading.Event()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -42,7 +45,7 @@ class RawServer:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closing = True
+        self._closing.set()
         socket.create_connection(self._listener.getsockname()).close()  # wakes the listener
         for thread in self._threads:
             thread.join(10)
@@ -55,7 +58,7 @@ class RawServer:
         with self._listener:
             while True:
                 connection = self._listener.accept()[0]
-                if self._closing:
+                if self._closing.is_set():
                     connection.close()
                     return
                 connection.settimeout(10)
@@ -69,6 +72,8 @@ class RawServer:
                 self.requests.append(request)
                 answer = self._answers.pop(0) if self._answers[1:] else self._answers[0]
             connection.sendall(answer)
+            while self._drip and not self._closing.wait(_DRIPS_EVERY_S):
+                connection.sendall(self._drip)
             if not self._stall:
                 connection.shutdown(socket.SHUT_WR)
             while connection.recv(65_536):

@@ -10,12 +10,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from clawdforge.client import _call
 from clawdforge.client._api import Reply
 from clawdforge.client._config import Config
 from clawdforge.client._steps import Fault
+
+_LEAST_S: Final = 0.001
 
 
 @dataclass(slots=True)
@@ -72,6 +74,10 @@ class Core:
     def limit_secs(self, timeout_secs: float | None) -> int:
         """The deadline of a turn that is waited for."""
         return self.timeout_secs if timeout_secs is None else _call.checked_timeout(timeout_secs)
+
+    def left_s(self, ends_s: float) -> float:
+        """The time until then by the clock; when it is over just enough to take what is there already."""
+        return max(_LEAST_S, ends_s - self.clock())
 
     def heard(self, answer: Reply | Fault) -> None:
         """Learns from an answer."""

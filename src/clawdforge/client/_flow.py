@@ -86,11 +86,12 @@ def keyed(core: Core, call: Call) -> Call:
     return call.with_key(core.new_key()) if call.keyed and call.key is None else call
 
 
-def rest() -> Flow[bytes | Fault]:
-    """What is left of an open answer, whole."""
+def rest(core: Core, within_s: float) -> Flow[bytes | Fault]:
+    """What is left of an open answer, whole, where it comes in this time."""
     pieces: list[bytes] = []
+    ends_s = core.clock() + within_s
     while True:
-        piece: bytes | Fault = yield Read()
+        piece: bytes | Fault = yield Read(core.left_s(ends_s))
         if isinstance(piece, Fault):
             return piece
         if not piece:

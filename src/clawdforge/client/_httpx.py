@@ -33,6 +33,7 @@ _FAULTS: Final = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSErr
 # No connection came to be, so nothing went over one.
 _UNSENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 _KEPT_CONNECTIONS: Final = 100
+_FIRST: Final = 0.99
 
 
 class AsyncWire:
@@ -99,8 +100,8 @@ class AsyncWire:
         if self._closed:
             raise ForgeError("this Forge is closed; make a new one")
 
-    async def request(self, step: Send | Open) -> httpx2.Response:
-        """Begins a call; its answer is open.
+    async def request(self, step: Send | Open, deadline: asyncio.Timeout) -> httpx2.Response:
+        """Begins a call; its answer is open. What is sent piece by piece moves the deadline on.
 
         Raises:
             ForgeError: this way is closed.
@@ -113,9 +114,9 @@ class AsyncWire:
             call.method,
             self._config.base_url + call.path,
             params=dict(call.params) or None,
-            content=_content(call),
+            content=_content(step, deadline),
             headers=headers,
-            timeout=step.timeout_s,
+            timeout=_timeouts(step),
         )
         if "Authorization" not in headers:
             request.headers.pop("Authorization", None)  # a given session's own is for somebody else
@@ -154,7 +155,7 @@ class _Held:
         if isinstance(step, Send):
             return await self._send(step)
         if isinstance(step, Read):
-            return await self._piece()
+            return await self._piece(step)
         if isinstance(step, Open):
             return await self._open(step)
         if isinstance(step, Tell):
@@ -176,23 +177,18 @@ class _Held:
 
     async def _send(self, step: Send) -> Reply | Fault:
         try:
-            response = await self._wire.request(step)
-            try:
-                return Reply(response.status_code, response.headers, await response.aread())
-            finally:
-                await response.aclose()
+            async with asyncio.timeout(step.timeout_s) as deadline:
+                return await _whole(await self._wire.request(step, deadline))
         except _FAULTS as error:
             return self._fault(error, step.timeout_s)
 
     async def _open(self, step: Open) -> Reply | Fault:
         await self.shut()
         try:
-            response = await self._wire.request(step)
-            if not response.is_success:
-                try:
-                    return Reply(response.status_code, response.headers, await response.aread())
-                finally:
-                    await response.aclose()
+            async with asyncio.timeout(step.timeout_s) as deadline:
+                response = await self._wire.request(step, deadline)
+                if not response.is_success:
+                    return await _whole(response)
         except _FAULTS as error:
             return self._fault(error, step.timeout_s)
         self._response, self._timeout_s = response, step.timeout_s
@@ -200,15 +196,19 @@ class _Held:
         self._wire.held.add(self)
         return Reply(response.status_code, response.headers)
 
-    async def _piece(self) -> bytes | Fault:
+    async def _piece(self, step: Read) -> bytes | Fault:
         self._wire.check_open()
         if self._pieces is None:
             return b""
         try:
-            piece = await anext(self._pieces, b"")
+            if step.timeout_s is None:
+                piece = await anext(self._pieces, b"")
+            else:
+                async with asyncio.timeout(step.timeout_s):
+                    piece = await anext(self._pieces, b"")
         except _FAULTS as error:
             await self.shut()
-            return self._fault(error, self._timeout_s)
+            return self._fault(error, self._timeout_s if step.timeout_s is None else step.timeout_s)
         if not piece:
             await self.shut()
         return piece
@@ -247,19 +247,41 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _content(call: Call) -> bytes | AsyncIterator[bytes] | None:
-    return _pieces(call.body) if isinstance(call.body, FileBody) else call.body
+async def _whole(response: httpx2.Response) -> Reply:
+    try:
+        return Reply(response.status_code, response.headers, await response.aread())
+    finally:
+        await response.aclose()
 
 
-async def _pieces(body: FileBody) -> AsyncIterator[bytes]:
+def _timeouts(step: Send | Open) -> httpx2.Timeout:
+    """What httpx2 has to see to itself: each read of a stream. A deadline for each would cost a fifth of its time.
+
+    What ends while it connects was never sent, and is told as that: so it ends before the deadline.
+    """
+    first_s = step.timeout_s * _FIRST
+    read_s = step.timeout_s if isinstance(step, Open) else None
+    return httpx2.Timeout(None, connect=first_s, pool=first_s, read=read_s)
+
+
+def _content(step: Send | Open, deadline: asyncio.Timeout) -> bytes | AsyncIterator[bytes] | None:
+    body = step.call.body
+    return _pieces(body, step.timeout_s, deadline) if isinstance(body, FileBody) else body
+
+
+async def _pieces(body: FileBody, timeout_s: float, deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """A file's bytes. How long it is on its way is the network's matter: each piece has its own time."""
+    now_s = asyncio.get_running_loop().time
     for piece in body:
+        deadline.reschedule(now_s() + timeout_s)
         yield piece
+    deadline.reschedule(now_s() + timeout_s)
 
 
 def _fault(error: BaseException, timeout_s: float, handled: BaseException | None) -> Fault:
     """What lies at the bottom of a failed call; `handled` is what the app was handling when it made the call."""
     sent = not isinstance(error, _UNSENT)
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
         return Fault(f"no answer within {timeout_s:g} s", sent, True, error)
     bottom: BaseException = error
     # Some causes are told by `__context__` alone, which leads on into the app.

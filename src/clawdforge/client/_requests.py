@@ -16,11 +16,14 @@ from typing import Any, Final, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3 import HTTPResponse
+from urllib3 import HTTPResponse, ProxyManager
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from clawdforge.client._api import Reply
+from clawdforge.client._bodies import FileBody
+from clawdforge.client._call import Call
 from clawdforge.client._config import Config
+from clawdforge.client._patience import POOLS, Patience
 from clawdforge.client._steps import Fault, Flow, Open, Read, Send, Sleep, Step, Tell
 from clawdforge.errors import ForgeError, one_line
 
@@ -90,7 +93,7 @@ class Wire:
         if self._closed:
             raise ForgeError("this Forge is closed; make a new one")
 
-    def request(self, step: Send | Open) -> requests.Response:
+    def request(self, call: Call, patience: Patience) -> requests.Response:
         """Begins a call; its answer is open.
 
         Raises:
@@ -101,7 +104,6 @@ class Wire:
         if self._owned and self._pid != os.getpid():
             # After a fork the parent's connections are the parent's: two would read each other's answers.
             self._http, self._pid = _new_http(), os.getpid()
-        call = step.call
         response = self._http.request(
             call.method,
             self._config.base_url + call.path,
@@ -109,7 +111,7 @@ class Wire:
             data=call.body,
             headers=call.headers,
             auth=_Bearer(self._config.token if call.authorized else None),
-            timeout=step.timeout_s,
+            timeout=patience,
             allow_redirects=False,  # a redirected POST loses its body, and the token is for one host
             stream=True,  # so that a body that breaks off leaves no socket: requests itself would lose it
             proxies=self._proxies,
@@ -129,14 +131,14 @@ class _Held:
         self._wire = wire
         self._response: requests.Response | None = None
         self._read: Callable[[], bytes] = bytes
-        self._timeout_s = 0.0
+        self._patience = Patience(0)
 
     def perform(self, step: Step) -> Any:
         """Does what a step asks for, and returns what came of it."""
         if isinstance(step, Send):
             return self._send(step)
         if isinstance(step, Read):
-            return self._piece()
+            return self._piece(step)
         if isinstance(step, Open):
             return self._open(step)
         if isinstance(step, Tell):
@@ -153,36 +155,44 @@ class _Held:
 
     def _send(self, step: Send) -> Reply | Fault:
         try:
-            with self._wire.request(step) as response:
+            with self._wire.request(step.call, _patience(step)) as response:
                 return Reply(response.status_code, response.headers, response.content)
         except _FAULTS as error:
             return _fault(error, step.timeout_s)
 
     def _open(self, step: Open) -> Reply | Fault:
         self.shut()
+        patience = _patience(step)
         try:
-            response = self._wire.request(step)
+            response = self._wire.request(step.call, patience)
             if not 200 <= response.status_code < 300:
                 with response:
                     return Reply(response.status_code, response.headers, response.content)
         except _FAULTS as error:
             return _fault(error, step.timeout_s)
-        self._response, self._timeout_s = response, step.timeout_s
+        self._response, self._patience = response, patience
         self._read = _reader(response)
         return Reply(response.status_code, response.headers)
 
-    def _piece(self) -> bytes | Fault:
+    def _piece(self, step: Read) -> bytes | Fault:
         self._wire.check_open()
         if self._response is None:
             return b""
+        timeout_s = self._patience if step.timeout_s is None else step.timeout_s
+        self._patience.renew(timeout_s)
         try:
             piece = self._read()
         except _FAULTS as error:
             self.shut()
-            return _fault(error, self._timeout_s)
+            return _fault(error, timeout_s)
         if not piece:
             self.shut()
         return piece
+
+
+def _patience(step: Send | Open) -> Patience:
+    # How long a file is on its way is the network's matter; the gateway's time is what comes after it.
+    return Patience(step.timeout_s, from_sent=isinstance(step.call.body, FileBody))
 
 
 def _is_cut(response: requests.Response) -> bool:
@@ -226,11 +236,21 @@ class _Bearer(AuthBase):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' own adapter, but that closing it closes its connections at once.
+    """requests' own adapter, but that its connections are patient, and closing it closes them at once.
 
     It only forgets them otherwise, and an exception that somebody keeps keeps them open. `send` stays as it is:
     apps' tests put their own in its place.
     """
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if isinstance(manager, ProxyManager):  # one for SOCKS makes connections of its own kind
+            manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def close(self) -> None:
         for manager in (self.poolmanager, *self.proxy_manager.values()):
@@ -252,7 +272,7 @@ def _new_http() -> requests.Session:
 
 def _fault(error: BaseException, timeout_s: float) -> Fault:
     """What lies at the bottom of a failed call."""
-    timed_out = isinstance(error, requests.Timeout)
+    timed_out = isinstance(error, requests.Timeout | TimeoutError)
     bottom, sent = error, True
     while True:
         # Of a body that stops in its midst, requests makes an error of the connection.

@@ -53,12 +53,15 @@ def wait_s(
     return wait if wait < left_s else None
 
 
-def reading_wait_s(answer: Reply | Fault, *, attempt: int, retries: int, jitter: float) -> float | None:
+def reading_wait_s(
+    answer: Reply | Fault, *, attempt: int, retries: int, left_s: float, jitter: float
+) -> float | None:
     """The same for a stream that goes on: reading again never does harm, and a gateway's restart takes a while."""
     if attempt >= retries or (isinstance(answer, Reply) and answer.status not in _READING_AGAIN):
         return None
     named = retry_after_s(answer) if isinstance(answer, Reply) else None
-    return min(named or 0, LONGEST_NAMED_S) + backoff_s(attempt, jitter)
+    wait = min(named or 0, LONGEST_NAMED_S) + backoff_s(attempt, jitter)
+    return wait if wait < left_s else None
 
 
 def backoff_s(attempt: int, jitter: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -132,8 +133,12 @@ class PromptEvents:
             [{"seq": seq, **place, **each} for seq, each in numbered if isinstance(each, dict)]
         )
 
-    def result(self, core: Core) -> Flow[Any]:
+    def result(self, core: Core, within_s: float = math.inf) -> Flow[Any]:
         """The turn's result, once its stream has ended: the same POST again, in the blocking form.
+
+        Args:
+            core: the Forge's.
+            within_s: how long its caller has.
 
         Raises:
             ForgeError: the turn failed, its answer does not fit the type that was asked for, or the gateway cannot
@@ -142,7 +147,7 @@ class PromptEvents:
         if self._whole is not None:
             return self._prompted.read(self._whole)
         self._check_known(core)
-        call = replace(self._prompted.call, patience_s=_call.WRITE_S)
+        call = replace(self._prompted.call, patience_s=min(_call.WRITE_S, within_s - core.margin_s))
         return self._prompted.read((yield from _flow.ask(core, call)))
 
     def _check_known(self, core: Core) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Performs a call and reads its whole answer. Comes to a `Reply` or a `Fault`."""
+    """Performs a call and reads its whole answer, within the time. Comes to a `Reply` or a `Fault`."""
 
     call: Call
     timeout_s: float
@@ -28,8 +28,8 @@ class Send:
 class Open:
     """Performs a call. A success stays open, to be read piece by piece: a `Reply` without its body.
 
-    Anything else comes to a whole `Reply`, or a `Fault`. One flow has one open answer at most; another `Open` lets
-    go of the one before.
+    Anything else comes to a whole `Reply`, or a `Fault`. The time is for all that is read here. One flow has one
+    open answer at most; another `Open` lets go of the one before.
     """
 
     call: Call
@@ -38,7 +38,12 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Reads what there is of the open answer. Comes to bytes, b"" at its end, or a `Fault`."""
+    """Reads what there is of the open answer. Comes to bytes, b"" at its end, or a `Fault`.
+
+    Where no time is told, nothing may be silent for longer than what `Open` was given.
+    """
+
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from clawdforge.client import _api, _calls, _flow, _retry
@@ -26,10 +27,17 @@ SILENCE_S: Final = 60
 """A stream that says nothing for so long is cut: the gateway gives a sign of life every 15 s."""
 CLOSED: Final = Fault("it was closed before its end")
 _TRIES_EACH: Final = 4
+_LAST_S: Final = 0.5
+"""How long the end of an answer may take, once all is told that was in it."""
 
 
-def follow(core: Core, source: Source) -> Items[Event]:
+def follow(core: Core, source: Source, within_s: float = math.inf) -> Items[Event]:
     """The events of a stream from where it stands to its end.
+
+    Args:
+        core: the Forge's.
+        source: the stream.
+        within_s: how long the gateway may take altogether.
 
     Raises:
         ForgeTransportError: it was cut, and again, and nothing more came.
@@ -39,11 +47,12 @@ def follow(core: Core, source: Source) -> Items[Event]:
         yield untold
     source.check(core)
     failures, sent, reached, began_s = 0, False, False, core.clock()
+    ends_s = began_s + within_s
     while not source.cursor.ended:
         call = _flow.keyed(core, source.next_call())
         before, heard_bytes = source.cursor.after, source.cursor.heard_bytes
-        left_s = math.inf if reached else began_s + call.patience_s + core.margin_s - core.clock()
-        came = yield from _connection(core, source, call, min(left_s, _silence_s(core, call)))
+        opens_s = ends_s if reached else began_s + call.patience_s + core.margin_s
+        came = yield from _connection(core, source, call, opens_s, ends_s)
         sent = sent or _flow.was_sent(came)
         if source.cursor.after > before or (call.method == "GET" and source.cursor.heard_bytes > heard_bytes):
             failures, reached = 0, True
@@ -51,11 +60,11 @@ def follow(core: Core, source: Source) -> Items[Event]:
             continue  # its end was told, or a page that may not be the last
         if came == CLOSED and source.cursor.after == before and (yield from source.is_over(core)):
             continue
-        left_s = min(SILENCE_S, began_s + call.patience_s + core.margin_s - core.clock())
-        reading = reached and source.next_call().method == "GET"
-        wait_s = _wait_s(core, call, came, failures, reading=reading, left_s=left_s)
+        wait_s = _wait_s(core, source, call, came, failures, opens_s - core.clock(), reached=reached)
         if wait_s is None:
             if isinstance(came, Fault):
+                if came.timed_out and core.clock() >= ends_s:
+                    came = replace(came, reason=f"no end within {within_s:g} s")
                 told = {"session_id": source.session_id, "turn_index": source.cursor.turn_index}
                 raise _flow.transport_error(core, call, came, sent=sent, **told) from came.cause
             raise _flow.refusal(core, came)
@@ -65,14 +74,15 @@ def follow(core: Core, source: Source) -> Items[Event]:
 
 
 def _connection(
-    core: Core, source: Source, call: Call, silence_s: float
+    core: Core, source: Source, call: Call, opens_s: float, ends_s: float
 ) -> Generator[Step | list[Event], Any, Reply | Fault]:
     """Yields what one connection tells. Returns why it ended: a `Fault`, or a `Reply` that tells no events."""
+    silence_s = min(_silence_s(core, call), core.left_s(opens_s))
     reply = yield from _flow.attempted(core, Open(call, silence_s))
     if isinstance(reply, Fault) or not reply.ok:
         return reply
     if not reply.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
-        body = yield from _flow.rest()
+        body = yield from _flow.rest(core, min(silence_s, core.left_s(ends_s)))
         if isinstance(body, Fault):
             return body
         whole = Reply(reply.status, reply.headers, body)
@@ -81,7 +91,7 @@ def _connection(
     source.opened(reply)
     source.cursor.reconnected()
     while True:
-        data: bytes | Fault = yield Read()
+        data: bytes | Fault = yield Read(None if ends_s == math.inf else min(silence_s, core.left_s(ends_s)))
         if isinstance(data, Fault):
             return data
         if not data:
@@ -89,6 +99,8 @@ def _connection(
         if found := source.cursor.take(data):
             yield found
         if source.cursor.ended:
+            if call.method == "POST":
+                yield Read(_LAST_S)  # nothing: read to its end, its connection can be used again
             yield Shut()
             return reply
 
@@ -102,20 +114,19 @@ def _silence_s(core: Core, call: Call) -> float:
 
 
 def _wait_s(
-    core: Core, call: Call, came: Reply | Fault, failures: int, *, reading: bool, left_s: float
+    core: Core, source: Source, call: Call, came: Reply | Fault, failures: int, left_s: float, *, reached: bool
 ) -> float | None:
     """How long to wait before the stream is opened again; None where it shall not be."""
-    if reading:
+    if reached and source.next_call().method == "GET":
         # A gateway that starts anew takes a while, and reading once more does no harm.
-        return _retry.reading_wait_s(
-            came, attempt=failures, retries=core.retries * _TRIES_EACH, jitter=core.jitter()
-        )
+        tries = core.retries * _TRIES_EACH
+        return _retry.reading_wait_s(came, attempt=failures, retries=tries, left_s=left_s, jitter=core.jitter())
     return _retry.wait_s(
         came,
         attempt=failures,
         retries=core.retries,
         safe=call.repeatable and core.gateway.honours_keys,
-        left_s=left_s,
+        left_s=min(SILENCE_S, left_s),
         jitter=core.jitter(),
     )
 
@@ -137,6 +148,7 @@ def heard(
     on_permission: Callable[[PermissionRequestEvent], Any] | None = None,
     *,
     quiet: bool = False,
+    within_s: float = math.inf,
 ) -> Items[Event]:
     """The events of a stream, told to the app's functions on their way.
 
@@ -146,8 +158,9 @@ def heard(
         on_event: told each event.
         on_permission: asked what an agent shall be answered; None leaves that to others.
         quiet: nothing comes out of here: the functions have heard it all.
+        within_s: how long the gateway may take altogether.
     """
-    flow = follow(core, source)
+    flow = follow(core, source, within_s)
     if on_event is None and on_permission is None and not quiet:
         yield from flow
         return

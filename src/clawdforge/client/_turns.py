@@ -33,6 +33,8 @@ def answer(
     )
 
     source = _sources.PromptEvents(prompted)
-    heard = _streams.heard(core, source, on_event, on_permission, quiet=True)
+    within_s = prompted.call.patience_s + core.margin_s
+    ends_s = core.clock() + within_s
+    heard = _streams.heard(core, source, on_event, on_permission, quiet=True, within_s=within_s)
     yield from cast("Flow[None]", heard)  # quiet: it has no items
-    return (yield from source.result(core))
+    return (yield from source.result(core, core.left_s(ends_s)))

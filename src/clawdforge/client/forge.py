@@ -57,7 +57,8 @@ class Forge:
         default_timeout_secs: the deadline of turns that name none, in seconds.
         http_timeout_margin: seconds that the HTTP answer may come after the turn's deadline.
         session: a `requests.Session` to send through, with your own proxies, certificates and adapters. It is
-            neither changed nor closed.
+            neither changed nor closed. Its timeouts are those of requests, for each read anew: an answer that
+            drips may take longer than its call.
         retries: how often a call may be tried again, within its own deadline.
 
     Raises:

@@ -36,11 +36,12 @@ if TYPE_CHECKING:
         tool_call,
         write,
     )
-    from clawdforge.testing.stories.gateway import own_gateway
+    from clawdforge.testing.stories.gateway import OwnGateway, own_gateway
 
 __all__ = [
     "FakeGateway",
     "Gate",
+    "OwnGateway",
     "Prompt",
     "Request",
     "SentFile",
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _PROGRAMS: Final = ("fake_agent", "fake_model")
-_ELSEWHERE: Final = {"own_gateway": "stories.gateway"}
+_ELSEWHERE: Final = dict.fromkeys(("OwnGateway", "own_gateway"), "stories.gateway")
 
 
 def __getattr__(name: str) -> Any:

@@ -77,11 +77,15 @@ class Seen:
 
 @dataclass
 class LiveServer:
-    """A real HTTP server. `answer` maps a request to status, headers and body; `seen` holds what came."""
+    """A real HTTP server. `answer` maps a request to status, headers and body; `seen` holds what came.
+
+    `connections` counts those that it was called by.
+    """
 
     url: str
     answer: Callable[[Seen], tuple[int, dict[str, str], bytes]]
     seen: list[Seen] = field(default_factory=list)
+    connections: int = 0
 
 
 @pytest.fixture
@@ -104,6 +108,7 @@ def live_server() -> Iterator[LiveServer]:
         do_GET = do_POST = do_DELETE = handle_any
 
         def handle(self) -> None:
+            live.connections += 1
             try:
                 super().handle()
             except ConnectionError:

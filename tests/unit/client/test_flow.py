@@ -144,10 +144,13 @@ def test_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_rest_of_an_answer() -> None:
-    record = played(_flow.rest(), [b"ab", b"c", b""])
+    clock = Clock()
+    made = core(clock=clock)
+    record = played(_flow.rest(made, 9), [(2, b"ab"), (8, b"c"), b""], clock=clock)
     assert record.result == b"abc"
-    assert record.steps == [Read(), Read(), Read(), Shut()]
-    assert played(_flow.rest(), [b"ab", CUT]).result == CUT
+    # Of what comes too late only what is there already is taken.
+    assert record.steps == [Read(9), Read(7), Read(0.001), Shut()]
+    assert played(_flow.rest(made, 9), [b"ab", CUT]).result == CUT
 
 
 # --- the workspace's files -----------------------------------------------------------------------------------

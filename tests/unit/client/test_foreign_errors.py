@@ -134,7 +134,8 @@ def check_all_raise(uses: list[Callable[[], Any]], error: BaseException) -> None
 def check(raised: ForgeTransportError, error: BaseException) -> None:
     assert raised.__cause__ is not None
     assert 0 < len(str(raised)) < 600
-    timeout = isinstance(error, (requests.Timeout, urllib3.exceptions.ReadTimeoutError, httpx2.TimeoutException))
+    timeouts = (TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError, httpx2.TimeoutException)
+    timeout = isinstance(error, timeouts)
     assert isinstance(raised, ForgeTimeoutError) is timeout
 
 

@@ -63,8 +63,9 @@ def test_which_calls_are_tried_again(answer: Any, safe: float | None, unsafe: fl
     ],
 )
 def test_a_stream_is_read_on(answer: Any, wait_s: float | None) -> None:
-    assert _retry.reading_wait_s(answer, attempt=0, retries=8, jitter=0) == wait_s
-    assert _retry.reading_wait_s(answer, attempt=8, retries=8, jitter=0) is None
+    assert _retry.reading_wait_s(answer, attempt=0, retries=8, left_s=math.inf, jitter=0) == wait_s
+    assert _retry.reading_wait_s(answer, attempt=8, retries=8, left_s=math.inf, jitter=0) is None
+    assert _retry.reading_wait_s(answer, attempt=0, retries=8, left_s=AGAIN, jitter=0) is None
 
 
 def test_waits_double_up_to_a_bound_and_chance_halves_them_at_most() -> None:

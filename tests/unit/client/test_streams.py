@@ -60,9 +60,10 @@ def seqs(record: Played) -> list[int]:
 
 def test_a_stream_that_is_not_cut() -> None:
     made = core()
-    record = followed(made, turn_of(made), [OPENED, START + frame(2)[:9], frame(2)[9:] + b":\n\n", END])
+    record = followed(made, turn_of(made), [OPENED, START + frame(2)[:9], frame(2)[9:] + b":\n\n", END, b""])
     assert seqs(record) == [1, 2, 9]
-    assert [type(step) for step in record.steps] == [Open, Read, Read, Read, Shut]
+    # Read to its end, its connection can be used again.
+    assert [type(step) for step in record.steps] == [Open, Read, Read, Read, Read, Shut]
     step = record.steps[0]
     assert isinstance(step, Open)
     assert (step.call.accept, step.call.key, step.timeout_s) == ("text/event-stream", "key-1", 60)
@@ -95,7 +96,7 @@ def test_a_run_without_a_name_is_found_by_its_key_alone(location: str | None) ->
     made = core()
     head = opened() if location is None else opened(Location=location)
     record = followed(
-        made, run_of(made), [head, START, CUT, head, START + frame(2), CUT, head, START + frame(2) + END]
+        made, run_of(made), [head, START, CUT, head, START + frame(2), CUT, head, START + frame(2) + END, b""]
     )
     assert record.sent == ["POST /run"] * 3
     assert seqs(record) == [1, 2, 9]
@@ -189,7 +190,7 @@ def test_until_it_is_open_it_keeps_to_the_callers_time() -> None:
 def test_the_result_is_the_same_post_in_the_blocking_form() -> None:
     made = core()
     source = turn_of(made, 1000)
-    followed(made, source, [OPENED, START + END])
+    followed(made, source, [OPENED, START + END, b""])
     record = played(source.result(made), [reply(TURN)])
     [step] = record.steps
     assert isinstance(step, Send)
@@ -278,9 +279,9 @@ def test_a_cut_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "clawdforge")
     made = core()
     followed(made, turn_of(made), [OPENED, START, CUT, reply(status=503), OPENED, END])
-    followed(made, run_of(made), [CUT, OPENED, START + END])
-    followed(made, run_of(made), [REFUSED, OPENED, START + END])
-    followed(made, run_of(made), [reply(status=429, Retry_After="2"), OPENED, START + END])
+    followed(made, run_of(made), [CUT, OPENED, START + END, b""])
+    followed(made, run_of(made), [REFUSED, OPENED, START + END, b""])
+    followed(made, run_of(made), [reply(status=429, Retry_After="2"), OPENED, START + END, b""])
     assert [record.getMessage() for record in caplog.records] == [
         "the stream of sess_1 was cut (Connection reset by peer): it goes on after event 1 in 0.5 s",
         "the stream of sess_1 was cut (HTTP 503): it goes on after event 1 in 1.0 s",
@@ -337,7 +338,7 @@ def heard(ask: dict[str, Any], decide: Callable[[PermissionRequestEvent], Any], 
     made = core()
     request = frame(2, "permission_request", **{**ASK, **ask})
     flow = _streams.heard(made, turn_of(made), None, decide)
-    return played(flow, [OPENED, START + request, *answers, END])
+    return played(flow, [OPENED, START + request, *answers, END, b""])
 
 
 def test_an_answer_is_sent_before_the_stream_goes_on() -> None:
@@ -372,10 +373,36 @@ def test_functions_are_told_in_order_and_the_result_is_asked_for() -> None:
     told: list[Any] = []
     prompted = _asking.turn(made, "sess_1", "hi", schema=None, inherited=None, timeout_secs=9)
     flow = _turns.answer(made, prompted, lambda event: told.append(event.seq), lambda _: None)
-    record = played(flow, [OPENED, START + frame(2), END, reply(TURN)])
+    record = played(flow, [OPENED, START + frame(2), END, b"", reply(TURN)])
     assert told == [1, 2, 9]
     assert record.items == []
     assert [type(step) for step in record.steps].count(Tell) == 3
     assert record.sent == ["POST /sessions/sess_1/turn"] * 2
     plain = played(_turns.answer(made, prompted, None, None), [reply(TURN)])
     assert len(plain.steps) == 1
+
+
+def watched(made: Core, answers: list[Any], **more: Any) -> Played:
+    prompted = _asking.turn(made, "sess_1", "hi", schema=None, inherited=None, timeout_secs=9)
+    return played(_turns.answer(made, prompted, lambda _: None, None), answers, **more)
+
+
+def test_a_turn_that_is_watched_keeps_to_its_callers_time() -> None:
+    clock = Clock()
+    made = core(clock=clock, margin_s=5)
+    record = watched(made, [(1, OPENED), (2, START), (3, END), b"", reply(TURN)], clock=clock)
+    assert [step.timeout_s for step in record.steps if isinstance(step, Open | Read | Send)] == [
+        14,
+        13,
+        11,
+        0.5,
+        8,
+    ]
+    # Signs of life are none of an end; nor is it read on when there is no time left.
+    for late in ([(13, b":\n\n"), (2, LATE)], [(13.8, CUT)]):
+        with pytest.raises(ForgeTransportError) as caught:
+            watched(made, [OPENED, START, *late], clock=clock)
+        assert isinstance(caught.value, ForgeTimeoutError) is (late[-1][1] is LATE)
+        assert (caught.value.session_id, caught.value.turn_index) == ("sess_1", 1)
+    with pytest.raises(ForgeTimeoutError, match="no end within 14 s"):
+        watched(made, [(14, LATE)], clock=clock)

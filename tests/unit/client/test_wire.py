@@ -19,16 +19,21 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError
 
 from clawdforge import Forge, ForgeAPIError, ForgeError, ForgeTransportError
-from clawdforge.client import _calls, _requests
+from clawdforge.client import _call, _calls, _requests
+from clawdforge.client._bodies import FileBody, Source
 from clawdforge.client._config import Config
 from clawdforge.client._httpx import AsyncWire
+from clawdforge.client._patience import POOLS, Patience
 from clawdforge.client._requests import Wire
-from clawdforge.client._steps import Open, Read, Step
+from clawdforge.client._steps import Fault, Open, Read, Send, Step
 from clawdforge.testing import FakeGateway
+from harness.raw_server import RawServer, frame
+from harness.twins import Twin
 
 Live = Any  # the fixture's own class: a conftest cannot be imported
 RUN = {"ok": True, "result": "x", "duration_ms": 1, "stop_reason": "end_turn"}
@@ -242,6 +247,101 @@ def test_a_flow_that_is_performed_whole_has_no_items() -> None:
 
     with pytest.raises(AssertionError, match="no items"):
         Wire(Config("http://gateway.test"), None).perform(flow())
+
+
+DRIPPING = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Long: ",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+    "no": b"HTTP/1.1 503 No\r\nContent-Length: 1000000\r\n\r\n",
+}
+
+
+async def performed(twin: Twin, url: str, flow: Generator[Step, Any, Any], session: Any = None) -> Any:
+    """What a flow comes to, by a twin's driver."""
+    if twin.is_async:
+        wire = AsyncWire(Config(url), session)
+        try:
+            return await wire.perform(flow)
+        finally:
+            await wire.close()
+    plain = Wire(Config(url), session)
+    try:
+        return plain.perform(flow)
+    finally:
+        plain.close()
+
+
+@pytest.mark.parametrize("where", DRIPPING)
+async def test_an_answer_that_drips_does_not_outlive_its_time(twin: Twin, where: str) -> None:
+    def flow() -> Generator[Step, Any, Any]:
+        whole = yield Send(_calls.healthz(), 0.2)
+        opened = yield Open(_calls.healthz(), 0.2 if where in ("head", "no") else 30)
+        return whole, (opened if isinstance(opened, Fault) else (yield Read(0.2)))
+
+    # A chunk's size may begin with noughts: of those no piece is made.
+    with RawServer(DRIPPING[where], DRIPPING[where].replace(b"fffff\r\n", b""), drip=b"0") as server:
+        whole, piece = await performed(twin, server.url, flow())
+    assert whole == Fault("no answer within 0.2 s", timed_out=True)
+    # What drips of a body is a piece each time.
+    assert piece == (b"0" if where == "body" else whole)
+
+
+def test_patience_has_an_end() -> None:
+    patience = Patience(60)
+    assert 0 < patience.left_s() <= 60 == patience
+    patience.renew(0)
+    with pytest.raises(TimeoutError):
+        patience.left_s()
+
+
+async def test_the_time_of_a_file_begins_when_it_was_sent(twin: Twin, live_server: Live) -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            threading.Event().wait(0.6)
+            return super().read(size)
+
+    body = FileBody(Source(Slow(b"abc"), 0, 3), _calls.BYTES)
+
+    def flow() -> Generator[Step, Any, Any]:
+        return (yield Send(_call.Call("POST", "/files", 1, body=body), 0.5))
+
+    assert (await performed(twin, live_server.url, flow())).status == 200
+    assert live_server.seen[0].body == b"abc"
+
+
+async def test_a_stream_that_has_ended_gives_its_connection_back(twin: Twin, live_server: Live) -> None:
+    end = {"turn_index": 1, "stop_reason": "end_turn", "ok": True, "duration_ms": 1}
+    told = frame(1, "turn_start", prompt="hi") + frame(2, "turn_end", **end)
+
+    def answer(seen: Any) -> tuple[int, dict[str, str], bytes]:
+        if seen.headers["Accept"] == "text/event-stream":
+            more = b":" * 1_000_000 if b"leave me" in seen.body else b""
+            return 200, {"Content-Type": "text/event-stream", "Idempotency-Supported": "true"}, told + more
+        return 200, {}, json.dumps({**end, "session_id": "sess_1", "events": []}).encode()
+
+    live_server.answer = answer
+    async with twin(base_url=live_server.url) as forge:
+        session = await forge.attach_session("sess_1")
+        for _ in range(3):
+            stream = session.stream("hi")
+            assert [event.seq async for event in stream] == [1, 2]
+            assert (await stream.result()).ok
+        assert live_server.connections == 1
+        # One that is left early is not read to its end.
+        async with session.stream("leave me") as left:
+            await anext(left)
+        await session.state()
+        assert live_server.connections == 2
+
+
+def test_a_proxy_for_socks_has_connections_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", lambda *_, **__: PoolManager())
+    plain = HTTPAdapter().poolmanager.pool_classes_by_scheme
+    adapter = _requests._Adapter()
+    assert adapter.proxy_manager_for("socks5://127.0.0.1:9").pool_classes_by_scheme == plain
+    assert adapter.proxy_manager_for("http://127.0.0.1:9").pool_classes_by_scheme == POOLS
+    adapter.close()
 
 
 def test_another_process_has_connections_of_its_own(live_server: Live, monkeypatch: pytest.MonkeyPatch) -> None:

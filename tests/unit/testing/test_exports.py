@@ -19,7 +19,8 @@ def test_every_name_is_there_and_is_that_of_its_home() -> None:
     for name in fake_gateway.__all__:
         assert getattr(testing, name) is getattr(fake_gateway, name)
     assert testing.fake_agent is fake_agent
-    assert testing.own_gateway is importlib.import_module("clawdforge.testing.stories.gateway").own_gateway
+    gateway = importlib.import_module("clawdforge.testing.stories.gateway")
+    assert (testing.own_gateway, testing.OwnGateway) == (gateway.own_gateway, gateway.OwnGateway)
     with pytest.raises(AttributeError, match="no_such_thing"):
         testing.no_such_thing  # noqa: B018
 

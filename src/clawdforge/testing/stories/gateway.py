@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,16 +25,35 @@ if TYPE_CHECKING:
 
 _STARTS_WITHIN_S: Final = 30
 _ENDS_WITHIN_S: Final = 15
-_TURN_DEADLINE_SECS: Final = 60
 
 
 class GatewayFailed(Exception):
     """The gateway did not start; the message says what it said."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnGateway:
+    """A gateway that runs, by the names that a `FakeGateway` has.
+
+    Attributes:
+        url: where it listens.
+        token: of an app named `app`.
+        admin_token: opens `/admin/*`.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    admin_token: str = field(repr=False)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment by which a `Forge()` without arguments finds it."""
+        return {"CLAWDFORGE_URL": self.url, "CLAWDFORGE_TOKEN": self.token}
+
+
 @contextmanager
-def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
-    """A running gateway with these `[agents.NAME]` settings, and a fresh app of it.
+def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[OwnGateway]:
+    """A running gateway with these `[agents.NAME]` settings, and an app of it.
 
     Where this machine can keep them from it, its agents reach nothing but their models' base URLs.
 
@@ -70,9 +90,8 @@ def own_gateway(agents: Mapping[str, Any], root: Path) -> Iterator[Forge]:
         try:
             url = _url(process, log)
             with Forge(base_url=url, token=admin_token) as admin:
-                token = admin.mint_token("stories").token
-            with Forge(base_url=url, token=token, default_timeout_secs=_TURN_DEADLINE_SECS) as forge:
-                yield forge
+                token = admin.mint_token("app").token
+            yield OwnGateway(url, token, admin_token)
         finally:
             _end(process, data_dir)
 

@@ -6,12 +6,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from clawdforge.client.forge import Forge
 from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.testing.fake_model import FakeModel
 from clawdforge.testing.stories import pointed
 from clawdforge.testing.stories.gateway import own_gateway
 from clawdforge.testing.stories.stage import Stage
+
+_TURN_DEADLINE_SECS: Final = 60
 
 
 @contextmanager
@@ -31,5 +35,8 @@ def stage_for(entry: AgentEntry, argv: Sequence[str]) -> Iterator[Stage]:
         root, outside = Path(folder) / "gateway", Path(folder) / "outside"
         root.mkdir()
         outside.mkdir()
-        with own_gateway({entry.name: settings}, root) as forge:
+        with (
+            own_gateway({entry.name: settings}, root) as gateway,
+            Forge(base_url=gateway.url, token=gateway.token, default_timeout_secs=_TURN_DEADLINE_SECS) as forge,
+        ):
             yield Stage(forge, model, entry.name, outside)
