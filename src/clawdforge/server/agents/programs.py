@@ -74,6 +74,7 @@ def _consists_of(
     for program in run_by(Path(argv[0])):
         wanted += _file(program, bounds)
         wanted += _interpreter(program, bounds)
+        wanted += _versions(program, bounds)
     for name in readable:
         path = Path(name).expanduser()
         if not path.is_absolute() or not path.exists():
@@ -215,6 +216,13 @@ def _interpreter(program: Path, bounds: _Bounds) -> Iterator[Path]:
             yield from root.glob("lib/python3*")
     if is_python and roots:
         yield from (each for each in _named_by_pth(roots[0]) if bounds.are_its_own(each))
+
+
+def _versions(program: Path, bounds: _Bounds) -> Iterator[Path]:
+    """Where a shim looks for the program itself: pyenv, rbenv and nodenv keep the versions beside their shims."""
+    root = program.parent.parent
+    if program.parent.name == "shims" and (root / "versions").is_dir() and bounds.are_its_own(root):
+        yield root
 
 
 def _environments(places: Sequence[Path]) -> list[Path]:

@@ -68,6 +68,23 @@ def test_a_package_of_npm_is_seen_with_all_that_it_may_look_for(home: Path, made
     assert shown(link) == {home / "app/node_modules"}
 
 
+def test_a_shim_is_seen_with_the_versions_that_it_chooses_from(
+    home: Path, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = made(".pyenv/shims/python3", script_of="/usr/bin/env bash")
+    made(".pyenv/versions/3.11.7/bin/python3")
+    assert shown(shim) == {home / ".pyenv"}
+    monkeypatch.setenv("PATH", f"{shim.parent}:/usr/bin")
+    script = made("agent", script_of="/usr/bin/env python3")
+    assert shown(script) == {home / ".pyenv", script}
+
+
+@pytest.mark.parametrize("name", ["shims/agent", "app/shims/agent"])
+def test_a_directory_of_that_name_alone_shows_nothing_more(home: Path, made: Made, name: str) -> None:
+    (home / "versions").mkdir()  # beside the first, but it is the home
+    assert shown(made(name)) == {home / name}
+
+
 def test_an_agent_that_clawdforge_installed_is_seen_by_its_name_and_where_it_lies(
     data_dir: Path, made: Made
 ) -> None:
