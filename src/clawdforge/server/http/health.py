@@ -1,4 +1,4 @@
-"""`/healthz`: whether the gateway is up, and what it can start. No token, no secrets, no paths."""
+"""`/healthz`, `/openapi.json`: what the gateway is, for whoever asks. No token, no secrets, no paths."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ async def healthz(request: Request) -> Answer:
         sandbox=room.host.sandbox,
     )
     return answers.of(health)
+
+
+async def openapi_json(request: Request) -> Answer:
+    """This document.
+
+    It is the published contract and holds nothing of this gateway, so it asks for no token.
+    """
+    context.of(request).gate.anyone(request)
+    return Answer(await asyncio.to_thread(request.app.document))  # FastAPI is loaded for it, once

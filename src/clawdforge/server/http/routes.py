@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from starlette.requests import Request
 
 from clawdforge.server.http import (
     admin,
     agents,
-    context,
     diffs,
     events,
     files,
     health,
-    idempotency,
     permissions,
     runs,
     sessions,
@@ -28,9 +24,22 @@ from clawdforge.server.http import (
 from clawdforge.server.http.context import Context
 from clawdforge.server.http.download import BINARY
 from clawdforge.server.http.openapi import Api
-from clawdforge.server.http.problems import Answer
+from clawdforge.server.http.parameters import (
+    CONDITIONS,
+    DIFF,
+    EVENTS,
+    FORMS,
+    KEY,
+    PARTS,
+    REMOVAL,
+    RUNS,
+    SESSIONS,
+    TREE,
+    UPLOAD,
+    USAGE,
+)
 from clawdforge.server.http.route import BINARY as BYTES
-from clawdforge.server.http.route import Parameter, Route
+from clawdforge.server.http.route import Route
 from clawdforge.wire import sse
 from clawdforge.wire.agents import AgentAnswer, AgentPage
 from clawdforge.wire.apps import AppToken, TokenCreate, TokenPage, TokenRevoked
@@ -64,65 +73,9 @@ from clawdforge.wire.workspace import FilePut, FileRemoved, WorkspacePage
 _START: Final = ("agent_unavailable", "agent_failed", "timeout", "shutting_down", "storage_full")
 _TURN: Final = (*_START, "not_found", "too_many_turns", "interrupted")
 _QUERY: Final = ("bad_request", "invalid")  # what `query.read` refuses
-_CURSOR: Final = Parameter("cursor", {"type": "string"}, "the `next_cursor` of the page before")
-_PAGE: Final = (
-    Parameter("include_closed", {"type": "boolean", "default": True}),
-    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "without it, all of them"),
-    _CURSOR,
-)
-_RUNS: Final = (
-    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 200}),
-    _CURSOR,
-)
-_TIME: Final = {"type": "integer", "minimum": 0, "maximum": usage.TIMES[-1]}
-_USAGE: Final = (
-    Parameter("since", _TIME, "epoch seconds: turns that began then or later"),
-    Parameter("until", _TIME, "epoch seconds: turns that began before"),
-    Parameter("by", {"type": "string", "enum": list(usage.GROUPINGS)}, "without it, one total"),
-)
-_DIFF: Final = (
-    Parameter("turn", {"type": "integer", "minimum": 1, "maximum": diffs.TURNS[-1]}, "without it, the last"),
-)
-_EVENTS: Final = (
-    Parameter("after", {"type": "integer", "minimum": 0, "maximum": events.PLACES[-1], "default": 0}),
-    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": events.LIMITS[-1]}, "of a page"),
-    Parameter("wait", {"type": "integer", "minimum": 0, "maximum": events.WAITS_S[-1]}, "seconds, for a page"),
-    Parameter("Last-Event-ID", {"type": "string"}, "of a stream: where it goes on", place="header"),
-)
-_KEY: Final = Parameter(
-    "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": idempotency.KEY_LIMIT_CHARS},
-    "the same call again does nothing again, and is answered as the first one was",
-    place="header",
-)
-_FORMS: Final = (
-    Parameter("Prefer", {"type": "string"}, "`respond-async`: 202 once the turn is stored", place="header"),
-)
 _ONCE: Final = ("idempotency_mismatch", "rate_limited")
 _LASTING: Final = ("rate_limited", "overloaded")  # of a stream
 _STREAM: Final = {"200": {"content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
-_LISTING: Final = (
-    Parameter("path", {"type": "string"}, "of the directory; without it, the workspace itself"),
-    Parameter("recursive", {"type": "boolean", "default": False}, "also what lies below"),
-    Parameter(
-        "limit",
-        {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": workspace.LIMITS[-1],
-            "default": workspace.DEFAULT_LIMIT,
-        },
-    ),
-    _CURSOR,
-)
-_CONDITIONS: Final = (
-    Parameter("If-Match", {"type": "string"}, "entity tags, one of which must be the file's", place="header"),
-    Parameter("If-None-Match", {"type": "string"}, "entity tags that must not be the file's", place="header"),
-)
-_PARTS: Final = (
-    Parameter("Range", {"type": "string"}, "one range of bytes", place="header"),
-    Parameter("If-Range", {"type": "string"}, "the entity tag of which it is a range", place="header"),
-)
 _BYTES: Final = {"content": {BINARY: {"schema": BYTES}}}
 _DOWNLOAD: Final = {
     "200": {"description": "The file", **_BYTES},
@@ -130,33 +83,32 @@ _DOWNLOAD: Final = {
     "304": {"description": "It is the one that is known"},
 }
 _CHANGE: Final = (*_QUERY, "not_found", "session_closed", "precondition_failed")
-_TTL: Final[dict[str, Any]] = {"type": "integer", "minimum": 60, "maximum": 86_400, "default": 3_600}
 
 
 def application(rooms: Context) -> Api:
     """The ASGI application over these rooms."""
     routes = [
         Route("GET", "/healthz", health.healthz, answer=Health, token=False),
-        Route("GET", "/openapi.json", openapi_json, token=False),
+        Route("GET", "/openapi.json", health.openapi_json, token=False),
         Route(
             "POST",
             "/run",
             runs.run,
             body=RunRequest,
-            parameters=(*_FORMS, _KEY),
+            parameters=(*FORMS, KEY),
             answer=RunResult,
             problems=(*_TURN, *_ONCE, *_LASTING),
             extra=_accepted(RunAccepted),
         ),
-        Route("GET", "/runs", runs.list_runs, parameters=_RUNS, answer=RunPage, problems=_QUERY),
+        Route("GET", "/runs", runs.list_runs, parameters=RUNS, answer=RunPage, problems=_QUERY),
         Route("GET", "/runs/{run_id}", runs.get_run, answer=RunInfo, problems=(*_QUERY, "not_found")),
-        Route("GET", "/usage", usage.usage, parameters=_USAGE, answer=UsageReport, problems=_QUERY),
+        Route("GET", "/usage", usage.usage, parameters=USAGE, answer=UsageReport, problems=_QUERY),
         Route(
             "POST",
             "/files",
             files.upload,
-            form={"ttl_secs": _TTL},
-            parameters=(_KEY,),
+            form=UPLOAD,
+            parameters=(KEY,),
             answer=FileToken,
             problems=(*_ONCE, "storage_full", "shutting_down"),
         ),
@@ -174,7 +126,7 @@ def application(rooms: Context) -> Api:
             sessions.create_session,
             body=SessionCreate,
             body_optional=True,
-            parameters=(_KEY,),
+            parameters=(KEY,),
             answer=SessionCreated,
             problems=(*_START, *_ONCE, "too_many_sessions"),
         ),
@@ -184,7 +136,7 @@ def application(rooms: Context) -> Api:
             sessions.fork_session,
             body=SessionFork,
             body_optional=True,
-            parameters=(_KEY,),
+            parameters=(KEY,),
             answer=SessionForked,
             problems=(
                 *_ONCE,
@@ -192,7 +144,9 @@ def application(rooms: Context) -> Api:
                 *("too_large", "too_many_sessions", "turn_in_progress"),
             ),
         ),
-        Route("GET", "/sessions", sessions.list_sessions, parameters=_PAGE, answer=SessionPage, problems=_QUERY),
+        Route(
+            "GET", "/sessions", sessions.list_sessions, parameters=SESSIONS, answer=SessionPage, problems=_QUERY
+        ),
         Route(
             "GET",
             "/sessions/{session_id}",
@@ -212,7 +166,7 @@ def application(rooms: Context) -> Api:
             "/sessions/{session_id}/turn",
             turns.turn,
             body=TurnRequest,
-            parameters=(*_FORMS, _KEY),
+            parameters=(*FORMS, KEY),
             answer=TurnResult,
             problems=(*_TURN, *_ONCE, *_LASTING, "session_closed", "turn_in_progress"),
             extra=_accepted(TurnAccepted),
@@ -221,7 +175,7 @@ def application(rooms: Context) -> Api:
             "GET",
             "/sessions/{session_id}/turns",
             turns.list_turns,
-            parameters=_RUNS,
+            parameters=RUNS,
             answer=TurnPage,
             problems=(*_QUERY, "not_found"),
         ),
@@ -238,7 +192,7 @@ def application(rooms: Context) -> Api:
             turns.cancel,
             body=CancelRequest,
             body_optional=True,
-            parameters=(_KEY,),
+            parameters=(KEY,),
             answer=TurnCancelled,
             problems=(*_ONCE, "not_found", "storage_full"),
         ),
@@ -246,7 +200,7 @@ def application(rooms: Context) -> Api:
             "GET",
             "/sessions/{session_id}/events",
             events.events,
-            parameters=_EVENTS,
+            parameters=EVENTS,
             answer=EventPage,
             problems=(*_QUERY, "not_found", "rate_limited", "overloaded"),
             extra={"responses": _STREAM},
@@ -255,7 +209,7 @@ def application(rooms: Context) -> Api:
             "GET",
             "/sessions/{session_id}/diff",
             diffs.get_diff,
-            parameters=_DIFF,
+            parameters=DIFF,
             answer=TurnDiff,
             problems=(*_QUERY, "not_found"),
         ),
@@ -263,7 +217,7 @@ def application(rooms: Context) -> Api:
             "GET",
             "/sessions/{session_id}/files",
             workspace.list_workspace,
-            parameters=_LISTING,
+            parameters=TREE,
             answer=WorkspacePage,
             problems=(*_QUERY, "not_found"),
         ),
@@ -271,7 +225,7 @@ def application(rooms: Context) -> Api:
             "GET",
             "/sessions/{session_id}/files/{path:any}",
             workspace.get_workspace_file,
-            parameters=(*_CONDITIONS, *_PARTS),
+            parameters=(*CONDITIONS, *PARTS),
             problems=(*_QUERY, *_LASTING, "not_found", "precondition_failed", "range_not_satisfiable"),
             extra={"responses": _DOWNLOAD},
         ),
@@ -280,7 +234,7 @@ def application(rooms: Context) -> Api:
             "/sessions/{session_id}/files/{path:any}",
             workspace.put_workspace_file,
             binary=True,
-            parameters=_CONDITIONS,
+            parameters=CONDITIONS,
             answer=FilePut,
             problems=(*_CHANGE, "storage_full", "shutting_down"),
         ),
@@ -288,7 +242,7 @@ def application(rooms: Context) -> Api:
             "DELETE",
             "/sessions/{session_id}/files/{path:any}",
             workspace.delete_workspace_file,
-            parameters=(Parameter("recursive", {"type": "boolean", "default": False}), *_CONDITIONS),
+            parameters=REMOVAL,
             answer=FileRemoved,
             problems=(*_CHANGE, "overloaded"),
         ),
@@ -304,7 +258,7 @@ def application(rooms: Context) -> Api:
             "/sessions/{session_id}/permissions/{permission_id}",
             permissions.answer_permission,
             body=PermissionReply,
-            parameters=(_KEY,),
+            parameters=(KEY,),
             answer=PermissionAnswered,
             problems=(*_ONCE, "not_found", "permission_answered", "storage_full"),
         ),
@@ -345,12 +299,3 @@ def _accepted(answer: type[Any]) -> dict[str, Any]:
         "content": {"application/json": {"schema": schema}},
     }
     return {"responses": {**_STREAM, "202": accepted}}
-
-
-async def openapi_json(request: Request) -> Answer:
-    """This document.
-
-    It is the published contract and holds nothing of this gateway, so it asks for no token.
-    """
-    context.of(request).gate.anyone(request)
-    return Answer(await asyncio.to_thread(request.app.document))  # FastAPI is loaded for it, once
