@@ -157,6 +157,15 @@ def test_a_result_that_is_json_is_printed_as_json(command: Command) -> None:
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {"a": [1]}, b"")
 
 
+def test_what_comes_by_stdin_can_be_handed_over_as_a_file(command: Command) -> None:
+    done = command("run", "--agent", "fake", "[[READ stdin]]", "-f", "-", input=b"from a pipe")
+    assert (done.returncode, done.stdout) == (0, b"from a pipe\n")
+    for twice in (["x", "-f", "-", "-f", "-"], ["-", "-f", "-"]):
+        done = command("run", "--agent", "fake", *twice, input=b"once")
+        assert done.returncode == 2
+        assert b"stdin can be read only once" in done.stderr
+
+
 def test_a_session_is_watched_as_it_happens(command: Command) -> None:
     session = opened(command)
     with (

@@ -44,7 +44,7 @@ def _located(command: Callable[P, None]) -> Callable[P, None]:
 @_located
 @click.pass_context
 def agents(context: click.Context, data_dir: Path | None, config: Path | None) -> None:
-    """List the agents that clawdforge knows: available here, or why not.
+    """List the agents, and what each still needs.
 
     \b
     Examples:
@@ -75,7 +75,9 @@ def agents(context: click.Context, data_dir: Path | None, config: Path | None) -
 @pass_caller
 @click.pass_context
 def install(context: click.Context, caller: Caller, name: str, data_dir: Path | None, config: Path | None) -> None:
-    """Install the agent NAME below the gateway's data directory, and check what was fetched.
+    """Install the agent NAME.
+
+    It goes below the gateway's data directory, and what was fetched is checked.
 
     \b
     Examples:
@@ -115,11 +117,11 @@ def test(
     data_dir: Path | None,
     config: Path | None,
 ) -> None:
-    """Have the agent NAME play the stories of what an app relies on, and say which of them work.
+    """Try the agent NAME by stories that it plays.
 
-    The agent is started as the gateway would start it, on a gateway of its own that is gone afterwards, and talks
-    to a scripted model on this machine: no login, no key and no network is needed, nothing that you have is
-    touched, and nothing is paid. It takes about half a minute.
+    Each is something that an app relies on. The agent is started as the gateway starts it, on a gateway of its
+    own that is gone afterwards, and talks to a scripted model on this machine: no login, no key and no network is
+    needed, nothing that you have is touched, and nothing is paid. It takes about half a minute.
 
     A story works, or fails and says why, or is one that the agent cannot play. Exits with 5 where one fails. How
     all of them ended is kept below the data directory: GET /agents/NAME shows it.

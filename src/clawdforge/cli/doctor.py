@@ -43,7 +43,7 @@ class Check:
 @pass_caller
 @click.pass_context
 def doctor(context: click.Context, caller: Caller, data_dir: Path | None, config: Path | None) -> None:
-    """Say what is missing on this machine, and the command that mends it.
+    """Say what is missing here, and what mends it.
 
     Exits with 1 where something is missing that every use needs.
 

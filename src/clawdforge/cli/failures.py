@@ -56,7 +56,7 @@ _NEXT: Final = {
     "agent_failed": "Try again; if it keeps failing, look into the gateway's log.",
     "interrupted": "The gateway was stopped in mid turn. Ask again.",
     "too_large": "Send less, or have the gateway's limits raised.",
-    "not_found": "See what there is: clawdforge session list, or: clawdforge token list",
+    "not_found": "See what there is: clawdforge session list, clawdforge logs, clawdforge token list",
     "storage_full": "Make room on the gateway's disk.",
 }
 

@@ -23,7 +23,9 @@ from clawdforge.wire import codec
 )
 @pass_caller
 def upload(caller: Caller, path: Path, ttl_secs: int | None) -> None:
-    """Upload a file and print the token that names it in later calls.
+    """Upload a file, and print its token.
+
+    By that it is named in later calls.
 
     \b
     Example:

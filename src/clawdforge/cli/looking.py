@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.option("--no-follow", "stops", is_flag=True, help="End with what there is, instead of waiting for more.")
 @pass_caller
 def watch(caller: Caller, session_id: str, after: int, stops: bool) -> None:
-    """Print what happens in a session or run, event by event.
+    """Print what happens in a session or run.
 
-    Each is a line, with --json the event itself, until the session is closed. A cut connection is made anew, and
-    no event is missed or told twice.
+    Each event is a line, with --json the event itself, until the session is closed. A cut connection is made
+    anew, and no event is missed or told twice.
 
     \b
     Examples:
@@ -116,9 +116,9 @@ def diff(caller: Caller, session_id: str, turn: int | None) -> None:
 )
 @pass_caller
 def export(caller: Caller, session_id: str, form: str, output: Path | None) -> None:
-    """Write a session or run down, as markdown or JSON.
+    """Write down a session or run.
 
-    That is its prompts, answers, tool calls and edits; as JSON it is all that the gateway knows.
+    That is, as markdown, its prompts, answers, tool calls and edits; as JSON it is all that the gateway knows.
 
     \b
     Examples:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeAlias, TypeVar
 
 import click
 
@@ -14,8 +15,10 @@ from clawdforge.cli import suggestions, terminal
 from clawdforge.cli.caller import Caller
 
 F = TypeVar("F", bound=Callable[..., Any])
+Attached: TypeAlias = Path | BinaryIO
 EXISTING_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+HELP: Final = {"help_option_names": ["-h", "--help"]}
 POLICIES: Final = ("allow", "workspace", "reads", "ask", "deny")
 
 
@@ -76,6 +79,10 @@ class Group(_Helpful, click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_global_options())
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added: what is wanted most comes first."""
+        return [*self.commands]
 
     def reworded(self, text: str) -> str:
         """A help text as this root's commands have it. It is written for `clawdforge`."""
@@ -141,11 +148,12 @@ def asking(command: F) -> F:
         click.option(
             "-f",
             "--file",
-            "paths",
-            type=EXISTING_FILE,
+            "attached",
+            type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
             multiple=True,
+            callback=_files,
             metavar="PATH",
-            help="Upload this file and hand it to the agent. May be repeated.",
+            help="Upload this file (-: stdin) and hand it to the agent. May be repeated.",
         ),
         click.argument("prompt", callback=_prompt),
     ):
@@ -156,15 +164,33 @@ def asking(command: F) -> F:
 def _prompt(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The prompt itself, or all of stdin for `-`."""
     if value == "-" and not context.resilient_parsing:
-        if sys.stdin.isatty():
-            terminal.note("The prompt, please; Ctrl-D on a line of its own ends it.")
         try:
-            value = sys.stdin.buffer.read().decode("utf-8")
+            value = _stdin(context, parameter, "The prompt").decode("utf-8")
         except UnicodeDecodeError as error:
             raise click.BadParameter(f"stdin is not UTF-8 (byte {error.start})", context, parameter) from None
     if not value.strip():
         raise click.BadParameter("it is empty", context, parameter)
     return value
+
+
+def _files(context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> tuple[Attached, ...]:
+    """The paths, with all of stdin for `-`."""
+    return tuple(_Stdin(_stdin(context, parameter, "The file")) if str(each) == "-" else each for each in value)
+
+
+class _Stdin(io.BytesIO):
+    """What came by stdin, to be uploaded: read whole, since an upload may have to be tried again."""
+
+    name = "stdin"
+
+
+def _stdin(context: click.Context, parameter: click.Parameter, what: str) -> bytes:
+    if __name__ in context.meta:
+        raise click.BadParameter("stdin can be read only once", context, parameter)
+    context.meta[__name__] = "stdin was read"
+    if sys.stdin.isatty():
+        terminal.note(f"{what}, please; Ctrl-D on a line of its own ends it.")
+    return sys.stdin.buffer.read()
 
 
 def _json_object(context: click.Context, parameter: click.Parameter, value: Path | None) -> dict[str, Any] | None:

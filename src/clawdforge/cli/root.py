@@ -23,7 +23,7 @@ from clawdforge.cli import (
     usage,
 )
 from clawdforge.cli.caller import Caller
-from clawdforge.cli.options import Group
+from clawdforge.cli.options import HELP, Group
 
 
 class Root(Group):
@@ -50,7 +50,7 @@ class Root(Group):
         raise click.exceptions.Exit(failure.exit_code)
 
 
-@click.group(cls=Root, epilog=failures.EXIT_CODES)
+@click.group(cls=Root, epilog=failures.EXIT_CODES, context_settings=HELP)
 @click.version_option(package_name="clawdforge", message="clawdforge %(version)s")
 def cli() -> None:
     """Coding agents as a service on your own machine.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -10,7 +9,7 @@ import click
 from clawdforge.cli import keyboard, terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.failures import Exit, Failure
-from clawdforge.cli.options import Command, asking, choosing_an_agent
+from clawdforge.cli.options import Attached, Command, asking, choosing_an_agent
 from clawdforge.wire import codec
 
 _NOBODY: Final = "--permissions ask: there is no terminal where somebody could be asked"
@@ -28,7 +27,7 @@ def run(
     caller: Caller,
     /,
     prompt: str,
-    paths: tuple[Path, ...],
+    attached: tuple[Attached, ...],
     timeout_secs: int | None,
     agent: str | None,
     permissions: Any,
@@ -46,6 +45,7 @@ def run(
     Examples:
       clawdforge run "Write a haiku about sockets"
       git diff | clawdforge run - --agent codex --system "You review code."
+      git diff | clawdforge run "What could break by this?" -f -
       clawdforge run "Read these bills" -f may.pdf -f june.pdf --schema bills.json
     """
     from clawdforge.cli.asked import answer, deadlines, end_unless_answered  # with all the classes of events
@@ -53,7 +53,7 @@ def run(
     if permissions == "ask" and not keyboard.has_somebody():
         raise Failure(_NOBODY, Exit.USAGE, _ELSEWHERE)
     with caller.forge() as forge:
-        files = [forge.upload_file(path) for path in paths] or None
+        files = [forge.upload_file(each) for each in attached] or None
         options |= deadlines(permissions, timeout_secs, forge.default_timeout_secs)
         result = answer(
             lambda: forge.stream(prompt, agent=agent, files=files, permissions=permissions, **options),

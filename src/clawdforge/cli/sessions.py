@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from clawdforge.cli import keyboard, looking, terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import (
+    Attached,
     Group,
     asking,
     choosing_an_agent,
@@ -48,7 +48,7 @@ def _meta(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("--meta", callback=_meta, metavar="JSON", help="Your own JSON object, kept with the session.")
 @pass_caller
 def new(caller: Caller, /, agent: str | None, meta: dict[str, Any] | None, **options: Any) -> None:
-    """Open a session and print its id; its agent has started then.
+    """Open a session and print its id. Its agent has started then.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def turn(
     caller: Caller,
     session_id: str,
     prompt: str,
-    paths: tuple[Path, ...],
+    attached: tuple[Attached, ...],
     timeout_secs: int | None,
     schema: dict[str, Any] | None,
 ) -> None:
@@ -90,7 +90,7 @@ def turn(
 
     with caller.forge() as forge:
         talk = forge.attach_session(session_id)
-        files = [forge.upload_file(path) for path in paths] or None
+        files = [forge.upload_file(each) for each in attached] or None
         policy = talk.state().get("permissions") if keyboard.has_somebody() else None
         options: Any = deadlines(policy, timeout_secs, forge.default_timeout_secs)
         result = answer(

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from clawdforge.cli import completion, failures, files, health, run, sessions, tokens
-from clawdforge.cli.options import Group
+from clawdforge.cli.options import HELP, Group
 from clawdforge.cli.root import Root
 
 _COMMAND: Final = re.compile(r"\bclawdforge (?:token (?=\w)|(\w+))")
@@ -25,7 +25,7 @@ class _Short(Root):
         return f"cf {found[1]}" if found[1] in self.commands else found[0]
 
 
-@click.group(cls=_Short, epilog=failures.EXIT_CODES)
+@click.group(cls=_Short, epilog=failures.EXIT_CODES, context_settings=HELP)
 @click.version_option(package_name="clawdforge", message="cf %(version)s")
 def cf() -> None:
     """Ask coding agents, in short: the commands of the first clawdforge, which clawdforge has too.
@@ -44,7 +44,9 @@ def cf() -> None:
 @click.group(cls=Group)
 @tokens.admin_token_file
 def admin() -> None:
-    """Make, list and revoke the apps' tokens: see `clawdforge token --help` for where the admin token comes from.
+    """Make, list and revoke the apps' tokens.
+
+    This needs the admin token: `clawdforge token --help` says where it comes from.
 
     \b
     Examples:

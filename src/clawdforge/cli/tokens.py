@@ -107,7 +107,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 @click.argument("name")
 @pass_caller
 def revoke(caller: Caller, name: str) -> None:
-    """Revoke the token of the app NAME: from now on it is refused.
+    """Revoke the token of the app NAME. From now on it is refused.
 
     \b
     Example:

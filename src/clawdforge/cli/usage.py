@@ -33,9 +33,9 @@ def _span_s(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--since", "span_s", callback=_span_s, metavar="SPAN", help="How far back: 12h, 7d, 4w; else all.")
 @pass_caller
 def usage(caller: Caller, by: Any, span_s: int | None) -> None:
-    """Show what this app's turns took: time, tokens, cost.
+    """Show what this app's turns took.
 
-    ESTIMATED are those of the tokens that the agent did not tell.
+    That is time, tokens and cost. ESTIMATED are those of the tokens that the agent did not tell.
 
     \b
     Examples:

@@ -76,6 +76,21 @@ def test_every_help_has_an_example_and_the_global_options(root: str, path: tuple
     assert "visible to other" in " ".join(result.stdout.split())
 
 
+@pytest.mark.parametrize(("root", "path"), ALL, ids=lambda each: each if isinstance(each, str) else " ".join(each))
+def test_the_first_sentence_of_a_help_fits_where_commands_are_listed(root: str, path: tuple[str, ...]) -> None:
+    command: click.Command = examples.ROOTS[root]
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+
+    assert path == () or not command.get_short_help_str().endswith("...")
+
+
+def test_help_can_be_asked_for_in_short(invoke: Callable[..., Result]) -> None:
+    for path in ((), ("session",), ("session", "turn")):
+        assert invoke(*path, "-h").stdout == invoke(*path, "--help").stdout != ""
+
+
 def calls() -> list[list[str]]:
     """The words behind the name of the script, of each call in an example."""
     found = re.findall(r"\b(cf|clawdforge) ((?:'[^']*'|\"[^\"]*\"|[^|<>()\n])+)", "\n".join(examples.all_blocks()))
