@@ -1,4 +1,4 @@
-"""Prompts are let in: to a session or as a run, once for each key, with their files and their deadlines.
+"""Prompts are let in, and cancelled: of a session or as a run, once for each key, with their files and deadlines.
 
 The one place that decides whether a turn may start. Must not know how a turn is played.
 """
@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from clawdforge.server.agents.base import AgentHost, Attachment, Prompt
 from clawdforge.server.apps.keys import Keys, Once
+from clawdforge.server.apps.keys import Note as KeyNote
 from clawdforge.server.apps.registry import App
 from clawdforge.server.files.uploads import Uploads
-from clawdforge.server.sessions import answers, verdicts
+from clawdforge.server.sessions import answers, state, verdicts
 from clawdforge.server.sessions.admission import Admission
 from clawdforge.server.sessions.asked import Ask, Asked
 from clawdforge.server.sessions.laying import Laying
@@ -27,12 +28,13 @@ from clawdforge.server.sessions.tasks import Tasks
 from clawdforge.server.sessions.turn import Deadlines, Turn
 from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
+from clawdforge.server.store.base import Store
 from clawdforge.server.store.stored import KeyRow, SessionRow, TurnRow, UploadRow
 from clawdforge.server.store.writes import AddSession, Change
 from clawdforge.wire.agents import AgentOptions
 from clawdforge.wire.problems import Problem
 from clawdforge.wire.runs import RunRequest, RunResult
-from clawdforge.wire.turns import TurnRequest, TurnResult
+from clawdforge.wire.turns import TurnCancelled, TurnRequest, TurnResult
 
 T = TypeVar("T")
 Note = Callable[[int], Change]
@@ -45,23 +47,24 @@ class Prompting:
     def __init__(
         self,
         settings: Settings,
+        store: Store,
         host: AgentHost,
         uploads: Uploads,
         live: LiveSessions,
         admission: Admission,
         keys: Keys,
         opening: Opening,
-        turns: Turns,
         tasks: Tasks,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._host = host
         self._uploads = uploads
         self._live = live
         self._admission = admission
         self._keys = keys
         self._opening = opening
-        self._turns = turns
+        self._turns = Turns(store)
         self._tasks = tasks
 
     async def turn(
@@ -77,6 +80,13 @@ class Prompting:
         if once is None:
             return await self._run_asked(app, request, None, patient=patient)
         return await self._tasks.shielded(self._run_once(app, request, once, patient=patient))
+
+    async def cancel(
+        self, app: App, row: SessionRow, turn_index: int | None, once: Once | None
+    ) -> tuple[TurnCancelled, bool]:
+        """Ends a prompt early (see `registry.Sessions.cancel`)."""
+        cancel = partial(self._cancel, row, turn_index)
+        return await self._tasks.shielded(self._keys.do(app.app_id, once, TurnCancelled, cancel))
 
     async def _asked_once(
         self, app: App, row: SessionRow, request: TurnRequest, once: Once, *, patient: bool
@@ -178,6 +188,21 @@ class Prompting:
                 # The answer does not wait for the agent to leave.
                 self._tasks.start(live.end_agent(now=False))
         return answers.run_answer(done, folded, row.agent)
+
+    async def _cancel(self, row: SessionRow, turn_index: int | None, note: KeyNote | None) -> TurnCancelled:
+        if turn_index is not None and turn_index > row.turn_count:
+            raise Problem("not_found", "turn not found")
+        live = self._live.get(row.session_id)
+        asks: list[Ask[Any]] = [] if live is None else live.prompts.asks
+        ask = next((each for each in asks if turn_index in (None, each.turn.index)), None)
+        told = TurnCancelled(True, False, turn_index)
+        if ask is not None:
+            cancelled = ask.turn.stop(state.cancelled())
+            await asyncio.wait({ask.answer})
+            told = TurnCancelled(True, cancelled, ask.turn.index or None)
+        if note is not None:
+            await self._store.write(note(told))
+        return told
 
     def _admit_turn(self, live: LiveSession, *, queue: bool) -> None:
         if live.closing is not None or live.row.closed_at is not None:

@@ -9,26 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from clawdforge.server.agents.base import AgentHost
 from clawdforge.server.apps.audit import Audit
-from clawdforge.server.apps.keys import Keys, Note, Once
+from clawdforge.server.apps.keys import Keys, Once
 from clawdforge.server.apps.registry import App
 from clawdforge.server.events.rounds import Rounds
 from clawdforge.server.files.uploads import Uploads
 from clawdforge.server.sessions import answers, state
 from clawdforge.server.sessions.admission import Admission
-from clawdforge.server.sessions.asked import Ask, Asked
+from clawdforge.server.sessions.asked import Asked
+from clawdforge.server.sessions.closing import Closing
 from clawdforge.server.sessions.forking import Forking
 from clawdforge.server.sessions.live import LiveSessions
 from clawdforge.server.sessions.opening import Opening, new_id
 from clawdforge.server.sessions.prompting import Prompting
 from clawdforge.server.sessions.session import LiveSession
 from clawdforge.server.sessions.tasks import Tasks
-from clawdforge.server.sessions.turns import Turns
 from clawdforge.server.settings import Settings
 from clawdforge.server.store.base import StorageError, Store
 from clawdforge.server.store.stored import SessionRow
@@ -76,14 +75,13 @@ class Sessions:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._keys = keys
         self._host = host
         self._live = live = LiveSessions(settings, store, host, audit, rounds)
         self._admission = admission = Admission(settings)
         self._tasks = tasks = Tasks()
         self._made = made = Opening(settings, host, live, admission, keys, new_id)
-        turns = Turns(store)
-        self._prompts = Prompting(settings, host, uploads, live, admission, keys, made, turns, tasks)
+        self._prompts = Prompting(settings, store, host, uploads, live, admission, keys, made, tasks)
+        self._closing = Closing(store, live, admission, tasks)
         self._forks = Forking(settings, store, host, live, admission, keys, made)
         self._opening: set[asyncio.Task[Any]] = set()
 
@@ -158,9 +156,7 @@ class Sessions:
         Raises:
             Problem: `not_found`, also for a turn that never was.
         """
-        row = await self.find(app, session_id)
-        cancel = partial(self._cancel, row, turn_index)
-        return await self._tasks.shielded(self._keys.do(app.app_id, once, TurnCancelled, cancel))
+        return await self._prompts.cancel(app, await self.find(app, session_id), turn_index, once)
 
     async def list_sessions(
         self, app: App, *, include_closed: bool, limit: int | None, before: tuple[int, str] | None
@@ -201,9 +197,7 @@ class Sessions:
         Raises:
             Problem: `not_found`.
         """
-        row = await self._row(app, session_id)
-        if row.closed_at is None:
-            await self._close(await self._live.take_up(row), reason)
+        await self._closing.close(await self._row(app, session_id), reason)
 
     async def find(self, app: App, session_id: str) -> SessionRow:
         """One of the app's sessions or runs, as it is stored.
@@ -260,42 +254,17 @@ class Sessions:
 
     async def expire(self) -> None:
         """Closes sessions that nobody has used for their time to live."""
-        for session_id in self._admission.overdue():
-            if (live := self._live.get(session_id)) is not None and live.busy:
-                continue
-            if (row := await self._store.session(session_id)) is not None:
-                live = await self._live.take_up(row)
-                if not live.busy and self._admission.is_overdue(session_id):  # it may have been used meanwhile
-                    await self._close(live, "idle")
-                else:
-                    self._live.let_go(live)
+        await self._closing.expire()
 
     def sleep_idle(self) -> None:
         """Ends the agents of sessions that nobody has used for `agent_idle_secs`: their next turns wake them."""
-        for live in self._live.all():
-            if live.agent is not None and self._admission.drowsy(live.row.session_id):
-                live.sleep()
+        self._closing.sleep_idle()
 
     def live(self, session_id: str) -> LiveSession | None:
         """The session of this id, while it has an agent or a turn."""
         return self._live.get(session_id)
 
-    # --- steps, each in a task of its own --------------------------------------------------------------------
-
-    async def _cancel(self, row: SessionRow, turn_index: int | None, note: Note | None) -> TurnCancelled:
-        if turn_index is not None and turn_index > row.turn_count:
-            raise Problem("not_found", "turn not found")
-        live = self._live.get(row.session_id)
-        asks: list[Ask[Any]] = [] if live is None else live.prompts.asks
-        ask = next((each for each in asks if turn_index in (None, each.turn.index)), None)
-        told = TurnCancelled(True, False, turn_index)
-        if ask is not None:
-            cancelled = ask.turn.stop(state.cancelled())
-            await asyncio.wait({ask.answer})
-            told = TurnCancelled(True, cancelled, ask.turn.index or None)
-        if note is not None:
-            await self._store.write(note(told))
-        return told
+    # --- parts ---------------------------------------------------------------------------------------------
 
     async def _opened(self, work: Coroutine[Any, Any, T]) -> T:
         """Has a session made; whoever stops waiting does not stop it, a gateway that stops does."""
@@ -303,21 +272,6 @@ class Sessions:
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         return await asyncio.shield(task)
-
-    async def _close(self, live: LiveSession, reason: str) -> None:
-        if live.closing is None:
-            live.closing = self._tasks.start(self._closed(live, reason))
-            live.closing.add_done_callback(lambda _: self._live.let_go(live))
-        await asyncio.shield(live.closing)
-
-    async def _closed(self, live: LiveSession, reason: str) -> None:
-        live.prompts.stop(state.cancelled())
-        if live.prompts.asks:
-            await asyncio.wait({ask.answer for ask in live.prompts.asks})
-        await live.close(reason)
-        self._admission.closed(live.row.session_id)
-
-    # --- parts ---------------------------------------------------------------------------------------------
 
     async def _row(self, app: App, session_id: str) -> SessionRow:
         row = await self.find(app, session_id)
