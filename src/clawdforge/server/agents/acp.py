@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from clawdforge.server.agents import blame, fs, prompts, recall, rpc, setup
+from clawdforge.server.agents import blame, prompts, recall, rpc, setup
+from clawdforge.server.agents.asks import Asks
 from clawdforge.server.agents.base import (
     AgentFailed,
     AgentOwner,
@@ -34,20 +33,11 @@ from clawdforge.server.agents.translate import Translator
 from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.agents.usage import Meter, Told
 from clawdforge.server.sandbox.limits import Exceeded
-from clawdforge.wire.permissions import PermissionAsk
 from clawdforge.wire.problems import invalid
 
 _log: Final = logging.getLogger(__name__)
 _NOISE_LIMIT: Final = 1_000
 _START_LIMIT_BYTES: Final = 32 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenAsk:
-    """The options' ids as the agent gave them, and how it hears which of them was chosen."""
-
-    option_ids: tuple[str, ...]
-    answered: Callable[[str | None], None]
 
 
 class Forgetful(AgentFailed):
@@ -82,10 +72,8 @@ class AcpAgent:
         self._acp_session: str | None = None
         self._ahead: list[str] = []
         self._untold = False
-        self._asks: dict[str, _OpenAsk] = {}
+        self._asks = Asks(owner, self._redactor, self._translator, request.workspace, self.here)
         self._cancelling = False
-        self._fs: set[asyncio.Task[None]] = set()
-        self._one_file = asyncio.Lock()
         self._noise = 0
         self._start_bytes = 0
         self._failure: Failed | None = None
@@ -201,16 +189,14 @@ class AcpAgent:
 
     def cancel(self) -> None:
         """Asks the agent to end its prompt; open permission requests are answered `cancelled`, as ACP wants."""
-        self._drop_asks()
+        self._asks.drop()
         self._cancelling = True
         self._redactor.flush()
         self._peer.notify("session/cancel", {"sessionId": self._acp_session})
 
     def answer(self, permission_id: str, place: int | None) -> None:
         """Answers a permission request (see `base.Agent`); one that is no longer open is left alone."""
-        asked = self._asks.pop(permission_id, None)
-        if asked is not None:
-            asked.answered(None if place is None else asked.option_ids[place])
+        self._asks.answer(permission_id, place)
 
     def take_usage(self) -> Told:
         """What was told of the prompt's tokens and cost (see `base.Agent`)."""
@@ -234,7 +220,7 @@ class AcpAgent:
     async def end(self, *, now: bool) -> None:
         """Ends the agent with its tree, keeps its login, removes its temporary files; all of it, once begun."""
         self._ending = True
-        self._drop_asks()
+        self._asks.drop()
         await uncut(self._end(now))
 
     async def _end(self, now: bool) -> None:
@@ -279,7 +265,7 @@ class AcpAgent:
         self._failure = failure
         self._process.deafen()
         self._peer.close(failure.detail)
-        self._drop_asks()
+        self._asks.drop()
         if self._acp_session is not None and not self._ending:
             self._owner.on_exit(failure)
 
@@ -300,28 +286,12 @@ class AcpAgent:
             self._redactor.take(draft)
 
     def on_request(self, method: str, params: dict[str, Any], reply: rpc.Reply) -> None:
-        """A request came: permissions go to the owner; a file inside the workspace is read or written.
+        """A request came. Before the session is open nobody has asked the agent for anything.
 
-        Before the session is open nobody has asked the agent for anything, and after a cancel, or while it is
-        ended, nobody wants it any more: then both are refused.
+        After a cancel, or while it is ended, nobody wants it any more.
         """
-        unasked = self._acp_session is None or self._cancelling or self._ending
-        if unasked and method == "session/request_permission":
-            _permission(reply, None)
-            return
-        if unasked and fs.access(method, params) is not None:
-            reply.error(rpc.INVALID_PARAMS, "nobody has asked for that: no prompt is open")
-            return
-        if method == "session/request_permission":
-            if (draft := self._translator.asked_about(params)) is not None:
-                self._redactor.take(draft)
-            ask = self._translator.permission(_new_ask_id(), params)
-            self._ask(ask, lambda chosen: _permission(reply, chosen))
-        elif (access := fs.access(method, params)) is not None:
-            ask = access.ask(_new_ask_id())
-            self._ask(ask, lambda chosen: self._file_access(access, reply, chosen == fs.ALLOWED))
-        else:
-            reply.error(rpc.METHOD_NOT_FOUND, f"this client does not offer {method}")
+        unwanted = self._acp_session is None or self._cancelling or self._ending
+        self._asks.take(method, params, reply, wanted=not unwanted)
 
     def on_noise(self, line: bytes) -> None:
         """A line came that is no message: agents log to stdout too. Before the start, only so much of it."""
@@ -335,7 +305,7 @@ class AcpAgent:
 
     def _prompt_answered(self, answer: Any) -> None:
         self._translator.turn_over()
-        self._drop_asks()
+        self._asks.drop()
         self._redactor.end()
         forgotten = self._recall.proved_none(answer)
         if isinstance(answer, rpc.Gone):
@@ -355,30 +325,6 @@ class AcpAgent:
 
     # --- ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, ask: PermissionAsk, answered: Callable[[str | None], None]) -> None:
-        self._asks[ask.permission_id] = _OpenAsk(tuple(each.option_id for each in ask.options), answered)
-        self._redactor.flush()
-        self._owner.on_permission(self._redactor.ask(ask))
-
-    def _drop_asks(self) -> None:
-        """Answers what is still open: no agent waits for an answer that nobody will give."""
-        asks, self._asks = self._asks, {}
-        for permission_id, each in asks.items():
-            each.answered(None)
-            self._owner.on_permission_dropped(permission_id)
-
-    def _file_access(self, access: fs.FileAccess, reply: rpc.Reply, allowed: bool) -> None:
-        if not allowed:
-            reply.error(rpc.INVALID_PARAMS, "not allowed")
-            return
-        task = asyncio.create_task(self._perform(access, reply))
-        self._fs.add(task)
-        task.add_done_callback(self._fs.discard)
-
-    async def _perform(self, access: fs.FileAccess, reply: rpc.Reply) -> None:
-        async with self._one_file:  # the threads are everybody's
-            await access.perform(self._request.workspace, self.here(access.path), reply)
-
     def _send(self, line: bytes) -> None:
         self._process.send(line)
 
@@ -387,12 +333,3 @@ class AcpAgent:
         if isinstance(error, rpc.Gone) and self._failure is not None:
             return self._failure
         return self._failures.failed(self._failures.said("refused to start", error))
-
-
-def _new_ask_id() -> str:
-    return f"perm_{secrets.token_hex(8)}"
-
-
-def _permission(reply: rpc.Reply, chosen: str | None) -> None:
-    selected = {"outcome": "selected", "optionId": chosen}
-    reply.result({"outcome": {"outcome": "cancelled"} if chosen is None else selected})
