@@ -241,5 +241,4 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute("PRAGMA secure_delete = FAST")
-    connection.execute("PRAGMA cache_size = -8000")
     return connection
