@@ -129,14 +129,23 @@ def test_a_run_does_not_begin_that_would_ask_nobody(command: Command) -> None:
     assert [*command.forge.runs()] == []
 
 
-def test_what_a_turn_asks_without_a_terminal_waits_for_whoever_answers(command: Command) -> None:
+def test_what_a_turn_asks_without_a_terminal_is_answered_from_another(command: Command) -> None:
     session = command.forge.create_session("fake", permissions="ask")
     with command.start("session", "turn", session.session_id, WRITES) as child:
         assert child.stderr is not None
-        until_line(child.stderr, b"It asks, and waits for whoever answers: edit Write")
-        (asked,) = session.permissions()
-        session.answer(asked.permission_id, "allow")
+        until_line(child.stderr, b"It asks, and waits for an answer (clawdforge session answer): edit Write")
+        heading, line = command("session", "answer", session.session_id).stdout.decode().splitlines()
+        assert heading.split("\t") == ["PERMISSION", "KIND", "REFUSED AT", "WHAT IT ASKS FOR"]
+        permission_id, *asks = line.split("\t")
+        assert (asks[0], asks[2]) == ("edit", "Write")
+        (listed,) = json.loads(command("session", "answer", session.session_id, "--json").stdout)["permissions"]
+        assert listed["permission_id"] == permission_id
+        done = command("session", "answer", session.session_id, "allow")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", f"{permission_id}: allow\n".encode())
         assert child.wait(60) == 0
+    assert command("session", "answer", session.session_id, "reject").returncode == 4
+    done = command("session", "answer", session.session_id, "reject", "--permission", permission_id, "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (4, "permission_answered")
 
 
 def test_a_prompt_can_be_typed_and_left(command: Command) -> None:

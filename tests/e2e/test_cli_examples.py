@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from clawdforge import Forge
+from clawdforge import Forge, PermissionRequestEvent
 from clawdforge.testing import fake_agent
 from harness import agents, examples
 from harness.command import Command, command_of
@@ -77,7 +77,7 @@ class World:
     def filled_in(self, example: str) -> str:
         """The example with the names of what there is."""
         made = {
-            "sess_abc": lambda: self._session(closed="session watch" in example),
+            "sess_abc": lambda: self._session(closed="session watch" in example, asks="session answer" in example),
             "run_abc": self._run,
             "ff_…": self._upload,
             "my-app": lambda: self._app(known="revoke" in example),
@@ -92,10 +92,14 @@ class World:
         """The same app by the SDK, for a moment: a test may leave no connection behind."""
         return Forge(base_url=self.gateway.url, token=self.command.env["CLAWDFORGE_TOKEN"])
 
-    def _session(self, *, closed: bool) -> str:
+    def _session(self, *, closed: bool = False, asks: bool = False) -> str:
         with self.forge() as forge:
-            session = forge.create_session("claude", permissions="allow")
-            session.turn("[[WRITE a.txt hello]]")
+            session = forge.create_session("claude", permissions="ask" if asks else "allow")
+            if asks:
+                with session.stream("[[WRITE a.txt hello]]") as stream:
+                    assert any(isinstance(each, PermissionRequestEvent) for each in stream)
+            else:
+                session.turn("[[WRITE a.txt hello]]")
             if closed:
                 session.close()
             return session.session_id

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clawdforge.cli import keyboard, looking, terminal
+from clawdforge.cli import answering, keyboard, looking, terminal
 from clawdforge.cli.caller import Caller, pass_caller
 from clawdforge.cli.options import (
     Attached,
@@ -79,7 +79,7 @@ def turn(
     """Send one prompt and print the agent's answer.
 
     PROMPT - reads it from stdin. Ctrl-C cancels the turn. What the agent asks for is put to you, on a terminal;
-    without one it waits until some program answers.
+    without one it waits for `clawdforge session answer`, or another program.
 
     \b
     Examples:
@@ -222,5 +222,5 @@ def fork(caller: Caller, session_id: str, meta: dict[str, Any] | None) -> None:
         terminal.say(made.session_id)
 
 
-for _command in (looking.watch, looking.diff, looking.export):
+for _command in (answering.answer, looking.watch, looking.diff, looking.export):
     session.add_command(_command)

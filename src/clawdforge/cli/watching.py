@@ -111,6 +111,6 @@ def _take(event: Event, view: View, ask: Ask | None) -> bool:
     if not isinstance(event, PermissionRequestEvent) or event.expires_at is None:
         return True
     if ask is None:
-        view.note(f"It asks, and waits for whoever answers: {event.kind} {event.title}")
+        view.note(f"It asks, and waits for an answer (clawdforge session answer): {event.kind} {event.title}")
         return True
     return ask(event)

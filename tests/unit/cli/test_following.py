@@ -252,7 +252,7 @@ def test_where_nobody_can_be_asked_it_is_said_that_it_waits() -> None:
     stage, seen = Stage(request("allow_once"), request(expires_at=None)), Seen()
 
     assert not watch(lambda: stage, seen).cancelled
-    assert seen.all[1] == "It asks, and waits for whoever answers: edit Write a.txt"
+    assert seen.all[1] == "It asks, and waits for an answer (clawdforge session answer): edit Write a.txt"
     assert len(seen.all) == 3
 
 

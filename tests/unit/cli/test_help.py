@@ -27,6 +27,7 @@ def test_the_commands_are_all_there() -> None:
         "session list",
         "session close",
         "session cancel",
+        "session answer",
         "session fork",
         "session watch",
         "session diff",
