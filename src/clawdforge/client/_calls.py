@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from clawdforge.client import _call
 from clawdforge.client._bodies import FileBody
 from clawdforge.client._call import Call
+from clawdforge.client.options import RunOptions, SessionOptions, TurnOptions
 
 if TYPE_CHECKING:
-    from clawdforge.wire.agents import Effort, PermissionPolicy, SystemMode
+    from typing import Unpack
+
     from clawdforge.wire.files import FileToken
-    from clawdforge.wire.turns import Delivery
     from clawdforge.wire.usage import By
     from clawdforge.wire.workspace import WorkspaceEntry
 
@@ -42,31 +43,10 @@ def run(
     timeout_secs: float | None = None,
     files: Files = None,
     schema: Mapping[str, Any] | None = None,
-    agent: str | None = None,
-    model: str | None = None,
-    system: str | None = None,
-    system_mode: SystemMode | None = None,
-    effort: Effort | None = None,
-    mode: str | None = None,
-    permissions: PermissionPolicy | None = None,
-    startup_timeout_secs: int | None = None,
-    idle_timeout_secs: int | None = None,
-    permission_timeout_secs: int | None = None,
+    **options: Unpack[RunOptions],
 ) -> Call:
-    options = {
-        "schema": schema,
-        "agent": agent,
-        "model": model,
-        "system": system,
-        "system_mode": system_mode,
-        "effort": effort,
-        "mode": mode,
-        "permissions": permissions,
-        "startup_timeout_secs": startup_timeout_secs,
-        "idle_timeout_secs": idle_timeout_secs,
-        "permission_timeout_secs": permission_timeout_secs,
-    }
-    body = _call.asked(prompt, timeout_secs, files, options)
+    _check("run", options, RunOptions)
+    body = _call.asked(prompt, timeout_secs, files, {"schema": schema, **options})
     return _call.post("/run", body, patience_s=_patience_s(body))
 
 
@@ -77,25 +57,11 @@ def turn(
     timeout_secs: float | None = None,
     files: Files = None,
     schema: Mapping[str, Any] | None = None,
-    delivery: Delivery | None = None,
-    startup_timeout_secs: int | None = None,
-    idle_timeout_secs: int | None = None,
-    permission_timeout_secs: int | None = None,
+    **options: Unpack[TurnOptions],
 ) -> Call:
-    options = {
-        "schema": schema,
-        "delivery": delivery,
-        "startup_timeout_secs": startup_timeout_secs,
-        "idle_timeout_secs": idle_timeout_secs,
-        "permission_timeout_secs": permission_timeout_secs,
-    }
-    body = _call.asked(prompt, timeout_secs, files, options)
+    _check("turn", options, TurnOptions)
+    body = _call.asked(prompt, timeout_secs, files, {"schema": schema, **options})
     return _call.post(f"{_session(session_id)}/turn", body, patience_s=_patience_s(body))
-
-
-def _patience_s(body: Mapping[str, Any]) -> float:
-    seconds: int = body.get("timeout_secs", LONGEST_TURN_S)
-    return seconds
 
 
 def create_session(
@@ -103,34 +69,24 @@ def create_session(
     patience_s: float,
     agent: str | None = None,
     meta: Mapping[str, Any] | None = None,
-    model: str | None = None,
-    system: str | None = None,
-    system_mode: SystemMode | None = None,
-    effort: Effort | None = None,
-    mode: str | None = None,
-    permissions: PermissionPolicy | None = None,
     schema: Mapping[str, Any] | None = None,
-    timeout_secs: int | None = None,
-    startup_timeout_secs: int | None = None,
-    idle_timeout_secs: int | None = None,
-    permission_timeout_secs: int | None = None,
+    **options: Unpack[SessionOptions],
 ) -> Call:
-    options = {
-        "agent": agent,
-        "meta": meta,
-        "model": model,
-        "system": system,
-        "system_mode": system_mode,
-        "effort": effort,
-        "mode": mode,
-        "permissions": permissions,
-        "schema": schema,
-        "timeout_secs": timeout_secs,
-        "startup_timeout_secs": startup_timeout_secs,
-        "idle_timeout_secs": idle_timeout_secs,
-        "permission_timeout_secs": permission_timeout_secs,
-    }
-    return _call.post("/sessions", _call.given(options), patience_s=patience_s)
+    _check("session", options, SessionOptions)
+    body = _call.given({"agent": agent, "meta": meta, "schema": schema, **options})
+    return _call.post("/sessions", body, patience_s=patience_s)
+
+
+def _check(what: str, options: Mapping[str, Any], kind: Any) -> None:
+    """Raises a TypeError where an option is none of the kind's, which is a TypedDict."""
+    if besides := options.keys() - kind.__annotations__.keys():
+        known = ", ".join(sorted(kind.__annotations__))
+        raise TypeError(f"a {what} has no option {min(besides)!r}; its options are {known}")
+
+
+def _patience_s(body: Mapping[str, Any]) -> float:
+    seconds: int = body.get("timeout_secs", LONGEST_TURN_S)
+    return seconds
 
 
 def list_sessions(*, include_closed: bool, limit: int | None = None) -> Call:

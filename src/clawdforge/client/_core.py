@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from clawdforge.client import _call
 from clawdforge.client._api import Reply
@@ -18,6 +18,15 @@ from clawdforge.client._config import Config
 from clawdforge.client._steps import Fault
 
 _LEAST_S: Final = 0.001
+
+
+class Here:
+    """What has its place in this process. All that an app holds holds such things, answers and events aside."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Forge and what comes of it cannot be pickled or copied: make one where it is used")
 
 
 @dataclass(slots=True)
@@ -32,7 +41,7 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class Core(Here):
     """Settings, checked. Forges made by `with_options` share their `gateway`.
 
     Attributes:

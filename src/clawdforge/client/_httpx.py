@@ -19,6 +19,7 @@ from clawdforge.client._api import Reply
 from clawdforge.client._bodies import FileBody
 from clawdforge.client._call import Call
 from clawdforge.client._config import Config
+from clawdforge.client._core import Here
 from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Send, Sleep, Step, Tell
 from clawdforge.errors import ForgeError, one_line
 
@@ -36,7 +37,7 @@ _KEPT_CONNECTIONS: Final = 100
 _FIRST: Final = 0.99
 
 
-class AsyncWire:
+class AsyncWire(Here):
     """The way to one gateway. Many tasks may use it at once; each flow has a connection of its own.
 
     Args:

@@ -23,6 +23,7 @@ from clawdforge.client._api import Reply
 from clawdforge.client._bodies import FileBody
 from clawdforge.client._call import Call
 from clawdforge.client._config import Config
+from clawdforge.client._core import Here
 from clawdforge.client._patience import POOLS, Patience
 from clawdforge.client._steps import Fault, Flow, Open, Read, Send, Sleep, Step, Tell
 from clawdforge.errors import ForgeError, one_line
@@ -36,7 +37,7 @@ _HTTP_1_1: Final = 11
 _PIECE_BYTES: Final = 64 * 1024
 
 
-class Wire:
+class Wire(Here):
     """The way to one gateway. Many threads may use it at once; each flow has a connection of its own.
 
     Args:

@@ -25,6 +25,9 @@ class AsyncSessionFiles:
         self._core = core
         self._session_id = session_id
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._session_id}>"
+
     def list(self, path: str = "", *, recursive: bool = False) -> AsyncIterator[WorkspaceEntry]:
         """As `SessionFiles.list`."""
         return self._wire.play(_workspace.entries(self._core, self._session_id, path, recursive=recursive))

@@ -29,6 +29,9 @@ class SessionFiles:
         self._core = core
         self._session_id = session_id
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._session_id}>"
+
     def list(self, path: str = "", *, recursive: bool = False) -> Iterator[WorkspaceEntry]:
         """What lies in a directory, in the order of paths, fetched page by page as it is read.
 

@@ -1,4 +1,4 @@
-"""What the keyword arguments of asking are: for type checkers and for readers. Loaded by neither twin."""
+"""What the keyword arguments of asking are: for type checkers, for readers, and for who checks them."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class TurnResult(Generic[T]):
         """Reads an answer's JSON object; unknown fields are ignored, missing and null ones get a neutral value.
 
         Raises:
-            codec.Malformed: a field is there with a wrong type.
+            ValueError: a field is there with a wrong type.
         """
         neutral = {
             "ok": False,

@@ -74,6 +74,18 @@ def test_things_of_a_wrong_type_are_type_errors() -> None:
             make()
 
 
+def test_an_option_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    for what, make in {
+        "run": lambda: _calls.run("x", timeout=3),  # type: ignore[call-arg]  # wrong on purpose
+        "turn": lambda: _calls.turn("sess_1", "x", timeout=3),  # type: ignore[call-arg]  # wrong on purpose
+        "session": lambda: _calls.create_session(patience_s=1, timeout=3),  # type: ignore[call-arg]  # the same
+    }.items():
+        with pytest.raises(
+            TypeError, match=f"a {what} has no option 'timeout'; its options are .*idle_timeout_secs"
+        ):
+            make()
+
+
 def test_a_path_among_the_files_is_told_from_a_token() -> None:
     for path in ("report.csv", "./report", "/etc/hosts"):
         with pytest.raises(ValueError, match="upload_file"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import pickle
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -490,6 +491,19 @@ async def a_permission_that_somebody_else_answers(on: Stage) -> None:
         assert (await turned.result()).text() == "done"
     finally:
         await other.close()
+
+
+@scenario
+async def what_can_be_pickled(on: Stage) -> None:
+    session = await on.forge.create_session()
+    stream = session.stream("hi")
+    told = await every(stream)
+    answers = [await stream.result(), await on.forge.run("hi"), *told]
+    assert pickle.loads(pickle.dumps(answers)) == answers
+    for held in (on.forge, session, session.files, stream):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(held._held)
+    assert f"SessionFiles of {session.session_id}" in repr(session.files)
 
 
 @scenario

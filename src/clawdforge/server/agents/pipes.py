@@ -40,7 +40,7 @@ class Stdout:
 
     def __init__(self, pipe: IO[bytes], on_bite: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
         os.set_blocking(pipe.fileno(), False)
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Event = asyncio.Event()
         self._pipe = pipe
         self._on_bite = on_bite
         self._on_end = on_end
