@@ -13,7 +13,7 @@ from typing import Any, Final
 from clawdforge.cli import terminal
 from clawdforge.cli.diffs import edit_lines
 from clawdforge.cli.summary import one_line, output_text, seconds_text, tool_line
-from clawdforge.client import events
+from clawdforge.client import events, telling
 from clawdforge.client.events import Event, ToolCallEvent
 from clawdforge.wire.events import Event as WireEvent
 from clawdforge.wire.fold import Fold
@@ -75,7 +75,7 @@ def _turn(turn_index: int, told: list[Event], cwd: str | None) -> Iterator[str]:
             yield f"\n{_quoted(event.prompt)}\n"
             if event.files:
                 yield f"\nFiles: {', '.join(event.files)}\n"
-    for folded in map(events.read, fold.result()):
+    for folded in map(telling.read, fold.result()):
         yield from _event(folded, cwd)
     for event in told:
         if isinstance(event, events.ErrorEvent):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from clawdforge.client import events
+from clawdforge.client import telling
 from clawdforge.client.events import Event
 from clawdforge.errors import ForgeProtocolError
 from clawdforge.wire.events import SESSION_CLOSED, TURN_END
@@ -76,7 +76,7 @@ class Cursor:
         return found
 
     def _take(self, told: dict[str, Any], found: list[Event]) -> None:
-        event = events.read(told)
+        event = telling.read(told)
         if event.seq <= self.after:
             return  # told again after a new beginning
         self.after = event.seq

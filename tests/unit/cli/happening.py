@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from clawdforge.cli import terminal
-from clawdforge.client import events
+from clawdforge.client import telling
 from clawdforge.client.events import Event
 
 _SEQ: Iterator[int] = count(1)
@@ -18,7 +18,7 @@ _SEQ: Iterator[int] = count(1)
 
 def event(type_: str, **data: Any) -> Event:
     """An event of turn 1."""
-    return events.read({"seq": next(_SEQ), "type": type_, "turn_index": 1, "ts": 1_700_000_000_123, **data})
+    return telling.read({"seq": next(_SEQ), "type": type_, "turn_index": 1, "ts": 1_700_000_000_123, **data})
 
 
 def tool(status: str = "pending", **data: Any) -> Event:

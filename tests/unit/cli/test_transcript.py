@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from clawdforge.cli import transcript
-from clawdforge.client import events
+from clawdforge.client import telling
 from clawdforge.client.events import Event
 from unit.cli.happening import event, option, tool
 
@@ -13,7 +13,7 @@ STATE = {"session_id": "sess_1", "agent": "claude", "created_at": 0, "agent_cwd"
 
 
 def of_turn(turn: int | None, *happened: Event) -> list[Event]:
-    return [events.read({**each.data, "turn_index": turn}) for each in happened]
+    return [telling.read({**each.data, "turn_index": turn}) for each in happened]
 
 
 def markdown(*happened: Event) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawdforge.client import events
+from clawdforge.client import telling
 from clawdforge.client.events import (
     AgentStartEvent,
     CommandsEvent,
@@ -129,7 +129,7 @@ def test_an_event_has_the_fields_of_its_type(
     cls: type[Event], type_: str, fields: dict[str, Any], found: dict[str, Any]
 ) -> None:
     data = told(type_, **fields, later="kept")
-    event = events.read(data)
+    event = telling.read(data)
 
     assert type(event) is cls
     assert event == cls(7, type_, 2, 1_763_870_000_000, data, **{**fields, **found})
@@ -154,23 +154,23 @@ def test_a_field_of_a_wrong_type_or_a_missing_one_makes_it_unknown(
     }
     for name in fields.keys() - {"args", "result"}:
         data = told(type_, **{**fields, name: b"no JSON value is this"})
-        assert events.read(data) == UnknownEvent(7, type_, 2, 1_763_870_000_000, data)
+        assert telling.read(data) == UnknownEvent(7, type_, 2, 1_763_870_000_000, data)
     for name in fields:
         for data in ({**told(type_, **fields), name: None}, told(type_, **fields)):
             if data[name] is not None:
                 del data[name]
-            assert type(events.read(data)) is (UnknownEvent if name in needed else cls)
+            assert type(telling.read(data)) is (UnknownEvent if name in needed else cls)
 
 
 def test_a_truth_value_is_no_number() -> None:
     end = told("turn_end", stop_reason="end_turn", ok=True, duration_ms=True)
-    assert type(events.read(end)) is UnknownEvent
-    assert type(events.read({**end, "ok": 1, "duration_ms": 1})) is UnknownEvent
+    assert type(telling.read(end)) is UnknownEvent
+    assert type(telling.read({**end, "ok": 1, "duration_ms": 1})) is UnknownEvent
 
 
 def test_an_event_of_a_later_version_is_kept_whole() -> None:
     data = told("hologram", depth=3)
-    event = events.read(data)
+    event = telling.read(data)
     assert event == UnknownEvent(7, "hologram", 2, 1_763_870_000_000, data)
     assert "'depth': 3" in repr(event)
 
@@ -184,13 +184,13 @@ def test_an_event_of_a_later_version_is_kept_whole() -> None:
     ],
 )
 def test_what_is_not_told_of_place_and_time_is_neutral(head: dict[str, Any], turn_index: Any, ts: int) -> None:
-    event = events.read({"seq": 1, "type": "text", "content": "a", **head})
+    event = telling.read({"seq": 1, "type": "text", "content": "a", **head})
     assert event == TextEvent(1, "text", turn_index, ts, event.data, content="a")
 
 
 @pytest.mark.parametrize("head", [{"turn_index": "1"}, {"turn_index": True}, {"ts": "now"}, {"ts": None}])
 def test_a_place_or_a_time_of_a_wrong_type_makes_it_unknown(head: dict[str, Any]) -> None:
-    assert type(events.read({"seq": 1, "type": "text", "content": "a", **head})) is UnknownEvent
+    assert type(telling.read({"seq": 1, "type": "text", "content": "a", **head})) is UnknownEvent
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_place_or_a_time_of_a_wrong_type_makes_it_unknown(head: dict[str, Any]
 )
 def test_what_has_no_number_or_no_type_is_no_event(data: dict[str, Any]) -> None:
     with pytest.raises(ForgeProtocolError, match="no number"):
-        events.read(data)
+        telling.read(data)
 
 
 json_values = st.recursive(
@@ -222,10 +222,10 @@ names = sorted({name for _, _, fields, _ in KINDS for name in fields} | {"turn_i
 @given(st.sampled_from(TYPES), st.dictionaries(st.sampled_from(names), json_values, max_size=8))
 def test_whatever_an_object_holds_it_is_read(type_: str, fields: dict[str, Any]) -> None:
     data = {"seq": 1, "type": type_, **fields}
-    event = events.read(data)
+    event = telling.read(data)
     assert event.data is data
     assert (event.seq, event.type) == (1, type_)
-    again = events.read(json.loads(json.dumps(data)))
+    again = telling.read(json.loads(json.dumps(data)))
     assert again == event
     assert hash(again) == hash(event)
 
@@ -235,21 +235,21 @@ def test_what_real_agents_told_is_known_and_nothing_of_it_is_left_out(answers: P
     told = [data for turn in json.loads(answers.read_text()) for data in turn["events"]]
     assert told
     for data in told:
-        event = events.read(data)
+        event = telling.read(data)
         assert type(event) is not UnknownEvent
         for name in ("locations", "diffs", "entries", "options"):
             assert len(getattr(event, name, None) or ()) == len(data.get(name) or ())
 
 
 def test_events_of_different_classes_or_contents_differ() -> None:
-    one = events.read(told("text", content="a"))
-    assert one != events.read(told("thinking", content="a"))
-    assert one != events.read(told("text", content="b"))
+    one = telling.read(told("text", content="a"))
+    assert one != telling.read(told("thinking", content="a"))
+    assert one != telling.read(told("text", content="b"))
     assert one != "a"
 
 
 def test_events_can_be_matched() -> None:
-    match events.read(told("tool_call", id="t", name="Bash", args={"command": "ls"})):
+    match telling.read(told("tool_call", id="t", name="Bash", args={"command": "ls"})):
         case ToolCallEvent(name="Bash", args={"command": command}):
             assert command == "ls"
         case other:

@@ -51,6 +51,7 @@ _LATE = {
     "aio",
     "_httpx",
     "events",
+    "telling",
     "_sources",
     "_streams",
     "_cursor",
