@@ -109,18 +109,23 @@ class Interrupted(Failure):
 def from_error(error: Exception, url: str) -> Failure:
     """What an exception of the SDK means for the one who typed the command."""
     if isinstance(error, ForgeAPIError):
-        return _refusal(error)
+        return _refusal(error) if error.body else _stranger(url, f"HTTP {error.status_code}", _exit_code(error))
     if isinstance(error, ForgeTransportError):
         hint = "Start a gateway with: clawdforge serve, or name another with --url or CLAWDFORGE_URL."
         return Failure(f"the gateway does not answer: {error.reason}", Exit.TRANSPORT, hint)
     if isinstance(error, ForgeProtocolError):
-        hint = "Check --url and CLAWDFORGE_URL: is this a clawdforge gateway?"
-        return Failure(f"{url} answers, but not as a gateway: {error.reason}", Exit.GATEWAY, hint)
+        return _stranger(url, error.reason, Exit.GATEWAY)
     if isinstance(error, ForgeSchemaError):
         return NoAnswer(error.reason)
     if isinstance(error, ForgeError):
         return Failure(str(error), Exit.REFUSED)
     return Failure(str(error), Exit.USAGE, "See the command's --help.")
+
+
+def _stranger(url: str, said: str, exit_code: Exit) -> Failure:
+    """Somebody else answers: a proxy, or another server."""
+    hint = "Check --url and CLAWDFORGE_URL: is this a clawdforge gateway?"
+    return Failure(f"{url} answers, but not as a gateway: {said}", exit_code, hint)
 
 
 def _refusal(error: ForgeAPIError) -> Failure:

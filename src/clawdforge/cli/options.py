@@ -210,6 +210,8 @@ def parsed_object(text: str | bytes) -> dict[str, Any]:
     """
     try:
         parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
     except RecursionError:
         raise ValueError("too deep") from None
     if not isinstance(parsed, dict):

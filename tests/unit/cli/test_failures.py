@@ -30,7 +30,7 @@ from clawdforge.errors import ForgeAPIError, ForgeError
 def test_what_the_gateway_says_has_an_exit_code_and_its_own_advice(
     status: int, code: str, exit_code: Exit
 ) -> None:
-    error = errors.class_for(status, code)(status, "the reason", code)
+    error = errors.class_for(status, code)(status, "the reason", code, body={"detail": "the reason", "code": code})
     failure = from_error(error, "http://x")
 
     assert failure.exit_code == exit_code
@@ -92,3 +92,14 @@ def test_where_that_is_which_was_seen_of_a_turn_is_told(session_id: str, hint: s
     error = errors.class_for(502, "agent_failed")(502, "it crashed", "agent_failed", body=seen)
 
     assert from_error(error, "http://x").hint.endswith(hint)
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(404, Exit.REFUSED), (501, Exit.GATEWAY), (502, Exit.GATEWAY)])
+def test_another_servers_page_is_not_shown_as_a_gateways_answer(status: int, exit_code: Exit) -> None:
+    failure = from_error(errors.class_for(status, None)(status, "<html><p>a page</html>"), "http://x")
+
+    assert (failure.exit_code, failure.message) == (
+        exit_code,
+        f"http://x answers, but not as a gateway: HTTP {status}",
+    )
+    assert "--url" in failure.hint
