@@ -55,15 +55,12 @@ def bound(values: Iterable[Any]) -> tuple[list[Any], int]:
     Raises:
         StorageError: one of them cannot be stored.
     """
-    ready: list[Any] = []
+    ready = [*values]
     characters = 0
-    for value in values:
+    for place, value in enumerate(ready):
         if type(value) not in _AS_THEY_ARE:
-            text = to_text(value)
+            ready[place] = text = to_text(value)
             characters += len(text)
-            ready.append(text)
-        else:
-            ready.append(value)
     return ready, characters
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import closing
 from pathlib import Path
 
@@ -74,6 +75,26 @@ def test_the_log_file_begins_anew(tmp_path: Path) -> None:
     for _ in range(3):
         before = salt(bench.path)
         until(lambda: salt(bench.path) != before, bench.write)  # noqa: B023 - called here
+    assert bench.close() == bench.rows
+
+
+@pytest.mark.parametrize(("passes", "does_the_last"), [(checkpoints._PASSES, False), (1, True)])
+def test_the_writer_does_the_last_of_it_only_where_the_other_thread_does_not_get_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int, does_the_last: bool
+) -> None:
+    monkeypatch.setattr(checkpoints, "_PASSES", passes)
+    bench = Bench(tmp_path / "t.db")
+    heard: list[str] = []
+    bench.writing.set_trace_callback(heard.append)
+    before = salt(bench.path)
+
+    def write() -> None:
+        bench.write()
+        if (beside := bench.checkpoints._beside) is not None:
+            wait({beside}, DEADLINE_S)  # nothing comes meanwhile
+
+    until(lambda: salt(bench.path) != before, write)
+    assert any("checkpoint" in statement for statement in heard) is does_the_last
     assert bench.close() == bench.rows
 
 
