@@ -69,8 +69,8 @@ def test_with_no_network_it_is_led_to_its_vendor_or_where_the_settings_say(
 def knocks(app: Forge, model: FakeModel) -> str:
     """What becomes of a command's connection to the model's own port on this machine."""
     port = model.url.rpartition(":")[2]
+    # Agents take the user's shell, and not every shell has such a path.
+    knock = f"bash -c 'echo > /dev/tcp/127.0.0.1/{port}' 2> /dev/null"
     with app.session(permissions="allow") as session:
-        session.turn(
-            f"[[BASH (echo > /dev/tcp/127.0.0.1/{port}) 2> /dev/null && echo reached > it || echo refused > it]]"
-        )
+        session.turn(f"[[BASH {knock} && echo reached > it || echo refused > it]]")
         return (Path(session.cwd) / "it").read_text()
