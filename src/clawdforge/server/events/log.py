@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from clawdforge.server.events.rounds import Rounds
@@ -19,7 +20,9 @@ from clawdforge.wire.events import Draft, Event
 
 _PRESSURE_BYTES: Final = 1024 * 1024
 _RELIEF_BYTES: Final = 512 * 1024
-"""So much of one session may wait for the disk: what others store waits behind it."""
+"""So much of one session may wait for the disk."""
+_AHEAD_BYTES: Final = 192 * 1024
+"""So much of it at a time is the store's, less than goes into one commit: what others store waits behind it."""
 _EVENT_BYTES: Final = 200
 _BATCH_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 0.01
@@ -78,6 +81,8 @@ class SessionLog:
         self._open: _Open | None = None
         self._batch: list[Event] = []
         self._batch_bytes = 0
+        self._full: deque[tuple[list[Event], int]] = deque()  # batches that wait for the store
+        self._ahead_bytes = 0
         self._unstored_bytes = 0
         self._writing = 0
         self._appointed = False
@@ -89,7 +94,7 @@ class SessionLog:
     @property
     def settled(self) -> bool:
         """Whether nothing is on its way: only then may another log of the session begin, where the store says."""
-        return self._open is None and not self._batch and not self._writing
+        return self._open is None and not self._batch and not self._full and not self._writing
 
     @property
     def last_seq(self) -> int:
@@ -103,8 +108,15 @@ class SessionLog:
     def append(self, draft: Draft, turn_index: int | None) -> None:
         """Takes an event. It is stored soon, and before anything that is committed after it.
 
-        Adjacent text of one message that waits for the store together is one event.
+        Adjacent text of one message that waits for the store together is one event; one text of megabytes is many.
         """
+        if draft.type in events.STREAMED and len(draft.data["content"]) > _BATCH_BYTES:
+            for piece in _pieces(draft):
+                self._append(piece, turn_index)
+        else:
+            self._append(draft, turn_index)
+
+    def _append(self, draft: Draft, turn_index: int | None) -> None:
         if self._open is not None and self._open.goes_on(draft, turn_index):
             content = draft.data["content"]
             self._open.pieces.append(content)
@@ -119,7 +131,7 @@ class SessionLog:
             else:
                 self._placed(draft, turn_index, self._clock_ms())
         if self._batch_bytes >= _BATCH_BYTES and not self._held:
-            self._write((), flush=False)
+            self._fill()
         if not self._appointed:
             self._appoint()
 
@@ -166,13 +178,37 @@ class SessionLog:
     def _hand_over(self, *, flush: bool = False) -> asyncio.Future[None] | None:
         self._lingering = None
         self._appointed = False
-        return self._write((), flush=flush) if self._batch_bytes and not self._held else None
+        if not self._batch_bytes or self._held:
+            return None
+        if self._full:
+            self._fill()
+            return None
+        return self._write((), flush=flush)
+
+    def _fill(self) -> None:
+        """Has the batch go to the store, as soon as that is done with enough of what went before."""
+        self.place()
+        self._full.append((self._batch, self._batch_bytes))
+        self._unstored_bytes += self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+        self._weigh()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._full and self._ahead_bytes < _AHEAD_BYTES:
+            self._pass_on_one(flush=len(self._full) > 1)  # what has more behind it needs no company
+
+    def _pass_on_one(self, *, flush: bool) -> None:
+        batch, size = self._full.popleft()
+        self._on_its_way(self._store.write(AppendEvents(self._session_id, batch), flush=flush), size)
 
     def _write(self, changes: Sequence[Change], *, flush: bool) -> asyncio.Future[None]:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
             self._appointed = False
+        while self._full:
+            self._pass_on_one(flush=False)
         self.place()
         batch, size = self._batch, self._batch_bytes
         self._batch, self._batch_bytes = [], 0
@@ -184,14 +220,20 @@ class SessionLog:
         else:
             future = self._store.write(*append, *changes, flush=flush)
         self._unstored_bytes += size
-        self._writing += 1
+        self._on_its_way(future, size)
         self._weigh()
-        future.add_done_callback(lambda done: self._written(done, size))
         return future
+
+    def _on_its_way(self, future: asyncio.Future[None], size: int) -> None:
+        self._ahead_bytes += size
+        self._writing += 1
+        future.add_done_callback(lambda done: self._written(done, size))
 
     def _written(self, future: asyncio.Future[None], size: int) -> None:
         self._unstored_bytes -= size
+        self._ahead_bytes -= size
         self._writing -= 1
+        self._pass_on()
         self._weigh()
         error = None if future.cancelled() else future.exception()
         if error is not None and self.failure is None:
@@ -235,6 +277,13 @@ class _Open:
         if len(self.pieces) == 1:
             return self.draft
         return Draft(self.draft.type, {**self.draft.data, "content": "".join(self.pieces)})
+
+
+def _pieces(draft: Draft) -> Iterator[Draft]:
+    """A text in pieces of which a few go into one commit."""
+    content: str = draft.data["content"]
+    for start in range(0, len(content), _BATCH_BYTES):
+        yield Draft(draft.type, {**draft.data, "content": content[start : start + _BATCH_BYTES]})
 
 
 def _weight(draft: Draft) -> int:

@@ -203,8 +203,27 @@ async def test_the_agent_is_paused_while_much_waits_and_resumed_when_little_does
     assert ear.pressed == [True]
     log.append(other("x" * MIB), None)
     assert ear.pressed == [True]
-    await slow.finish()
+    while not log.settled:
+        await slow.finish()
     assert ear.pressed == [True, False]
+    assert slow.events() == list(range(1, 11))
+
+
+async def test_of_much_that_waits_the_store_has_less_than_a_commit_at_a_time() -> None:
+    slow = Slow()
+    log = Ear().log(slow)
+    for _ in range(10):
+        log.append(other("x" * 64 * 1024), None)
+    assert slow.events() == [1, 2, 3]
+    await slow.finish()
+    assert slow.events() == [1, 2, 3, 4, 5, 6]
+    log.append(other("the last"), None)
+    ends = log.commit(drafts=[other("the end")])
+    assert slow.events() == [*range(1, 13)]
+    assert [len(changes) for changes, _, _ in slow.units] == [1] * 11
+    await slow.finish()
+    await ends
+    assert log.settled
 
 
 async def test_the_first_failure_is_told_once_and_kept() -> None:
@@ -272,6 +291,20 @@ async def test_adjacent_text_of_one_message_that_waits_together_is_one_event(sto
     ]
     assert stored[0].data == {"content": "abc", "message_id": "m"}
     assert stored[0].ts == 1002  # that of its last part
+
+
+async def test_a_text_of_megabytes_is_many_events_of_one_message(store: SqliteStore) -> None:
+    ear = Ear()
+    log = ear.log(store)
+    said = "".join(map(str, range(500_000)))
+    log.append(text("before, "), 1)
+    log.append(text(said), 1)
+    log.append(text("and after", "another"), 1)
+    await log.commit()
+    stored = await store.events("sess_1")
+    assert "".join(each.data["content"] for each in stored) == f"before, {said}and after"
+    assert {each.data["message_id"] for each in stored[:-1]} == {"m"}
+    assert max(len(each.data["content"]) for each in stored) < 2 * 64 * 1024
 
 
 async def test_text_that_has_gone_to_the_store_is_not_added_to(store: SqliteStore) -> None:
