@@ -22,7 +22,7 @@ from clawdforge.wire.agents import AgentInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from clawdforge.server.agents.catalog import AgentEntry
+    from clawdforge.server.agents.entry import AgentEntry
     from clawdforge.server.settings import Settings
 
 P = ParamSpec("P")

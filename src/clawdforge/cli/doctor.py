@@ -21,7 +21,7 @@ from clawdforge.errors import ForgeAuthError, ForgeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clawdforge.server.agents.catalog import AgentEntry
+    from clawdforge.server.agents.entry import AgentEntry
     from clawdforge.server.settings import Settings
     from clawdforge.wire.agents import AgentInfo
 

@@ -92,7 +92,11 @@ class Group(_Helpful, click.Group):
 def choosing_an_agent(command: F) -> F:
     """Adds the options that say who shall work, and how."""
     for option in (
-        click.option("--permissions", type=click.Choice(POLICIES), help="What the agent may do unasked."),
+        click.option(
+            "--permissions",
+            type=click.Choice(POLICIES),
+            help="What the agent may do unasked. Default: workspace, in a chat ask.",
+        ),
         click.option("--effort", type=click.Choice(EFFORTS), help="How hard it shall think."),
         click.option("--system", metavar="TEXT", help="A system prompt, added to the agent's own."),
         click.option("--model", metavar="NAME", help="The model, by the agent's own name for it."),
@@ -143,7 +147,7 @@ def asking(command: F) -> F:
             "timeout_secs",
             type=click.IntRange(1, 86_400),
             metavar="SECONDS",
-            help="When to give up. Default: 120.",
+            help="When to give up. Default: 120; none where you are asked what the agent may do.",
         ),
         click.option(
             "-f",

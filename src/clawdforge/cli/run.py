@@ -35,8 +35,8 @@ def run(
 ) -> None:
     """Ask one thing and print the result.
 
-    PROMPT - reads it from stdin. A result that is JSON is printed as JSON. Exits with 6 where the agent refused,
-    did nothing, or its result does not fit the schema.
+    A PROMPT of - is read from stdin. A result that is JSON is printed as JSON. Exits with 6 where the agent
+    refused, did nothing, or its result does not fit the schema.
 
     On a terminal it shows meanwhile what the agent does, and puts to you, with --permissions ask, what that asks
     for. Ctrl-C cancels the run.

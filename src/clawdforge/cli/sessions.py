@@ -78,7 +78,7 @@ def turn(
 ) -> None:
     """Send one prompt and print the agent's answer.
 
-    PROMPT - reads it from stdin. Ctrl-C cancels the turn. What the agent asks for is put to you, on a terminal;
+    A PROMPT of - is read from stdin. Ctrl-C cancels the turn. On a terminal what the agent asks for is put to you;
     without one it waits for `clawdforge session answer`, or another program.
 
     \b

@@ -23,7 +23,7 @@ from clawdforge.wire.agents import AgentTested, StoryOutcome
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clawdforge.server.agents.catalog import AgentEntry
+    from clawdforge.server.agents.entry import AgentEntry
     from clawdforge.testing.stories import Story
 
 _NAME_WIDTH: Final = 12
