@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from clawdforge.server.agents.catalog import BUILT_IN
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.testing.fake_model import FakeModel
 from clawdforge.testing.stories import pointed
 from harness.gateway import Gateway

@@ -17,7 +17,7 @@ import requests
 import responses
 from click.testing import Result
 
-from clawdforge.server.agents.catalog import BUILT_IN
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.sandbox import probe
 
 URL = "http://gateway.test:8800"

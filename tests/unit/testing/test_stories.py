@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clawdforge.server.agents.catalog import AgentEntry, Scripted
+from clawdforge.server.agents.entry import AgentEntry, Scripted
 from clawdforge.testing import fake_agent
 from clawdforge.testing.stories import STORIES, Stage, StoryFailed, perform, pointed
 from clawdforge.testing.stories.stage import expect

@@ -21,7 +21,7 @@ from clawdforge.server.agents.base import (
     OpenAgent,
     Prompt,
 )
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.failures import Failures, not_started
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import Launch, how_to_log_in

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.endpoints import PLACE
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.ways import Arguments, Variable
 from clawdforge.server.sandbox.base import Network
 from clawdforge.server.sandbox.endpoint import Endpoint

@@ -15,7 +15,7 @@ from typing import Final
 
 from clawdforge.local_agent import weights
 from clawdforge.server.agents import tested
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.launch import how_to_log_in
 from clawdforge.server.agents.offers import Offers
 from clawdforge.wire.agents import AgentCapabilities, AgentInfo

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from clawdforge.server.agents import blame, rpc, setup
 from clawdforge.server.agents.base import AgentFailed, Failed
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.launch import Launch, how_to_log_in
 from clawdforge.server.sandbox.limits import Exceeded
 

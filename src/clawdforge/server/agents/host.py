@@ -13,7 +13,7 @@ from typing import Final
 from clawdforge.server.agents import aiming, available, homes, launch, leftovers, watchdog
 from clawdforge.server.agents.acp import AcpAgent, Forgetful
 from clawdforge.server.agents.base import Agent, AgentOwner, OpenAgent
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.failures import not_started
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.agents.launch import Launch

@@ -20,7 +20,7 @@ from typing import Final
 
 from clawdforge.local_agent import weights
 from clawdforge.server.agents.available import installed_dir, version_of, weights_dir
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 
 Progress = Callable[[str, int, int | None], None]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from clawdforge.server.agents import aiming, programs, reach, redact, ways
-from clawdforge.server.agents.catalog import AgentEntry, LoginChoice
+from clawdforge.server.agents.entry import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
 from clawdforge.server.sandbox.base import AGENT_HOME, AGENT_WORKSPACE, Network, Space, View, Wall
 from clawdforge.server.sandbox.endpoint import Endpoint

@@ -1,6 +1,6 @@
-"""What a child writes, read so that one that floods waits by its own pipe, and nobody else for it.
+"""A child's pipes: what it writes is read so that one that floods waits itself, what it is told is not copied.
 
-Knows bytes and time; must not know what is said. Both readers own the end that they are given, and close it.
+Knows bytes and time; must not know what is said. Each owns the end that it is given, and closes it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import IO, Final
 
 _MOMENT_S: Final = 0.0003
@@ -20,6 +22,77 @@ _ROUNDS_OFF: Final = 4
 _PIPE_LIMIT_BYTES: Final = 1024 * 1024
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _STDERR_REST_S: Final = 0.01
+_NEWLINE: Final = memoryview(b"\n")
+_PIECES_AT_ONCE: Final = 1000
+"""As many as Linux takes in one call, or nearly."""
+
+
+class Stdin:
+    """Takes lines for a child and writes them as fast as it reads.
+
+    Attributes:
+        unsent_bytes: so much waits for it.
+
+    Args:
+        pipe: the writing end.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self.unsent_bytes: int = 0
+        self._pipe = pipe
+        self._unsent: deque[memoryview] = deque()
+        self._ending = False
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Takes lines, each without its newline; they go nowhere once it was closed, or where nobody reads."""
+        if self._ending:
+            return
+        waiting = bool(self._unsent)
+        for line in lines:
+            self._unsent += (memoryview(line), _NEWLINE)
+            self.unsent_bytes += len(line) + 1
+        if not waiting:
+            self._write()
+            if self._unsent:
+                self._loop.add_writer(self._pipe, self._go_on)
+
+    def close(self) -> None:
+        """Takes nothing more; the child sees the end once it has read what was taken before."""
+        self._ending = True
+        if not self._unsent:
+            self._pipe.close()
+
+    def abort(self) -> None:
+        """Takes nothing more, and writes nothing more."""
+        self._ending = True
+        self._unsent.clear()
+        if not self._pipe.closed:
+            self._loop.remove_writer(self._pipe)
+            self._pipe.close()
+
+    def _go_on(self) -> None:
+        self._write()
+        if not self._unsent and not self._pipe.closed:
+            self._loop.remove_writer(self._pipe)
+            if self._ending:
+                self._pipe.close()
+
+    def _write(self) -> None:
+        try:
+            written = os.writev(self._pipe.fileno(), [*islice(self._unsent, _PIECES_AT_ONCE)])
+        except BlockingIOError:
+            return
+        except OSError:  # nobody is there to read it any more
+            self.abort()
+            return
+        self.unsent_bytes -= written
+        while written:
+            piece = self._unsent.popleft()
+            if len(piece) > written:
+                self._unsent.appendleft(piece[written:])
+            written -= min(written, len(piece))
 
 
 class Stdout:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
 from clawdforge.server.agents.keeping import Keeper
 from clawdforge.server.agents.lines import LineCutter, LineTooLong
-from clawdforge.server.agents.pipes import Stderr, Stdout
+from clawdforge.server.agents.pipes import Stderr, Stdin, Stdout
 from clawdforge.server.agents.spawner import Command, Spawned, Spawner
 from clawdforge.server.agents.uncut import uncut
 from clawdforge.server.sandbox.limits import Exceeded
@@ -54,12 +55,11 @@ class ChildProcess:
         self._sweep: asyncio.Task[None] | None = None
         self._gone: asyncio.Task[None] | None = None
         popen = spawned.popen
-        assert popen.stdout and popen.stderr
+        assert popen.stdin and popen.stdout and popen.stderr
         self._cutter = LineCutter(owner.on_line, command.line_limit_bytes)
         self._stdout = Stdout(popen.stdout, self._cut, self._stdout_ended)
         self._stderr = Stderr(popen.stderr)
-        self._stdin_end = _Writer()
-        self._stdin: asyncio.WriteTransport
+        self._stdin = Stdin(popen.stdin)
         self._answers: list[bytes] | None = None
 
     @classmethod
@@ -80,10 +80,7 @@ class ChildProcess:
 
     @classmethod
     async def _start(cls, spawner: Spawner, command: Command, owner: ProcessEvents) -> ChildProcess:
-        spawned = await spawner.spawn(command)
-        self = cls(spawned, command, spawner, owner)
-        self._stdin, _ = await self._loop.connect_write_pipe(lambda: self._stdin_end, spawned.popen.stdin)
-        return self
+        return cls(await spawner.spawn(command), command, spawner, owner)
 
     @classmethod
     async def _undone(cls, starting: asyncio.Task[ChildProcess]) -> None:
@@ -101,20 +98,21 @@ class ChildProcess:
         self._keeper.begin()
 
     def send(self, line: bytes) -> None:
-        """Queues a line (with its newline) for the child's stdin; never blocks.
+        """Queues a line, without its newline, for the child's stdin; never blocks.
 
         What answers the lines of one bite leaves together: each write wakes the child.
         """
-        if self._answers is not None:
+        if self._answers is None:
+            self._send([line])
+        else:
             self._answers.append(line)
-            return
-        if self._stdin.is_closing():
-            return
-        unsent = self._stdin.get_write_buffer_size()
-        if unsent > _UNSENT_LIMIT_BYTES and len(line) < unsent:
+
+    def _send(self, lines: Sequence[bytes]) -> None:
+        unsent_bytes = self._stdin.unsent_bytes
+        if unsent_bytes > _UNSENT_LIMIT_BYTES and sum(map(len, lines)) < unsent_bytes:
             self._owner.on_broken("the agent does not read its input")
-            return
-        self._stdin.write(line)
+        else:
+            self._stdin.write(lines)
 
     def pause(self) -> None:
         """Stops reading stdout until `resume`: the child waits when its pipe is full."""
@@ -188,8 +186,7 @@ class ChildProcess:
             await asyncio.wait_for(self._stdout.ended.wait(), _DRAIN_GRACE_S)
         self.deafen()
         self._stderr.close()
-        if self._stdin_end.open:
-            self._stdin.abort()
+        self._stdin.abort()
         self._owner.on_exit(exit_code, self._keeper.why(exit_code))
 
     def _cut(self, bite: bytes) -> None:
@@ -202,7 +199,7 @@ class ChildProcess:
         finally:
             answers, self._answers = self._answers, None
             if answers:
-                self.send(b"".join(answers))
+                self._send(answers)
 
     def _stdout_ended(self) -> None:
         self._cutter.finish()
@@ -222,13 +219,3 @@ class _Nobody:
     def on_broken(self, reason: str) -> None: ...
 
     def on_exit(self, code: int, exceeded: Exceeded | None) -> None: ...
-
-
-class _Writer(asyncio.BaseProtocol):
-    """The writing end of a pipe; its transport must not be aborted once it is lost."""
-
-    def __init__(self) -> None:
-        self.open = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.open = False

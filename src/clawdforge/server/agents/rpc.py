@@ -83,7 +83,7 @@ class Peer:
     """One side of a conversation.
 
     Args:
-        send: takes a line, newline included, for the other side.
+        send: takes a line, without its newline, for the other side.
         handlers: hears of the other side's requests and notifications.
     """
 
@@ -184,7 +184,7 @@ class Peer:
     def _write(self, body: dict[str, Any]) -> None:
         if self._gone is None:
             # Megabytes of a prompt hold the loop for a third of the time that `json` would take.
-            self._send(to_json({"jsonrpc": "2.0", **body}) + b"\n")
+            self._send(to_json({"jsonrpc": "2.0", **body}))
 
 
 def _finite(digits: str) -> float | None:

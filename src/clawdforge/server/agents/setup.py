@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from clawdforge.server.agents import rpc, ways
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.launch import system_way
 from clawdforge.server.agents.offers import Offers
 from clawdforge.server.agents.recall import Recall

@@ -39,7 +39,7 @@ class Translator:
     """Translates one agent's updates. Remembers of each tool call only what later updates leave out.
 
     Args:
-        unkept: options of permission requests that it does not keep (see `catalog.AgentEntry`).
+        unkept: options of permission requests that it does not keep (see `entry.AgentEntry`).
     """
 
     def __init__(self, unkept: Collection[tuple[str, str]] = ()) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clawdforge.server.agents.catalog import AgentEntry
 from clawdforge.server.agents.endpoints import PLACE
+from clawdforge.server.agents.entry import AgentEntry
 
 
 class NoWay(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from clawdforge.client.forge import Forge
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.testing.fake_model import FakeModel
 from clawdforge.testing.stories import pointed
 from clawdforge.testing.stories.gateway import own_gateway

@@ -9,7 +9,9 @@ import pytest
 
 from clawdforge.server.agents import aiming
 from clawdforge.server.agents.aiming import Aim
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, catalog
+from clawdforge.server.agents.catalog import catalog
+from clawdforge.server.agents.entry import AgentEntry
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.agents.ways import Variable
 from clawdforge.server.sandbox.endpoint import Endpoint
 from clawdforge.server.settings import AgentSettings

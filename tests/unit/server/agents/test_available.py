@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.agents.available import Unavailable, find, info, installed_dir
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, catalog
+from clawdforge.server.agents.catalog import catalog
+from clawdforge.server.agents.entry import AgentEntry
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.settings import AgentSettings
 
 

@@ -25,8 +25,9 @@ import pytest
 
 from clawdforge.local_agent import weights
 from clawdforge.server.agents.available import find, version_of
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.install import InstallError, install
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.agents.programs import consists_of
 from clawdforge.server.agents.reach import check_way
 
@@ -287,7 +288,7 @@ def test_ctrl_c_ends_npm_and_removes_what_it_had_begun(registry: Registry, tmp_p
     registry.hangs = True
     program = (
         "from clawdforge.server.agents.install import install\n"
-        "from clawdforge.server.agents.catalog import AgentEntry\n"
+        "from clawdforge.server.agents.entry import AgentEntry\n"
         "from pathlib import Path\n"
         "entry = AgentEntry('tiny', 'Tiny Agent', ('tiny-agent',), 'tiny-agent@1.2.3')\n"
         f"install(entry, Path({str(tmp_path)!r}), lambda *told: None)\n"

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from clawdforge.server.agents import endpoints, launch, ways
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry, LoginChoice, catalog
+from clawdforge.server.agents.catalog import catalog
+from clawdforge.server.agents.entry import AgentEntry, LoginChoice
 from clawdforge.server.agents.homes import AgentHome
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.sandbox.base import Network, Wall
 from clawdforge.server.sandbox.none import NoWall
 from clawdforge.server.settings import AgentSettings

@@ -1,4 +1,4 @@
-"""What a child writes, read from real pipes: all of it, in order, and never at the cost of others."""
+"""A child's pipes, real ones: all of what it says and is told, in order, and never at the cost of others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from io import FileIO
 import pytest
 
 from clawdforge.server.agents import pipes
-from clawdforge.server.agents.pipes import Stderr, Stdout
+from clawdforge.server.agents.pipes import Stderr, Stdin, Stdout
 
 PATIENCE_S = 20
 PIPE_BYTES = 64 * 1024
@@ -20,8 +20,9 @@ PIPE_BYTES = 64 * 1024
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[FileIO, FileIO]]:
-    """Its reading and its writing end; the latter does not block."""
+    """Its reading and its writing end; neither blocks."""
     reading, writing = os.pipe()
+    os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     with FileIO(reading) as reader, FileIO(writing, "w") as writer:
         yield reader, writer
@@ -195,3 +196,56 @@ async def test_stderr_is_read_on_after_its_rest(
         await rounds(10)
     writer.close()
     await until(lambda: reader.closed)
+
+
+async def test_lines_of_any_length_arrive_whole_and_in_order(pipe: tuple[FileIO, FileIO]) -> None:
+    reader, writer = pipe
+    stdin = Stdin(writer)
+    lines = [b"small", b"x" * 1_000_000, *(b"%d" % number for number in range(5_000)), b"", b"y" * 200_000]
+    expected = b"".join(line + b"\n" for line in lines)
+    stdin.write(lines[:2])
+    stdin.write(lines[2:-1])
+    stdin.write(lines[-1:])
+    assert stdin.unsent_bytes == len(expected) - PIPE_BYTES
+    stdin.close()
+    stdin.write([b"too late"])
+    arrived = bytearray()
+    async with asyncio.timeout(PATIENCE_S):
+        while (data := reader.read(100_000)) != b"":
+            arrived += data or b""  # None: it is not written yet
+            await asyncio.sleep(0)
+    assert (bytes(arrived), stdin.unsent_bytes, writer.closed) == (expected, 0, True)
+
+
+async def test_what_has_left_is_followed_by_more(pipe: tuple[FileIO, FileIO]) -> None:
+    reader, writer = pipe
+    stdin = Stdin(writer)
+    for number in range(3):
+        stdin.write([b"%d" % number] * 3)
+        assert reader.read(100) == (b"%d\n" % number) * 3
+    stdin.close()
+    assert reader.read(1) == b""
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_what_nobody_reads_goes_nowhere(pipe: tuple[FileIO, FileIO], waiting: bool) -> None:
+    reader, writer = pipe
+    stdin = Stdin(writer)
+    if waiting:
+        stdin.write([b"x" * 1_000_000])
+    reader.close()
+    stdin.write([b"to nobody"])
+    await until(lambda: writer.closed)
+    stdin.write([b"nor this"])
+    stdin.close()
+    stdin.abort()
+
+
+async def test_one_that_is_aborted_writes_no_more(pipe: tuple[FileIO, FileIO]) -> None:
+    reader, writer = pipe
+    stdin = Stdin(writer)
+    stdin.write([b"x" * 1_000_000])
+    stdin.abort()
+    await rounds(10)
+    assert len(reader.read(1_000_000) or b"") == PIPE_BYTES
+    assert reader.read(1) == b""

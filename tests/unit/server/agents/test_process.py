@@ -95,8 +95,8 @@ async def test_what_is_sent_arrives_and_eof_ends_it(spawner: Spawner, tmp_path: 
     owner = Owner()
     echo = "import sys\nfor line in sys.stdin: print(len(line), flush=True)"
     process = await start(spawner, owner, tmp_path, echo)
-    process.send(b"x" * 5_000_000 + b"\n")
-    process.send(b"y\n")
+    process.send(b"x" * 5_000_000)
+    process.send(b"y")
     await owner.until(lines=2)
     await process.end(now=False)
     assert (owner.lines, owner.exit_code) == ([b"5000001", b"2"], 0)
@@ -188,7 +188,7 @@ async def test_an_agent_that_never_reads_is_broken_before_memory_is(spawner: Spa
     owner = Owner()
     process = await start(spawner, owner, tmp_path, "import time; time.sleep(600)")
     for _ in range(40):
-        process.send(b"z" * 1_000_000 + b"\n")
+        process.send(b"z" * 1_000_000)
     assert "does not read" in owner.broken[0]
     await process.end(now=True)
 

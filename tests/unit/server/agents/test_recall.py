@@ -11,7 +11,7 @@ import pytest
 
 from clawdforge.server.agents import rpc, setup
 from clawdforge.server.agents.base import Memory
-from clawdforge.server.agents.catalog import AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
 from clawdforge.server.agents.recall import Recall
 from clawdforge.wire.agents import AgentOptions
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from clawdforge.server.agents import rpc, setup, ways
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.agents.recall import Recall
 from clawdforge.wire.agents import AgentOptions
 

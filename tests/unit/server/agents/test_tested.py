@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from clawdforge.server.agents import available, tested
-from clawdforge.server.agents.catalog import BUILT_IN, AgentEntry
+from clawdforge.server.agents.entry import AgentEntry
+from clawdforge.server.agents.known import BUILT_IN
 from clawdforge.server.agents.offers import Offers
 from clawdforge.wire.agents import AgentTested, StoryOutcome
 
