@@ -84,6 +84,11 @@ if TYPE_CHECKING:
         ForgeTurnTimeoutError,
         ForgeUnavailableError,
     )
+    from clawdforge.wire.agents import (
+        Effort,
+        PermissionPolicy,
+        SystemMode,
+    )
     from clawdforge.wire.apps import (
         AppToken,
     )
@@ -104,6 +109,7 @@ if TYPE_CHECKING:
         RunResult,
     )
     from clawdforge.wire.turns import (
+        Delivery,
         TurnResult,
     )
     from clawdforge.wire.workspace import (
@@ -123,6 +129,8 @@ __all__ = [
     "AsyncTurnStream",
     "CommandsEvent",
     "Decision",
+    "Delivery",
+    "Effort",
     "ErrorEvent",
     "Event",
     "EventStream",
@@ -154,6 +162,7 @@ __all__ = [
     "PermissionAnswered",
     "PermissionItem",
     "PermissionOption",
+    "PermissionPolicy",
     "PermissionRequestEvent",
     "PlanEntry",
     "PlanEvent",
@@ -164,6 +173,7 @@ __all__ = [
     "SessionClosedEvent",
     "SessionFiles",
     "SessionOptions",
+    "SystemMode",
     "TextEvent",
     "ThinkingEvent",
     "ToolCallEvent",
@@ -246,6 +256,11 @@ _ROOMS: Final = {
         "ForgeTurnTimeoutError",
         "ForgeUnavailableError",
     ),
+    "clawdforge.wire.agents": (
+        "Effort",
+        "PermissionPolicy",
+        "SystemMode",
+    ),
     "clawdforge.wire.apps": ("AppToken",),
     "clawdforge.wire.diffs": (
         "FileDiff",
@@ -259,7 +274,10 @@ _ROOMS: Final = {
         "PermissionOption",
     ),
     "clawdforge.wire.runs": ("RunResult",),
-    "clawdforge.wire.turns": ("TurnResult",),
+    "clawdforge.wire.turns": (
+        "Delivery",
+        "TurnResult",
+    ),
     "clawdforge.wire.workspace": (
         "FilePut",
         "WorkspaceEntry",
