@@ -12,9 +12,9 @@ agents := .cache/agents/pinned
 types := .cache/types/pinned
 compile = CUSTOM_COMPILE_COMMAND='make lock' .cache/lock/bin/pip-compile --quiet --upgrade --strip-extras \
     --generate-hashes --no-annotate --no-emit-options
-# Tests wait for processes, clocks and disks for nearly half of their time: three at once keep two processors busy.
+# Tests wait for processes, clocks and disks for nearly half of their time: four at once keep two processors busy.
 # Those that lie together share gateways: each worker begins with a part of its own, and takes from others' when done.
-workers = $$(( ($$(nproc) * 3 + 1) / 2 ))
+workers = $$(( $$(nproc) * 2 ))
 say = printf '\n\033[1m%s\033[0m\n'
 
 .PHONY: help run test docs leaks chaos bench clean lock
@@ -39,19 +39,28 @@ help:
 run: .venv/installed
 	@AGENT='$(AGENT)' ONCE='$(ONCE)' $(bin)/python tools/demo.py
 
+# Whatever the environment says, what is compiled is kept: all workers load all tests.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/installed $(agents)/installed $(types)/installed .cache/models/installed
-	@$(say) 'Lint'
-	@$(bin)/ruff check
-	@$(bin)/ruff format --check
-	@$(say) 'Types'
-	@$(bin)/mypy
-	@$(bin)/python tools/typed.py $(types)/node_modules/pyright
-	@$(say) 'Import walls'
-	@$(bin)/lint-imports --no-logo
-	@$(say) 'Tests'
+	@$(say) 'Lint, types, import walls'
 	@$(bin)/python -m compileall -q src  # thousands of agents start, and may not write what they compile
+	@$(MAKE) --jobs --output-sync=target tests-compiled typed-outside typed-inside walls linted
+	@$(say) 'Tests'
 	@# Those of the SDK are run by tests/unit/test_client_coverage.py, once, and counted.
 	@$(bin)/pytest -n $(workers) --dist worksteal --durations=15 --ignore=tests/unit/client
+
+.PHONY: tests-compiled typed-outside typed-inside walls linted
+tests-compiled:
+	@$(bin)/pytest -n 0 --collect-only --quiet | tail -n 1
+typed-outside:
+	@$(bin)/python tools/typed.py $(types)/node_modules/pyright
+typed-inside:
+	@$(bin)/mypy
+walls:
+	@$(bin)/lint-imports --no-logo
+linted:
+	@$(bin)/ruff check
+	@$(bin)/ruff format --check
 
 docs: .venv/installed
 	@$(bin)/python -m sphinx --quiet --fail-on-warning -c docs -b html . build/docs

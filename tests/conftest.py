@@ -31,6 +31,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 Left = TypeVar("Left", set[int], dict[int, str])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is not left for the end, when there is nothing more to do beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """The checkout."""

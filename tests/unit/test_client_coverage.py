@@ -15,6 +15,7 @@ import pytest
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
+@pytest.mark.longest
 @pytest.mark.timeout(400)
 def test_the_sdks_tests_pass_and_try_every_line_and_branch(repo_root: Path, tmp_path: Path) -> None:
     """In a process of its own: what lies at a module's top level runs when it is imported first."""
