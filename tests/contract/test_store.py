@@ -35,6 +35,7 @@ from clawdforge.server.store.writes import (
     StartTurn,
     TouchApp,
 )
+from clawdforge.wire import codec
 from clawdforge.wire.events import Event
 from clawdforge.wire.usage import UsageReport, UsageSum
 
@@ -370,6 +371,15 @@ async def test_an_event_of_ten_megabytes(store: Store) -> None:
     assert await store.events("s") == [big]
 
 
+async def test_long_texts_are_encoded_as_short_ones_are(store: Store) -> None:
+    every = "".join(map(chr, [*range(1, 0x3000), *range(0xE000, 0x10000), 0x1F600, 0x10FFFF]))
+    short, long = ({"before": 1, "prompt": every * times, "files": [every]} for times in (1, 20))
+    of_short, of_long = event(1, **short), event(2, **long)
+    await store.write(AddSession(session_row()), AppendEvents("s", [of_short, of_long]))
+    assert await store.events("s") == [of_short, of_long]
+    assert [each.encoded().data for each in (of_short, of_long)] == [codec.text(short), codec.text(long)]
+
+
 HALF = "\ud83d"
 
 
@@ -378,6 +388,7 @@ HALF = "\ud83d"
     [
         {"content": "a\0b"}, {"a\0b": 1}, {"list": [{"deep": "\\\\\0"}]},
         {"content": HALF}, {HALF: 1}, {"number": float("nan")}, {"object": object()},
+        {"long": "x" * 100_000 + "\0"}, {"long": "x" * 100_000 + HALF},
     ],
 )  # fmt: skip
 async def test_what_no_store_can_hold_is_refused(store: Store, data: dict[str, Any]) -> None:

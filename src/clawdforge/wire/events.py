@@ -6,7 +6,7 @@ An event is flat on the wire: `{seq, type, turn_index, ts, …data}`. `seq` is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -89,14 +89,17 @@ class Event:
             **self.data,
         }
 
-    def encoded(self) -> EncodedEvent:
+    def encoded(self, encode: Callable[[Mapping[str, Any]], str] = codec.text) -> EncodedEvent:
         """The event as it is stored and sent; encoded once, however often it is asked for.
+
+        Args:
+            encode: makes the JSON text of `data`.
 
         Raises:
             ValueError, TypeError, RecursionError: `data` is no JSON.
         """
         if self._encoded is None:
-            made = EncodedEvent(self.seq, self.type, self.turn_index, self.ts, codec.text(self.data))
+            made = EncodedEvent(self.seq, self.type, self.turn_index, self.ts, encode(self.data))
             object.__setattr__(self, "_encoded", made)
             return made
         return self._encoded
