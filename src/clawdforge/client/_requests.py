@@ -8,23 +8,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, TypeVar
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3 import HTTPResponse, ProxyManager
+from urllib3 import HTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from clawdforge.client._api import Reply
 from clawdforge.client._bodies import FileBody
 from clawdforge.client._call import Call
 from clawdforge.client._config import Config
+from clawdforge.client._connections import Patience, new_http
 from clawdforge.client._core import Here
-from clawdforge.client._patience import POOLS, Patience
 from clawdforge.client._steps import Fault, Flow, Open, Read, Send, Sleep, Step, Tell
 from clawdforge.errors import ForgeError, one_line
 
@@ -32,7 +29,6 @@ T = TypeVar("T")
 
 # requests lets some of what lies below it through: urllib3's own errors, http.client's, bad host names.
 _FAULTS: Final = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
-_POOL_SIZE: Final = 100
 _HTTP_1_1: Final = 11
 _PIECE_BYTES: Final = 64 * 1024
 
@@ -48,7 +44,7 @@ class Wire(Here):
     def __init__(self, config: Config, session: requests.Session | None) -> None:
         self._config = config
         self._owned = session is None
-        self._http = _new_http() if session is None else session
+        self._http = new_http() if session is None else session
         self._pid = os.getpid()
         self._closed = False
         # A proxy of the environment cannot reach this machine's loopback. Named as `no_proxy`, the host is
@@ -104,7 +100,7 @@ class Wire(Here):
         self.check_open()
         if self._owned and self._pid != os.getpid():
             # After a fork the parent's connections are the parent's: two would read each other's answers.
-            self._http, self._pid = _new_http(), os.getpid()
+            self._http, self._pid = new_http(), os.getpid()
         response = self._http.request(
             call.method,
             self._config.base_url + call.path,
@@ -234,41 +230,6 @@ class _Bearer(AuthBase):
         else:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
-
-
-class _Adapter(HTTPAdapter):
-    """requests' own adapter, but that its connections are patient, and closing it closes them at once.
-
-    It only forgets them otherwise, and an exception that somebody keeps keeps them open. `send` stays as it is:
-    apps' tests put their own in its place.
-    """
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = POOLS
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **options)
-        if isinstance(manager, ProxyManager):  # one for SOCKS makes connections of its own kind
-            manager.pool_classes_by_scheme = POOLS
-        return manager
-
-    def close(self) -> None:
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  # its other ways of iterating are forbidden
-                with suppress(KeyError):  # another thread was quicker
-                    manager.pools[key].close()
-        super().close()
-
-
-def _new_http() -> requests.Session:
-    http = requests.Session()
-    for scheme in ("http://", "https://"):
-        # As many connections kept as threads are likely; beyond that they are made and dropped.
-        http.mount(scheme, _Adapter(pool_maxsize=_POOL_SIZE))
-    # The contract knows no cookies, and threads would share them.
-    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return http
 
 
 def _fault(error: BaseException, timeout_s: float) -> Fault:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import hypothesis
 import pytest
 import responses
 
@@ -18,10 +17,6 @@ from clawdforge import AsyncForge, Forge
 from clawdforge.client import _retry
 from clawdforge.testing import FakeGateway
 from harness.twins import Twin
-
-# How long an example takes is the machine's matter.
-hypothesis.settings.register_profile("timeless", deadline=None)
-hypothesis.settings.load_profile("timeless")
 
 URL = "http://gateway.test:8800"
 TOKEN = "cf_unit-test-token-0123456789"

@@ -24,11 +24,11 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError
 
 from clawdforge import Forge, ForgeAPIError, ForgeError, ForgeTransportError
-from clawdforge.client import _call, _calls, _requests
+from clawdforge.client import _call, _calls, _connections, _requests
 from clawdforge.client._bodies import FileBody, Source
 from clawdforge.client._config import Config
+from clawdforge.client._connections import Patience
 from clawdforge.client._httpx import AsyncWire
-from clawdforge.client._patience import POOLS, Patience
 from clawdforge.client._requests import Wire
 from clawdforge.client._steps import Fault, Open, Read, Send, Step
 from clawdforge.testing import FakeGateway
@@ -338,9 +338,9 @@ async def test_a_stream_that_has_ended_gives_its_connection_back(twin: Twin, liv
 def test_a_proxy_for_socks_has_connections_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", lambda *_, **__: PoolManager())
     plain = HTTPAdapter().poolmanager.pool_classes_by_scheme
-    adapter = _requests._Adapter()
+    adapter = _connections._Adapter()
     assert adapter.proxy_manager_for("socks5://127.0.0.1:9").pool_classes_by_scheme == plain
-    assert adapter.proxy_manager_for("http://127.0.0.1:9").pool_classes_by_scheme == POOLS
+    assert adapter.proxy_manager_for("http://127.0.0.1:9").pool_classes_by_scheme == _connections._POOLS
     adapter.close()
 
 

@@ -1,18 +1,24 @@
-"""The time that an answer may take as a whole: requests' timeout is for each read anew, and a drip outlives it.
+"""The connections of the twin of threads: requests' own, but that an answer has its time as a whole.
 
-requests hands a timeout down as it is, to the connection, and the connections made here keep to it. Must not know
-what is called.
+A timeout of requests' is for each read anew, and an answer that drips outlives it. It is handed down as it is, to
+the connection, and the connections made here keep to it. Must not know what is called.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from http.client import HTTPResponse
+from http.cookiejar import DefaultCookiePolicy
 from io import BufferedReader, RawIOBase
 from typing import Any, Final
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+_POOL_SIZE: Final = 100
 
 
 class Patience(float):
@@ -92,5 +98,41 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
 
 
-POOLS: Final[dict[str, type[Any]]] = {"http": _HttpPool, "https": _HttpsPool}
-"""Of such connections, by the scheme of their URLs. Their timeouts must be a `Patience`."""
+# Of such connections, whose timeouts must be a `Patience`, by the scheme of their URLs.
+_POOLS: Final[dict[str, type[Any]]] = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _Adapter(HTTPAdapter):
+    """requests' own adapter, but that its connections are patient, and closing it closes them at once.
+
+    It only forgets them otherwise, and an exception that somebody keeps keeps them open. `send` stays as it is:
+    apps' tests put their own in its place.
+    """
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if isinstance(manager, ProxyManager):  # one for SOCKS makes connections of its own kind
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def close(self) -> None:
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # its other ways of iterating are forbidden
+                with suppress(KeyError):  # another thread was quicker
+                    manager.pools[key].close()
+        super().close()
+
+
+def new_http() -> requests.Session:
+    """A session that makes patient connections, keeps them, and has no cookies."""
+    http = requests.Session()
+    for scheme in ("http://", "https://"):
+        # As many connections kept as threads are likely; beyond that they are made and dropped.
+        http.mount(scheme, _Adapter(pool_maxsize=_POOL_SIZE))
+    # The contract knows no cookies, and threads would share them.
+    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return http
