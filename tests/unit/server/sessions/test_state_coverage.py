@@ -12,9 +12,7 @@ import pytest
 
 MODULE = "src/clawdforge/server/sessions/state.py"
 TESTS = "tests/unit/server/sessions/test_state.py"
-NOT_LOADED = ("cacheprovider", "xdist", "hypothesispytest")
-"""Plugins that the table's tests do without: the last takes a while to load."""
-PYTEST = ("-m", "pytest", "-q", *(word for name in NOT_LOADED for word in ("-p", f"no:{name}")))
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
 @pytest.mark.guarantee
