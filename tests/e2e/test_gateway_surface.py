@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -116,6 +117,15 @@ def test_a_revoked_token_opens_nothing_any_more(gateway: Gateway) -> None:
         assert app.list_sessions()["count"] == 0
         admin.revoke_token(name)
         assert ask(app, "GET", "/sessions").problem() == (401, "unauthorized")
+
+
+def test_without_a_token_there_is_nothing_but_healthz(gateway: Gateway, app: Forge) -> None:
+    paths = ask(app, "GET", "/openapi.json").body["paths"]
+    for path, operations in paths.items():
+        for method in set(operations) & {"get", "put", "post", "patch", "delete"}:
+            answer = call(gateway.url, method.upper(), re.sub(r"\{[^}]+\}", "x", path))
+            assert answer.status == (200 if path == "/healthz" else 401), f"{method} {path}"
+    assert {"/healthz", "/run", "/admin/tokens"} < set(paths)
 
 
 def test_every_wrong_token_gets_the_same_answer(gateway: Gateway) -> None:

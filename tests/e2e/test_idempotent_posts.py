@@ -29,7 +29,7 @@ def replayed(answer: Answer) -> bool:
     ("method", "path", "headers", "status"),
     [
         ("GET", "/healthz", {}, 200),
-        ("GET", "/openapi.json", {}, 200),
+        ("GET", "/openapi.json", {}, 401),
         ("GET", "/sessions", {}, 401),
         ("GET", "/nowhere", {}, 404),
         ("PUT", "/healthz", {}, 405),

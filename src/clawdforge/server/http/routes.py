@@ -89,7 +89,7 @@ def application(rooms: Context) -> Api:
     """The ASGI application over these rooms."""
     routes = [
         Route("GET", "/healthz", health.healthz, answer=Health, token=False),
-        Route("GET", "/openapi.json", health.openapi_json, token=False),
+        Route("GET", "/openapi.json", health.openapi_json),
         Route(
             "POST",
             "/run",
