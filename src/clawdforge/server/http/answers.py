@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -44,16 +44,26 @@ def _is_large(events: Iterable[Mapping[str, Any]]) -> bool:
     return sum(len(event.get("content", "")) for event in events) >= _OFF_LOOP_CHARS
 
 
-def _large(answer: dict[str, Any]) -> bytes:
+def _large(answer: dict[str, Any]) -> bytearray:
     """Encoded in slices: between two of them the interpreter's lock can go to the loop."""
-    events = b",".join([_event(each) for each in answer.pop("events")])
-    return b'%b,"events":[%b]}' % (codec.dumps(answer)[:-1], events)
+    events = answer.pop("events")
+    body = bytearray(codec.dumps(answer)[:-1] + b',"events":[')
+    for place, event in enumerate(events):
+        if place:
+            body += b","
+        for piece in _pieces(event):
+            body += piece
+    body += b"]}"
+    return body
 
 
-def _event(event: dict[str, Any]) -> bytes:
+def _pieces(event: dict[str, Any]) -> Iterator[bytes]:
     content = event.get("content", "")
     if len(content) <= _SLICE_CHARS:
-        return codec.dumps(event)
+        yield codec.dumps(event)
+        return
     rest = codec.dumps({name: value for name, value in event.items() if name != "content"})
-    slices = (content[at : at + _SLICE_CHARS] for at in range(0, len(content), _SLICE_CHARS))
-    return b'%b,"content":"%b"}' % (rest[:-1], b"".join([to_json(each)[1:-1] for each in slices]))
+    yield rest[:-1] + b',"content":"'
+    for at in range(0, len(content), _SLICE_CHARS):
+        yield to_json(content[at : at + _SLICE_CHARS])[1:-1]
+    yield b'"}'

@@ -290,7 +290,7 @@ class _OneWrite:
             self._transport.write(head + data)
         else:
             self._flush()
-            self._transport.write(data)
+            self._transport.write(memoryview(data))  # what has to wait is copied once, not twice
 
     def close(self) -> None:
         self._flush()

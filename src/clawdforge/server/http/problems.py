@@ -49,10 +49,15 @@ class Answer:
     __slots__ = ("body", "headers", "status")
 
     def __init__(
-        self, body: bytes, status: int = 200, headers: Headers = (), *, content_type: bytes = b"application/json"
+        self,
+        body: bytes | bytearray,
+        status: int = 200,
+        headers: Headers = (),
+        *,
+        content_type: bytes = b"application/json",
     ) -> None:
         """`headers` are added to Content-Type and Content-Length; their names are in lower case."""
-        self.body: bytes = body
+        self.body: bytes | bytearray = body
         self.status: int = status
         self.headers: list[tuple[bytes, bytes]] = [
             (b"content-type", content_type),
@@ -66,7 +71,7 @@ class Answer:
 
 
 def answer_to(
-    problem: Problem, request_id: str, *, encode: Callable[[dict[str, Any]], bytes] = codec.dumps
+    problem: Problem, request_id: str, *, encode: Callable[[dict[str, Any]], bytes | bytearray] = codec.dumps
 ) -> Answer:
     """What the caller is told of a problem: the contract's body, and the headers that its status asks for."""
     headers = []
