@@ -84,8 +84,10 @@ def in_terminal(
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     command = [sys.executable, *program, *arguments]
+    # What stands in the environment counts before what the terminal itself says of its size.
+    around = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", **env}
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env={**around, "TERM": "xterm", **env}
     )
     os.close(theirs)
     written = b""
