@@ -60,7 +60,7 @@ class ForgeTransportError(ForgeError):
 
     Attributes:
         sent: False where the gateway has certainly not got the call; else whether it acts on it is not known.
-        session_id: of the turn whose answer it was, or None.
+        session_id: of the turn whose answer it was, or the run; None where it is not known, or was none of these.
         turn_index: that turn's, counted from 1, or None where it is not known.
     """
 
@@ -77,7 +77,12 @@ class ForgeTransportError(ForgeError):
         """What to do about it, in a sentence; "" where the reason says all."""
         if not self.sent:
             return f"Does a gateway listen there? `clawdforge serve` starts one; {_WHERE}."
-        return "" if self.turn_index is None else f"The turn may go on: session.get_turn({self.turn_index}) tells."
+        if self.session_id is None and self.turn_index is None:
+            return ""
+        if (self.session_id or "").startswith("run_"):
+            return f"The run may go on: forge.get_run({self.session_id!r}) tells."
+        record = "turns()" if self.turn_index is None else f"get_turn({self.turn_index})"
+        return f"The turn may go on: session.{record} tells."
 
 
 class ForgeTimeoutError(ForgeTransportError):

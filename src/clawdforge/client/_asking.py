@@ -80,7 +80,7 @@ def answer(core: Core, prompted: Prompted) -> Flow[Any]:
     Raises:
         ForgeError: the turn failed, its answer does not fit the type that was asked for, or no answer came.
     """
-    return prompted.read((yield from _flow.ask(core, prompted.call)))
+    return prompted.read((yield from _flow.ask(core, prompted.call, session_id=prompted.session_id)))
 
 
 def _known(core: Core, call: Call, key: str | None) -> Call:

@@ -17,17 +17,22 @@ from clawdforge.errors import ForgeAPIError, ForgeProtocolError, ForgeTimeoutErr
 _SECRET: Final = re.compile(r"(cf_|ff_)[A-Za-z0-9_%-]+")
 
 
-def ask(core: Core, call: Call) -> Flow[dict[str, Any]]:
+def ask(core: Core, call: Call, **told: Any) -> Flow[dict[str, Any]]:
     """The JSON object of a call's success.
+
+    Args:
+        core: the Forge's.
+        call: the call.
+        told: what is said of it where no answer comes, as `ForgeTransportError` has it.
 
     Raises:
         ForgeError: there is none.
     """
-    reply = yield from exchange(core, call)
+    reply = yield from exchange(core, call, **told)
     return _api.read(reply, token=core.config.token)
 
 
-def exchange(core: Core, call: Call, step: type[Send | Open] = Send) -> Flow[Reply]:
+def exchange(core: Core, call: Call, step: type[Send | Open] = Send, **told: Any) -> Flow[Reply]:
     """Performs a call, and again where that is safe and may help, within the time that its caller gives it.
 
     Raises:
@@ -59,7 +64,7 @@ def exchange(core: Core, call: Call, step: type[Send | Open] = Send) -> Flow[Rep
         attempt += 1
         timeout_s = left_s - wait_s
     if isinstance(answer, Fault):
-        raise transport_error(core, call, answer, sent=sent) from answer.cause
+        raise transport_error(core, call, answer, sent=sent, **told) from answer.cause
     return answer
 
 

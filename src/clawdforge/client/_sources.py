@@ -148,7 +148,8 @@ class PromptEvents:
             return self._prompted.read(self._whole)
         self._check_known(core)
         call = replace(self._prompted.call, patience_s=min(_call.WRITE_S, within_s - core.margin_s))
-        return self._prompted.read((yield from _flow.ask(core, call)))
+        told = {"session_id": self._session_id, "turn_index": self.cursor.turn_index}
+        return self._prompted.read((yield from _flow.ask(core, call, **told)))
 
     def _check_known(self, core: Core) -> None:
         if not core.gateway.honours_keys:

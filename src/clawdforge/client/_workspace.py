@@ -52,7 +52,7 @@ def fetch(
             jitter=core.jitter(),
         )
         if wait is None:
-            raise _flow.transport_error(core, call, fault, session_id=session_id) from fault.cause
+            raise _flow.transport_error(core, call, fault) from fault.cause
         attempt += 1
         yield Sleep(wait)
 

@@ -106,6 +106,10 @@ def test_what_to_do_next_is_told() -> None:
     )
     assert str(ForgeTransportError("refused", sent=False)).startswith("refused. Does a gateway listen there?")
     assert str(ForgeTransportError("cut", turn_index=3)) == "cut. The turn may go on: session.get_turn(3) tells."
+    of_turn = ForgeTransportError("cut", session_id="sess_1")
+    assert of_turn.next_step == "The turn may go on: session.turns() tells."
+    of_run = ForgeTransportError("cut", session_id="run_1", turn_index=1)
+    assert of_run.next_step == "The run may go on: forge.get_run('run_1') tells."
     assert str(ForgeTransportError("cut")) == "cut"
     assert str(ForgeSchemaError("no City", ANSWER)) == "no City. What came is in .answer."
     assert str(ForgeProtocolError("a page.")).startswith("a page. Is this a gateway?")

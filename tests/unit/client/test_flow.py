@@ -185,9 +185,8 @@ def test_a_file_that_breaks_off_is_fetched_anew() -> None:
     record = played(fetch(sink), [whole, b"hel", CUT, whole, b"hel", b"", whole, b"hey", b"yo", b""])
     assert sink.getvalue() == b"heyyo"
     assert record.slept_s == [0.5, 1]
-    with pytest.raises(ForgeTransportError, match="ended before its end") as caught:
+    with pytest.raises(ForgeTransportError, match="ended before its end"):
         played(fetch(sink, retries=0), [whole, b"hel", b""])
-    assert caught.value.session_id == "sess_1"
     with pytest.raises(ForgeTransportError):
         played(fetch(sink, honours_keys=False), [whole, CUT])
 

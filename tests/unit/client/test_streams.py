@@ -198,6 +198,8 @@ def test_the_result_is_the_same_post_in_the_blocking_form() -> None:
     assert record.result.stop_reason == "end_turn"
     with pytest.raises(ForgeAgentError):
         played(source.result(made), [reply({"detail": "no", "code": "agent_failed"}, 502)])
+    with pytest.raises(ForgeTransportError, match=r"session\.get_turn\(1\) tells"):
+        played(source.result(made), [CUT] * 3)
 
 
 def test_a_gateway_that_answers_with_the_whole_turn() -> None:
