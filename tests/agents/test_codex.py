@@ -217,6 +217,19 @@ def name_of(process: psutil.Process) -> str:
     return ""
 
 
+def test_after_a_failure_it_is_another_one_that_goes_on(
+    codex: Session, model: FakeModel, tree: Callable[[Session], list[psutil.Process]]
+) -> None:
+    """A prompt that came right after a failure was lost by the one that had told of it, now and then."""
+    codex.turn("My boat is called Nelly. [[SAY noted]]")
+    before = tree(codex)[0].pid
+    with pytest.raises(ForgeAPIError, match="agent reported"):
+        codex.turn("[[ERR 400]]")
+    assert codex.turn("[[SAY still here]]").text() == "still here"
+    assert tree(codex)[0].pid != before
+    assert "Nelly" in json.dumps(model.turns[-1].body)
+
+
 def test_it_runs_without_its_wrapper_and_is_gone_when_its_session_is_closed(
     app: Forge, tree: Callable[[Session], list[psutil.Process]]
 ) -> None:

@@ -312,7 +312,7 @@ class AcpAgent:
             return  # the owner hears of it by `on_exit`
         if isinstance(answer, rpc.RpcError):
             # Without a login it is of no use: the next turn starts one that sees what has been mended by then.
-            alive = answer.code != setup.AUTH_REQUIRED and not forgotten
+            alive = self._entry.survives_failures and answer.code != setup.AUTH_REQUIRED and not forgotten
             self._owner.on_prompt_end(self._failures.failed(self._failures.said("reported", answer), alive=alive))
             return
         reason = answer.get("stopReason") if isinstance(answer, dict) else None

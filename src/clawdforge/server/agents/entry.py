@@ -57,6 +57,7 @@ class AgentEntry:
         native: its program is a mere wrapper, in Node, of one for this kind of machine that lies beside it, called
             the same and `-OS-CPU`: that one is started.
         heeds_eof: it ends by itself once its input is closed.
+        survives_failures: once it has told that a prompt failed it can be given the next one.
         env: added to the clean environment that it starts with.
         inherit_env: variables of the gateway's own environment that are passed on.
         login_files: files of the user's home that hold its login; copied into its private home at start.
@@ -94,6 +95,7 @@ class AgentEntry:
     by_hand: str | None = None
     native: bool = False
     heeds_eof: bool = True
+    survives_failures: bool = True
     env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     inherit_env: tuple[str, ...] = ()
     login_files: tuple[str, ...] = ()

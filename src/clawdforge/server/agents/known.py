@@ -93,6 +93,9 @@ _CODEX = AgentEntry(
     package="@zed-industries/codex-acp@0.16.0",
     native=True,
     heeds_eof=False,
+    # It tells of the failure before it is done with the prompt: of those that came right after, one in thirty went
+    # into the one that was ending, and was never answered.
+    survives_failures=False,
     endpoints=endpoints.CODEX,
     inherit_env=("CODEX_API_KEY", "OPENAI_API_KEY"),
     login_files=("~/.codex/auth.json",),
