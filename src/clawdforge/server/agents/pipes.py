@@ -18,7 +18,7 @@ _FIRST_BYTES: Final = 8 * 1024
 _LEAST_BYTES: Final = 1024
 _MOST_BYTES: Final = 64 * 1024
 """What a pipe holds, unless somebody enlarges it."""
-_ROUNDS_OFF: Final = 4
+_ROUNDS_OFF: Final = 8
 _PIPE_LIMIT_BYTES: Final = 1024 * 1024
 _STDERR_KEPT_BYTES: Final = 16 * 1024
 _STDERR_REST_S: Final = 0.01
@@ -50,6 +50,8 @@ class Stdin:
         if self._ending:
             return
         waiting = bool(self._unsent)
+        if waiting and lines:
+            lines = [b"\n".join(lines)]  # short ones, each by itself, would take four times as much as they hold
         for line in lines:
             self._unsent += (memoryview(line), _NEWLINE)
             self.unsent_bytes += len(line) + 1
