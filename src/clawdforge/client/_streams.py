@@ -27,6 +27,7 @@ SILENCE_S: Final = 60
 """A stream that says nothing for so long is cut: the gateway gives a sign of life every 15 s."""
 CLOSED: Final = Fault("it was closed before its end")
 _TRIES_EACH: Final = 4
+_READ: Final = Read()
 _LAST_S: Final = 0.5
 """How long the end of an answer may take, once all is told that was in it."""
 
@@ -91,7 +92,7 @@ def _connection(
     source.opened(reply)
     source.cursor.reconnected()
     while True:
-        data: bytes | Fault = yield Read(None if ends_s == math.inf else min(silence_s, core.left_s(ends_s)))
+        data: bytes | Fault = yield _READ if ends_s == math.inf else Read(min(silence_s, core.left_s(ends_s)))
         if isinstance(data, Fault):
             return data
         if not data:
