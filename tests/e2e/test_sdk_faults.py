@@ -30,6 +30,7 @@ from clawdforge import (
 from clawdforge.client import _retry
 from harness.fault_proxy import Fault, FaultProxy, Request, fault_proxy, saying
 from harness.gateway import Gateway, until
+from harness.prompts import ended
 from harness.waited import forge_of
 
 NewForge = Callable[..., Forge]
@@ -148,6 +149,7 @@ def test_an_answer_that_stalls_is_no_answer_and_its_turn_runs_once(
 
     list(pool.map(stalled, sessions, (0, 60, 250, LENGTH_BYTES)))
     for session in sessions:
+        ended(app, session.session_id, 1)  # nobody has heard of its end
         ran_once(app, gateway, session, 1)
 
 

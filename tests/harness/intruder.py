@@ -210,13 +210,13 @@ def send_by_pair(name):
 
 
 def connect_tcp(port):
-    with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=30):
         return port
 
 
 def ask_gateway(port):
     """The status that it answers."""
-    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=30) as client:
         client.sendall(b"GET /sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return int(client.recv(12).split()[1])
 

@@ -27,7 +27,7 @@ def swapping(one: Path, other: Path) -> Iterator[None]:
 
     thread = threading.Thread(target=swap)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(30)
     try:
         yield
     finally:
