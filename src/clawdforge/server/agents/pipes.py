@@ -70,6 +70,7 @@ class Stdin:
         """Takes nothing more, and writes nothing more."""
         self._ending = True
         self._unsent.clear()
+        self.unsent_bytes = 0
         if not self._pipe.closed:
             self._loop.remove_writer(self._pipe)
             self._pipe.close()
@@ -122,6 +123,7 @@ class Stdout:
         self._loop = asyncio.get_running_loop()
         self._bite_bytes = _FIRST_BYTES
         self._rounds_off = 0
+        self._draining = False
 
     def resume(self) -> None:
         """Reads on."""
@@ -130,13 +132,24 @@ class Stdout:
 
     def pause(self) -> None:
         """Reads nothing until `resume`: the child waits when its pipe is full."""
-        if not self._pipe.closed:
+        if not self._draining and not self._pipe.closed:
             self._loop.remove_reader(self._pipe)
+
+    def drain(self) -> None:
+        """Reads on to the end, paused or not, and leaves no round out.
+
+        For a child that has ended: it can flood nobody any more, and what it left is no more than a pipe holds.
+        """
+        self._draining = True
+        self._bite_bytes = _FIRST_BYTES
+        self._rounds_off = 0
+        self.resume()
 
     def close(self) -> None:
         """Reads nothing more. What was not read is lost."""
-        self.pause()
-        self._pipe.close()
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe)
+            self._pipe.close()
         self.ended.set()
 
     def _ready(self) -> None:
@@ -153,6 +166,8 @@ class Stdout:
     def _hand_on(self, bite: bytes) -> None:
         began_s = time.thread_time()
         self._on_bite(bite)
+        if self._draining:
+            return
         if time.thread_time() - began_s > _MOMENT_S:
             self._bite_bytes = max(_LEAST_BYTES, self._bite_bytes // 2)
             self._rounds_off = _ROUNDS_OFF

@@ -182,6 +182,7 @@ class ChildProcess:
         """
         await self._tree_ended()
         exit_code = await self._spawner.reap(self._spawned)
+        self._stdout.drain()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stdout.ended.wait(), _DRAIN_GRACE_S)
         self.deafen()

@@ -145,6 +145,29 @@ async def test_after_a_bite_of_a_flood_others_have_the_loop_for_some_rounds(pipe
     assert all(later - sooner > 3 for sooner, later in itertools.pairwise(bitten_at))
 
 
+@pytest.mark.parametrize("when", ["paused", "resting"])
+async def test_what_is_left_is_drained_without_a_pause_or_a_rest(pipe: tuple[FileIO, FileIO], when: str) -> None:
+    reader, writer = pipe
+    taken: list[bytes] = []
+
+    def bite(data: bytes) -> None:
+        taken.append(data)
+        stdout.pause()  # as under pressure
+        busy(0.001)
+
+    stdout = Stdout(reader, bite, lambda: None)
+    writer.write(bytes(PIPE_BYTES))
+    stdout.resume()
+    await until(lambda: bool(taken))
+    if when == "resting":
+        stdout.resume()
+    writer.close()
+    stdout.drain()
+    await rounds(12)  # one for each 8 kB, and for the end
+    assert (sum(map(len, taken)), stdout.ended.is_set()) == (PIPE_BYTES, True)
+    stdout.drain()
+
+
 async def test_lines_now_and_then_are_read_at_once(pipe: tuple[FileIO, FileIO]) -> None:
     reader, writer = pipe
     lines: list[bytes] = []
@@ -237,6 +260,7 @@ async def test_what_nobody_reads_goes_nowhere(pipe: tuple[FileIO, FileIO], waiti
     stdin.write([b"to nobody"])
     await until(lambda: writer.closed)
     stdin.write([b"nor this"])
+    assert stdin.unsent_bytes == 0
     stdin.close()
     stdin.abort()
 

@@ -91,6 +91,16 @@ async def test_tells_every_line_and_then_the_exit(spawner: Spawner, tmp_path: Pa
     assert (owner.lines, owner.exit_code) == ([b"a", b"b"], 7)
 
 
+async def test_what_it_wrote_before_its_end_is_told_though_it_was_paused(spawner: Spawner, tmp_path: Path) -> None:
+    owner = Owner()
+    process = await start(spawner, owner, tmp_path, "print('a\\n' * 10_000, end='', flush=True)")
+    await asyncio.sleep(0)  # it listens
+    process.pause()
+    await owner.until(exited=True)
+    await process.end(now=True)
+    assert (len(owner.lines), owner.exit_code) == (10_000, 0)
+
+
 async def test_what_is_sent_arrives_and_eof_ends_it(spawner: Spawner, tmp_path: Path) -> None:
     owner = Owner()
     echo = "import sys\nfor line in sys.stdin: print(len(line), flush=True)"
