@@ -7,7 +7,9 @@ the connection, and the connections made here keep to it. Must not know what is 
 from __future__ import annotations
 
 import time
+import weakref
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from io import BufferedReader, RawIOBase
@@ -16,7 +18,6 @@ from typing import Any, Final
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 _POOL_SIZE: Final = 100
 
@@ -72,33 +73,39 @@ class _Clocked(RawIOBase):
         super().close()
 
 
-def _answer(connection: HTTPConnection, sock: Any, *args: Any, **options: Any) -> HTTPResponse:
-    """An answer that is read by the clock of its connection's timeout, which is a `Patience`."""
-    patience: Any = connection.timeout
-    if patience.from_sent:
-        patience.renew(patience)
+def _answer(connection: Any, sock: Any, *args: Any, **options: Any) -> HTTPResponse:
+    """An answer that is read by the clock of its connection's timeout.
+
+    Where an app has put a timeout or a socket of its own there, as its tests may, it is read as they have it.
+    """
     response = HTTPResponse(sock, *args, **options)
-    response.fp = BufferedReader(_Clocked(sock, response.fp.detach(), patience))
+    patience = connection.timeout
+    if isinstance(patience, Patience) and isinstance(response.fp, BufferedReader):
+        if patience.from_sent:
+            patience.renew(patience)
+        response.fp = BufferedReader(_Clocked(sock, response.fp.detach(), patience))
     return response
 
 
-class _Http(HTTPConnection):
-    response_class: Any = _answer  # by this name http.client asks for an answer
+class _Patient:
+    """A pool whose connections make such answers. Their class is not its matter: apps' tests have their own."""
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()  # type: ignore[misc]  # beside this stands a pool of urllib3's
+        # By this name http.client asks for an answer; weak, or the connection would hold itself.
+        connection.response_class = partial(_answer, weakref.proxy(connection))
+        return connection
 
 
-class _Https(HTTPSConnection):
-    response_class: Any = _answer
+class _HttpPool(_Patient, HTTPConnectionPool):
+    """See the bases."""
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
+class _HttpsPool(_Patient, HTTPSConnectionPool):
+    """See the bases."""
 
 
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
-
-
-# Of such connections, whose timeouts must be a `Patience`, by the scheme of their URLs.
+# Of such connections, by the scheme of their URLs.
 _POOLS: Final[dict[str, type[Any]]] = {"http": _HttpPool, "https": _HttpsPool}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager
+from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError
 
@@ -293,6 +293,43 @@ def test_patience_has_an_end() -> None:
     patience.renew(0)
     with pytest.raises(TimeoutError):
         patience.left_s()
+
+
+@pytest.mark.parametrize("whose", ["timeout", "socket", "connection"])
+def test_what_an_app_or_its_tests_put_below_is_used(
+    whose: str, live_server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+    send, makefile = HTTPAdapter.send, socket.socket.makefile
+
+    class Connection(HTTPConnection):
+        def getresponse(self) -> Any:
+            used.append("connection")
+            return super().getresponse()
+
+    def with_timeout(*args: Any, **options: Any) -> Any:
+        used.append("timeout")
+        return send(*args, **{**options, "timeout": min(options["timeout"], 20)})
+
+    def whole(sock: Any, *args: Any, **options: Any) -> Any:
+        if sock.getpeername()[1] != port:
+            return makefile(sock, *args, **options)  # the server's own
+        used.append("socket")
+        with makefile(sock, *args, **options) as read:
+            head = b"".join(iter(read.readline, b"\r\n")) + b"\r\n"
+            return io.BytesIO(head + read.read(len(b'{"ok": true}')))
+
+    port = int(live_server.url.rpartition(":")[2])
+    live_server.answer = lambda _: (200, {}, b'{"ok": true}')
+    if whose == "timeout":
+        monkeypatch.setattr(HTTPAdapter, "send", with_timeout)
+    elif whose == "socket":
+        monkeypatch.setattr(socket.socket, "makefile", whole)
+    else:
+        monkeypatch.setattr(HTTPConnectionPool, "ConnectionCls", Connection)
+    with Forge(base_url=live_server.url) as forge:
+        assert forge.healthz() == {"ok": True}
+    assert used == [whose]
 
 
 async def test_the_time_of_a_file_begins_when_it_was_sent(twin: Twin, live_server: Live) -> None:
