@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from types import AsyncGeneratorType
 from typing import Any, Final, TypeVar, cast
@@ -20,7 +21,7 @@ from clawdforge.client._bodies import FileBody
 from clawdforge.client._call import Call
 from clawdforge.client._config import Config
 from clawdforge.client._core import Here
-from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Send, Sleep, Step, Tell
+from clawdforge.client._steps import Fault, Flow, Items, Open, Read, Send, Shut, Sleep, Step, Tell
 from clawdforge.errors import ForgeError, one_line
 
 try:
@@ -164,7 +165,7 @@ class _Held:
             return await came if inspect.isawaitable(came) else came
         if isinstance(step, Sleep):
             return await asyncio.sleep(step.seconds)
-        return await self.shut()
+        return await self._end(step)
 
     async def shut(self) -> None:
         """Lets go of the open answer."""
@@ -196,6 +197,12 @@ class _Held:
         self._pieces = cast("AsyncGeneratorType[bytes, None]", response.aiter_bytes())
         self._wire.held.add(self)
         return Reply(response.status_code, response.headers)
+
+    async def _end(self, step: Shut) -> None:
+        if step.within_s:
+            with suppress(ForgeError):  # the way was closed, which the answer's reader need not know
+                await self._piece(Read(step.within_s))
+        await self.shut()
 
     async def _piece(self, step: Read) -> bytes | Fault:
         self._wire.check_open()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from http.client import HTTPException
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ from clawdforge.client._call import Call
 from clawdforge.client._config import Config
 from clawdforge.client._connections import Patience, new_http
 from clawdforge.client._core import Here
-from clawdforge.client._steps import Fault, Flow, Open, Read, Send, Sleep, Step, Tell
+from clawdforge.client._steps import Fault, Flow, Open, Read, Send, Shut, Sleep, Step, Tell
 from clawdforge.errors import ForgeError, one_line
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ class _Held:
             return step.callback(step.value)
         if isinstance(step, Sleep):
             return time.sleep(step.seconds)
-        return self.shut()
+        return self._end(step)
 
     def shut(self) -> None:
         """Lets go of the open answer."""
@@ -170,6 +171,12 @@ class _Held:
         self._response, self._patience = response, patience
         self._read = _reader(response)
         return Reply(response.status_code, response.headers)
+
+    def _end(self, step: Shut) -> None:
+        if step.within_s:
+            with suppress(ForgeError):  # the way was closed, which the answer's reader need not know
+                self._piece(Read(step.within_s))
+        self.shut()
 
     def _piece(self, step: Read) -> bytes | Fault:
         self._wire.check_open()

@@ -48,7 +48,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """Lets go of the open answer."""
+    """Lets go of the open answer. Where it ends within the time, its connection can be used again."""
+
+    within_s: float = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,9 +100,7 @@ def _connection(
         if found := source.cursor.take(data):
             yield found
         if source.cursor.ended:
-            if call.method == "POST":
-                yield Read(_LAST_S)  # nothing: read to its end, its connection can be used again
-            yield Shut()
+            yield Shut(_LAST_S if call.method == "POST" else 0)
             return reply
 
 

@@ -60,10 +60,11 @@ def seqs(record: Played) -> list[int]:
 
 def test_a_stream_that_is_not_cut() -> None:
     made = core()
-    record = followed(made, turn_of(made), [OPENED, START + frame(2)[:9], frame(2)[9:] + b":\n\n", END, b""])
+    record = followed(made, turn_of(made), [OPENED, START + frame(2)[:9], frame(2)[9:] + b":\n\n", END])
     assert seqs(record) == [1, 2, 9]
-    # Read to its end, its connection can be used again.
-    assert [type(step) for step in record.steps] == [Open, Read, Read, Read, Read, Shut]
+    assert [type(step) for step in record.steps] == [Open, Read, Read, Read, Shut]
+    # Its connection can be used again.
+    assert record.steps[-1] == Shut(0.5)
     step = record.steps[0]
     assert isinstance(step, Open)
     assert (step.call.accept, step.call.key, step.timeout_s) == ("text/event-stream", "key-1", 60)
@@ -96,7 +97,7 @@ def test_a_run_without_a_name_is_found_by_its_key_alone(location: str | None) ->
     made = core()
     head = opened() if location is None else opened(Location=location)
     record = followed(
-        made, run_of(made), [head, START, CUT, head, START + frame(2), CUT, head, START + frame(2) + END, b""]
+        made, run_of(made), [head, START, CUT, head, START + frame(2), CUT, head, START + frame(2) + END]
     )
     assert record.sent == ["POST /run"] * 3
     assert seqs(record) == [1, 2, 9]
@@ -190,7 +191,7 @@ def test_until_it_is_open_it_keeps_to_the_callers_time() -> None:
 def test_the_result_is_the_same_post_in_the_blocking_form() -> None:
     made = core()
     source = turn_of(made, 1000)
-    followed(made, source, [OPENED, START + END, b""])
+    followed(made, source, [OPENED, START + END])
     record = played(source.result(made), [reply(TURN)])
     [step] = record.steps
     assert isinstance(step, Send)
@@ -281,9 +282,9 @@ def test_a_cut_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "clawdforge")
     made = core()
     followed(made, turn_of(made), [OPENED, START, CUT, reply(status=503), OPENED, END])
-    followed(made, run_of(made), [CUT, OPENED, START + END, b""])
-    followed(made, run_of(made), [REFUSED, OPENED, START + END, b""])
-    followed(made, run_of(made), [reply(status=429, Retry_After="2"), OPENED, START + END, b""])
+    followed(made, run_of(made), [CUT, OPENED, START + END])
+    followed(made, run_of(made), [REFUSED, OPENED, START + END])
+    followed(made, run_of(made), [reply(status=429, Retry_After="2"), OPENED, START + END])
     assert [record.getMessage() for record in caplog.records] == [
         "the stream of sess_1 was cut (Connection reset by peer): it goes on after event 1 in 0.5 s",
         "the stream of sess_1 was cut (HTTP 503): it goes on after event 1 in 1.0 s",
@@ -340,7 +341,7 @@ def heard(ask: dict[str, Any], decide: Callable[[PermissionRequestEvent], Any], 
     made = core()
     request = frame(2, "permission_request", **{**ASK, **ask})
     flow = _streams.heard(made, turn_of(made), None, decide)
-    return played(flow, [OPENED, START + request, *answers, END, b""])
+    return played(flow, [OPENED, START + request, *answers, END])
 
 
 def test_an_answer_is_sent_before_the_stream_goes_on() -> None:
@@ -375,7 +376,7 @@ def test_functions_are_told_in_order_and_the_result_is_asked_for() -> None:
     told: list[Any] = []
     prompted = _asking.turn(made, "sess_1", "hi", schema=None, inherited=None, timeout_secs=9)
     flow = _turns.answer(made, prompted, lambda event: told.append(event.seq), lambda _: None)
-    record = played(flow, [OPENED, START + frame(2), END, b"", reply(TURN)])
+    record = played(flow, [OPENED, START + frame(2), END, reply(TURN)])
     assert told == [1, 2, 9]
     assert record.items == []
     assert [type(step) for step in record.steps].count(Tell) == 3
@@ -392,14 +393,8 @@ def watched(made: Core, answers: list[Any], **more: Any) -> Played:
 def test_a_turn_that_is_watched_keeps_to_its_callers_time() -> None:
     clock = Clock()
     made = core(clock=clock, margin_s=5)
-    record = watched(made, [(1, OPENED), (2, START), (3, END), b"", reply(TURN)], clock=clock)
-    assert [step.timeout_s for step in record.steps if isinstance(step, Open | Read | Send)] == [
-        14,
-        13,
-        11,
-        0.5,
-        8,
-    ]
+    record = watched(made, [(1, OPENED), (2, START), (3, END), reply(TURN)], clock=clock)
+    assert [step.timeout_s for step in record.steps if isinstance(step, Open | Read | Send)] == [14, 13, 11, 8]
     # Signs of life are none of an end; nor is it read on when there is no time left.
     for late in ([(13, b":\n\n"), (2, LATE)], [(13.8, CUT)]):
         with pytest.raises(ForgeTransportError) as caught:

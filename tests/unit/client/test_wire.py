@@ -370,6 +370,13 @@ async def test_a_stream_that_has_ended_gives_its_connection_back(twin: Twin, liv
             await anext(left)
         await session.state()
         assert live_server.connections == 2
+        # Who closes all with the last event has no more to wait for.
+        told_to: list[int] = []
+        async for event in session.stream("leave me"):
+            told_to.append(event.seq)
+            if event.type == "turn_end":
+                await forge.close()
+        assert told_to == [1, 2]
 
 
 def test_a_proxy_for_socks_has_connections_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
