@@ -291,7 +291,7 @@ def test_a_run_is_watched_written_down_and_cancelled_by_its_id(command: Command,
     for words in (["session", "diff"], ["session", "turn"], ["session", "close"], ["chat", "--session"]):
         done = command(*words, run_id, *(["x"] if words[-1] == "turn" else []))
         assert done.returncode == 2
-        assert b"this is a run's, which can be watched, exported and cancelled" in done.stderr
+        assert b"this is a run's, which can be watched, answered, exported and cancelled" in done.stderr
 
 
 def test_a_file_that_cannot_be_written_is_told(command: Command) -> None:

@@ -127,7 +127,7 @@ def of_a_session(context: click.Context, parameter: click.Parameter, value: str 
     """The id, unless it is a run's: that takes no prompts, and what it changed is not kept."""
     if value is not None and value.startswith("run_"):
         raise click.BadParameter(
-            "this is a run's, which can be watched, exported and cancelled", context, parameter
+            "this is a run's, which can be watched, answered, exported and cancelled", context, parameter
         )
     return value
 

@@ -31,6 +31,8 @@ PAGE_ROWS: Final = 200
 """How many rows a page of a list may have."""
 # Up to here an upload goes as plain bytes: one write, and an app's own tests can look into it.
 _WHOLE_LIMIT_BYTES: Final = 1024 * 1024
+# Options of a prompt that are none of `RunOptions` and `TurnOptions`.
+_ASKING: Final = ("files", "schema", "timeout_secs")
 
 
 def healthz() -> Call:
@@ -45,7 +47,7 @@ def run(
     schema: Mapping[str, Any] | None = None,
     **options: Unpack[RunOptions],
 ) -> Call:
-    _check("run", options, RunOptions)
+    _check("run", options, RunOptions, *_ASKING)
     body = _call.asked(prompt, timeout_secs, files, {"schema": schema, **options})
     return _call.post("/run", body, patience_s=_patience_s(body))
 
@@ -59,7 +61,7 @@ def turn(
     schema: Mapping[str, Any] | None = None,
     **options: Unpack[TurnOptions],
 ) -> Call:
-    _check("turn", options, TurnOptions)
+    _check("turn", options, TurnOptions, *_ASKING)
     body = _call.asked(prompt, timeout_secs, files, {"schema": schema, **options})
     return _call.post(f"{_session(session_id)}/turn", body, patience_s=_patience_s(body))
 
@@ -72,15 +74,15 @@ def create_session(
     schema: Mapping[str, Any] | None = None,
     **options: Unpack[SessionOptions],
 ) -> Call:
-    _check("session", options, SessionOptions)
+    _check("session", options, SessionOptions, "agent", "meta", "schema")
     body = _call.given({"agent": agent, "meta": meta, "schema": schema, **options})
     return _call.post("/sessions", body, patience_s=patience_s)
 
 
-def _check(what: str, options: Mapping[str, Any], kind: Any) -> None:
-    """Raises a TypeError where an option is none of the kind's, which is a TypedDict."""
+def _check(what: str, options: Mapping[str, Any], kind: Any, *others: str) -> None:
+    """Raises a TypeError where an option is none of the kind's, which is a TypedDict. It tells the others, too."""
     if besides := options.keys() - kind.__annotations__.keys():
-        known = ", ".join(sorted(kind.__annotations__))
+        known = ", ".join(sorted([*kind.__annotations__, *others]))
         raise TypeError(f"a {what} has no option {min(besides)!r}; its options are {known}")
 
 

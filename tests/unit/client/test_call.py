@@ -81,7 +81,7 @@ def test_an_option_that_there_is_not_is_told_with_those_that_there_are() -> None
         "session": lambda: _calls.create_session(patience_s=1, timeout=3),  # type: ignore[call-arg]  # the same
     }.items():
         with pytest.raises(
-            TypeError, match=f"a {what} has no option 'timeout'; its options are .*idle_timeout_secs"
+            TypeError, match=f"a {what} has no option 'timeout'; its options are .*schema.* timeout_secs"
         ):
             make()
 
