@@ -62,7 +62,9 @@ class Checkpoints:
         before = -1
         with suppress(sqlite3.Error), closing(self._connect()) as connection:
             for _ in range(_PASSES):
-                _, frames, brought_over = connection.execute(_PASSIVE).fetchone()
+                busy, frames, brought_over = connection.execute(_PASSIVE).fetchone()
+                if busy:
+                    break
                 if brought_over == frames <= before:  # nothing came since the pass before, or the log began anew
                     self._whole = True
                     break
