@@ -40,11 +40,14 @@ class Wire(Here):
     Args:
         config: where to, and who asks.
         session: to send through; one of its own where None, which `close` then closes.
+
+    Attributes:
+        owned: whether it is its own, with connections that keep to a time.
     """
 
     def __init__(self, config: Config, session: requests.Session | None) -> None:
         self._config = config
-        self._owned = session is None
+        self.owned: bool = session is None
         self._http = new_http() if session is None else session
         self._pid = os.getpid()
         self._closed = False
@@ -83,7 +86,7 @@ class Wire(Here):
     def close(self) -> None:
         """Lets go of all connections. Safe to repeat."""
         self._closed = True
-        if self._owned:
+        if self.owned:
             self._http.close()
 
     def check_open(self) -> None:
@@ -99,7 +102,7 @@ class Wire(Here):
             one of `_FAULTS`: no answer came, or not the whole of its head.
         """
         self.check_open()
-        if self._owned and self._pid != os.getpid():
+        if self.owned and self._pid != os.getpid():
             # After a fork the parent's connections are the parent's: two would read each other's answers.
             self._http, self._pid = new_http(), os.getpid()
         response = self._http.request(
@@ -173,7 +176,7 @@ class _Held:
         return Reply(response.status_code, response.headers)
 
     def _end(self, step: Shut) -> None:
-        if step.within_s:
+        if step.within_s and self._wire.owned:  # on a given session a read has the time of the whole stream
             with suppress(ForgeError):  # the way was closed, which the answer's reader need not know
                 self._piece(Read(step.within_s))
         self.shut()

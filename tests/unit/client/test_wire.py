@@ -379,6 +379,23 @@ async def test_a_stream_that_has_ended_gives_its_connection_back(twin: Twin, liv
         assert told_to == [1, 2]
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_the_end_of_a_stream_on_a_given_session_is_not_waited_for(
+    live_server: Live, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    end = frame(1, "turn_end", turn_index=1, stop_reason="end_turn", ok=True, duration_ms=1)
+    head = {"Content-Type": "text/event-stream", "Idempotency-Supported": "true"}
+    live_server.answer = lambda seen: (200, head, end) if seen.method == "POST" else (200, {}, b"{}")
+    times_s: list[float | None] = []
+    read = _requests._Held._piece
+    monkeypatch.setattr(
+        _requests._Held, "_piece", lambda held, step: times_s.append(step.timeout_s) or read(held, step)
+    )
+    with requests.Session() as http, Forge(base_url=live_server.url, session=http if given else None) as forge:
+        assert [event.seq for event in forge.attach_session("sess_1").stream("hi")] == [1]
+    assert any(times_s) is not given
+
+
 def test_a_proxy_for_socks_has_connections_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", lambda *_, **__: PoolManager())
     plain = HTTPAdapter().poolmanager.pool_classes_by_scheme
